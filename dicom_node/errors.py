@@ -1,0 +1,87 @@
+"""Errors of the DICOM side.
+
+DicomNodeError
+├── InstanceRefused              an instance that the node cannot keep
+│   ├── UnparseableInstance      not a DICOM data set
+│   ├── IdentifierMismatch       UIDs missing, malformed, or other than the command's
+│   └── StorageFull              no room left under the data directory
+├── VolumeRefused                a series that is no single volume; `.reason` says which kind
+├── ResultRefused                our own SEG or SR failed a check and is not sent
+└── PeerError                    another application entity
+    ├── PeerUnreachable          no association: try again later
+    └── PeerRejected             the peer answered, and will not take this instance
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+
+
+class DicomNodeError(Exception):
+    """Root of everything `dicom_node` raises on purpose."""
+
+
+class InstanceRefused(DicomNodeError):
+    """An instance that the node cannot keep."""
+
+
+class UnparseableInstance(InstanceRefused):
+    """The bytes are not a DICOM data set."""
+
+
+class IdentifierMismatch(InstanceRefused):
+    """A UID is missing, malformed, or differs from the C-STORE command's."""
+
+
+class StorageFull(InstanceRefused):
+    """No room is left under the data directory."""
+
+
+class VolumeRefusal(Enum):
+    """Why a series is not one volume. The value stands in state, status and explain."""
+
+    NO_IMAGES = "no-images"
+    NO_PIXEL_DATA = "no-pixel-data"
+    TRUNCATED_PIXEL_DATA = "truncated-pixel-data"
+    UNDECODABLE_PIXEL_DATA = "undecodable-pixel-data"
+    UNSUPPORTED_SOP_CLASS = "unsupported-sop-class"
+    MIXED_SOP_CLASSES = "mixed-sop-classes"
+    MIXED_SHAPES = "mixed-shapes"
+    MIXED_ORIENTATIONS = "mixed-orientations"
+    MIXED_SPACINGS = "mixed-spacings"
+    MIXED_FRAMES_OF_REFERENCE = "mixed-frames-of-reference"
+    MISSING_GEOMETRY = "missing-geometry"
+    MISSING_SPACING = "missing-spacing"
+    DUPLICATE_POSITIONS = "duplicate-positions"
+    IRREGULAR_SPACING = "irregular-spacing"
+    GANTRY_TILT = "gantry-tilt"
+    MULTIPLE_VOLUMES = "multiple-volumes"
+    LOCALIZER = "localizer"
+
+
+class VolumeRefused(DicomNodeError):
+    """A series that is no single volume.
+
+    `reason` is the closed kind; the message names the instances or values and what to do.
+    """
+
+    def __init__(self, reason: VolumeRefusal, detail: str) -> None:
+        super().__init__(f"{reason.value}: {detail}")
+        self.reason = reason
+        self.detail = detail
+
+
+class ResultRefused(DicomNodeError):
+    """Our own SEG or SR failed a check before it was sent."""
+
+
+class PeerError(DicomNodeError):
+    """Trouble with another application entity."""
+
+
+class PeerUnreachable(PeerError):
+    """No association could be made or kept; trying again later may help."""
+
+
+class PeerRejected(PeerError):
+    """The peer answered and will not take the instance; trying again will not help."""

@@ -1,0 +1,1 @@
+"""Upper layer and DIMSE services: the storage SCP and SCU."""

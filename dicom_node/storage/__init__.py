@@ -1,0 +1,1 @@
+"""Instances on disk and the header attributes that reading protocols may ask for."""

@@ -1,0 +1,1 @@
+"""What decides and remembers; the only package that knows dicom_node and inference."""

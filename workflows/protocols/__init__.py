@@ -1,0 +1,1 @@
+"""Reading protocols: which series is asked which clinical questions, and why."""

@@ -1,0 +1,1 @@
+"""States and their legal transitions, the tables, and the repository that changes them."""

@@ -1,0 +1,1 @@
+"""One study's way through the node: receive, complete, plan, predict, publish."""
