@@ -1,0 +1,99 @@
+"""States of studies, jobs and deliveries, and the transitions that are legal. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from enum import Enum
+
+__all__ = ["DeliveryState", "IllegalTransition", "JobState", "StudyState", "check_transition", "study_state_of"]
+
+
+class StudyState(Enum):
+    """Where a study stands on its way through the node."""
+
+    RECEIVING = "RECEIVING"
+    COMPLETE = "COMPLETE"
+    PLANNED = "PLANNED"
+    PREDICTING = "PREDICTING"
+    DELIVERING = "DELIVERING"
+    DELIVERED = "DELIVERED"
+    UNMATCHED = "UNMATCHED"
+    FAILED = "FAILED"
+
+
+class JobState(Enum):
+    """Where one job (a series and a reading protocol) stands."""
+
+    PLANNED = "PLANNED"
+    PREDICTING = "PREDICTING"
+    DELIVERING = "DELIVERING"
+    DELIVERED = "DELIVERED"
+    FAILED = "FAILED"
+    SUPERSEDED = "SUPERSEDED"
+
+
+class DeliveryState(Enum):
+    """Where one result object stands on its way to the archive."""
+
+    PENDING = "PENDING"
+    DELIVERED = "DELIVERED"
+    REJECTED = "REJECTED"
+
+
+class IllegalTransition(Exception):
+    """A change of state that the way through the node does not know: a defect, not an event."""
+
+
+_S = StudyState
+_STUDY: dict[StudyState, frozenset[StudyState]] = {
+    # Any state may fall back to RECEIVING: a new instance opens a new generation.
+    _S.RECEIVING: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    _S.COMPLETE: frozenset(
+        {_S.RECEIVING, _S.PLANNED, _S.PREDICTING, _S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED}
+    ),
+    _S.PLANNED: frozenset({_S.RECEIVING, _S.PREDICTING, _S.DELIVERING, _S.FAILED}),
+    _S.PREDICTING: frozenset({_S.RECEIVING, _S.PLANNED, _S.DELIVERING, _S.DELIVERED, _S.FAILED}),
+    _S.DELIVERING: frozenset({_S.RECEIVING, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
+    _S.DELIVERED: frozenset({_S.RECEIVING}),
+    _S.UNMATCHED: frozenset({_S.RECEIVING}),
+    _S.FAILED: frozenset({_S.RECEIVING}),
+}
+
+_J = JobState
+_JOB: dict[JobState, frozenset[JobState]] = {
+    _J.PLANNED: frozenset({_J.PREDICTING, _J.FAILED, _J.SUPERSEDED}),
+    # PREDICTING -> PREDICTING: a lease ran out and another worker claimed the job.
+    _J.PREDICTING: frozenset({_J.PREDICTING, _J.PLANNED, _J.DELIVERING, _J.FAILED, _J.SUPERSEDED}),
+    _J.DELIVERING: frozenset({_J.DELIVERED, _J.FAILED, _J.SUPERSEDED}),
+    _J.DELIVERED: frozenset({_J.SUPERSEDED}),
+    _J.FAILED: frozenset({_J.SUPERSEDED}),
+    # A generation that returns to earlier inputs takes the earlier job up again.
+    _J.SUPERSEDED: frozenset({_J.PLANNED, _J.DELIVERING, _J.DELIVERED, _J.FAILED}),
+}
+
+
+def check_transition(old: StudyState | JobState, new: StudyState | JobState) -> None:
+    """Raise IllegalTransition unless `old` may become `new`."""
+    legal: frozenset[StudyState] | frozenset[JobState]
+    legal = _STUDY[old] if isinstance(old, StudyState) else _JOB[old]
+    if new not in legal:
+        raise IllegalTransition(f"{old.value} may not become {new.value}")
+
+
+def study_state_of(jobs: Iterable[JobState]) -> StudyState:
+    """The state of a planned study, from its current jobs.
+
+    The least advanced work decides; a failure shows only once nothing is left to do.
+    """
+    states = set(jobs) - {JobState.SUPERSEDED}
+    if not states:
+        return StudyState.UNMATCHED
+    if states == {JobState.PLANNED}:
+        return StudyState.PLANNED
+    if states & {JobState.PLANNED, JobState.PREDICTING}:
+        return StudyState.PREDICTING
+    if JobState.DELIVERING in states:
+        return StudyState.DELIVERING
+    if JobState.FAILED in states:
+        return StudyState.FAILED
+    return StudyState.DELIVERED
