@@ -7,6 +7,8 @@ DicomNodeError
 │   └── StorageFull              no room left under the data directory
 ├── VolumeRefused                a series that is no single volume; `.reason` says which kind
 ├── ResultRefused                our own SEG or SR failed a check and is not sent
+├── ListenError                  the SCP cannot listen on its address
+│   └── PortInUse                another program has the port
 └── PeerError                    another application entity
     ├── PeerUnreachable          no association: try again later
     └── PeerRejected             the peer answered, and will not take this instance
@@ -73,6 +75,14 @@ class VolumeRefused(DicomNodeError):
 
 class ResultRefused(DicomNodeError):
     """Our own SEG or SR failed a check before it was sent."""
+
+
+class ListenError(DicomNodeError):
+    """The SCP cannot listen on its configured address."""
+
+
+class PortInUse(ListenError):
+    """Another program listens on the port already."""
 
 
 class PeerError(DicomNodeError):

@@ -2,18 +2,71 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import chain
+from pathlib import Path
+from typing import TypeVar
 
-__all__ = ["CodedHeader", "SeriesHeader", "StudyHeader"]
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import IdentifierMismatch
+from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
+from dicom_node.storage.coded import CodedHeader
+from dicom_node.storage.reading import codes, integer, items, number, read_file_header, text, texts
+
+__all__ = [
+    "INSTANCE_KEYWORDS",
+    "CodedHeader",
+    "Device",
+    "InstanceHeader",
+    "InstanceIdentifiers",
+    "SeriesHeader",
+    "StudyHeader",
+    "checked_identifiers",
+    "instance_header",
+    "read_identifiers",
+    "read_series_header",
+    "read_study_header",
+]
 
 
 @dataclass(frozen=True)
-class CodedHeader:
-    """A coded concept as it stands in a header (PS3.3 8.8): value, scheme designator, meaning."""
+class Device:
+    """Equipment named in a header (PS3.3 C.7.5.1 and C.12.1), with which a node knows its own results again."""
 
-    value: str
-    scheme: str
-    meaning: str = ""
+    manufacturer: str = ""
+    model_name: str = ""
+    serial_number: str = ""
+    device_uid: str = ""
+
+
+@dataclass(frozen=True)
+class InstanceHeader:
+    """What rows and the loop guard need of one instance. Empty strings and None mean "not in the header".
+
+    `device`: the equipment that made it. `contributing`: the equipment that had a part in it.
+    """
+
+    modality: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    series_number: int | None = None
+    instance_number: int | None = None
+    device: Device = Device()
+    contributing: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True)
+class InstanceIdentifiers:
+    """The UIDs that say which instance of which study a file is."""
+
+    study_uid: StudyUID
+    series_uid: SeriesUID
+    sop_instance_uid: SOPInstanceUID
+    sop_class_uid: str
 
 
 @dataclass(frozen=True)
@@ -50,3 +103,225 @@ class StudyHeader:
     patient_age_years: float | None = None
     referring_sources: tuple[str, ...] = ()  # calling AE titles that sent its instances
     series: tuple[SeriesHeader, ...] = field(default_factory=tuple)
+
+
+_IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_DEVICE = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "DeviceUID")
+
+INSTANCE_KEYWORDS = (
+    *_IDENTIFIERS,
+    *_DEVICE,
+    "Modality",
+    "AccessionNumber",
+    "StudyDescription",
+    "SeriesDescription",
+    "SeriesNumber",
+    "InstanceNumber",
+    "ContributingEquipmentSequence",
+)
+
+_SHARED_KEYWORDS = ("RequestAttributesSequence", "SharedFunctionalGroupsSequence")
+_SERIES_KEYWORDS = (
+    *_IDENTIFIERS,
+    *_SHARED_KEYWORDS,
+    "Modality",
+    "BodyPartExamined",
+    "SeriesDescription",
+    "ProtocolName",
+    "ImageType",
+    "Laterality",
+    "ImageLaterality",
+    "ContrastBolusAgent",
+    "ContrastBolusAgentSequence",
+    "SliceThickness",
+    "Rows",
+    "Columns",
+    "AnatomicRegionSequence",
+    "PerformedProtocolCodeSequence",
+)
+_STUDY_KEYWORDS = (
+    *_IDENTIFIERS,
+    *_SHARED_KEYWORDS,
+    "StudyDescription",
+    "AccessionNumber",
+    "ProcedureCodeSequence",
+    "RequestedProcedureCodeSequence",
+    "RequestedProcedureDescription",
+    "PatientSex",
+    "PatientAge",
+    "PatientBirthDate",
+    "StudyDate",
+)
+
+
+def checked_identifiers(header: Dataset) -> InstanceIdentifiers:
+    """The identifiers of a header read with INSTANCE_KEYWORDS; raises IdentifierMismatch naming what is wrong."""
+    return InstanceIdentifiers(
+        study_uid=StudyUID(checked_uid(text(header, "StudyInstanceUID"), "Study Instance UID")),
+        series_uid=SeriesUID(checked_uid(text(header, "SeriesInstanceUID"), "Series Instance UID")),
+        sop_instance_uid=SOPInstanceUID(checked_uid(text(header, "SOPInstanceUID"), "SOP Instance UID")),
+        sop_class_uid=checked_uid(text(header, "SOPClassUID"), "SOP Class UID"),
+    )
+
+
+def instance_header(header: Dataset) -> InstanceHeader:
+    """InstanceHeader of a header read with INSTANCE_KEYWORDS."""
+    return InstanceHeader(
+        modality=text(header, "Modality"),
+        accession_number=text(header, "AccessionNumber"),
+        study_description=text(header, "StudyDescription"),
+        series_description=text(header, "SeriesDescription"),
+        series_number=integer(header, "SeriesNumber"),
+        instance_number=integer(header, "InstanceNumber"),
+        device=_device(header),
+        contributing=tuple(_device(item) for item in items(header, "ContributingEquipmentSequence")),
+    )
+
+
+def _device(item: Dataset) -> Device:
+    return Device(*(text(item, keyword) for keyword in _DEVICE))
+
+
+def read_identifiers(path: Path) -> InstanceIdentifiers:
+    """Which instance a file is.
+
+    Raises UnparseableInstance if it is not DICOM and IdentifierMismatch if a UID is missing or malformed, both naming
+    the file.
+    """
+    _, header = read_file_header(path, _IDENTIFIERS)
+    try:
+        return checked_identifiers(header)
+    except IdentifierMismatch as error:
+        raise IdentifierMismatch(f"{path}: {error}") from error
+
+
+def read_series_header(paths: Sequence[Path]) -> SeriesHeader:
+    """Header of one series from all of its files: attributes from the first file, SOP classes from all.
+
+    `paths`: at least one; the same set gives the same header in whatever order. Attributes of enhanced multi-frame
+    instances are taken from their shared functional groups (PS3.3 C.7.6.16). Raises UnparseableInstance for a file
+    that is not DICOM.
+    """
+    if not paths:
+        raise ValueError("a series header needs at least one file")
+    first, *others = sorted(paths)
+    _, header = read_file_header(first, _SERIES_KEYWORDS)
+    sop_classes = {text(header, "SOPClassUID"), *(_sop_class(path) for path in others)}
+    return SeriesHeader(
+        series_uid=text(header, "SeriesInstanceUID"),
+        modality=text(header, "Modality"),
+        sop_class_uids=tuple(sorted(sop_classes - {""})),
+        instances=len(paths),
+        body_part_examined=text(header, "BodyPartExamined"),
+        series_description=text(header, "SeriesDescription"),
+        protocol_name=text(header, "ProtocolName"),
+        image_type=texts(header, "ImageType"),
+        laterality=_laterality(header),
+        contrast_agent=_contrast_agent(header),
+        slice_thickness_mm=_slice_thickness_mm(header),
+        rows=integer(header, "Rows"),
+        columns=integer(header, "Columns"),
+        anatomic_regions=_anatomic_regions(header),
+        protocol_codes=_united(
+            codes(header, "PerformedProtocolCodeSequence"),
+            codes(header, "RequestAttributesSequence", "ScheduledProtocolCodeSequence"),
+        ),
+    )
+
+
+def read_study_header(series: Mapping[str, Sequence[Path]], sources: Iterable[str] = ()) -> StudyHeader:
+    """Header of one study from the files of its series.
+
+    `series`: files by Series Instance UID, at least one. `sources`: calling AE titles that sent them. A text is taken
+    from the first series that has it, codes are united over all. Raises UnparseableInstance for a file that is not
+    DICOM.
+    """
+    if not series:
+        raise ValueError("a study header needs at least one series")
+    ordered = [series[uid] for uid in sorted(series)]
+    headers = [read_file_header(min(paths), _STUDY_KEYWORDS)[1] for paths in ordered]
+    return StudyHeader(
+        study_uid=_first(headers, lambda header: text(header, "StudyInstanceUID")) or "",
+        study_description=_first(headers, lambda header: text(header, "StudyDescription")) or "",
+        accession_number=_first(headers, lambda header: text(header, "AccessionNumber")) or "",
+        procedure_codes=_united(*(_procedure_codes(header) for header in headers)),
+        requested_procedure_description=_first(headers, _requested_procedure_description) or "",
+        patient_sex=_first(headers, lambda header: text(header, "PatientSex")) or "",
+        patient_age_years=_first(headers, _patient_age_years),
+        referring_sources=tuple(sorted({source for source in sources if source})),
+        series=tuple(read_series_header(paths) for paths in ordered),
+    )
+
+
+_Value = TypeVar("_Value", str, float)
+
+
+def _first(headers: Sequence[Dataset], read: Callable[[Dataset], _Value | None]) -> _Value | None:
+    """The first value that is neither None nor empty."""
+    return next((value for header in headers if (value := read(header)) not in (None, "")), None)
+
+
+def _united(*found: tuple[CodedHeader, ...]) -> tuple[CodedHeader, ...]:
+    return tuple(dict.fromkeys(chain.from_iterable(found)))
+
+
+def _sop_class(path: Path) -> str:
+    meta, header = read_file_header(path, ("SOPClassUID",))
+    return text(header, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
+
+
+def _laterality(header: Dataset) -> str:
+    frames = items(header, "SharedFunctionalGroupsSequence", "FrameAnatomySequence")
+    frame = next((text(item, "FrameLaterality") for item in frames), "")
+    return text(header, "ImageLaterality") or text(header, "Laterality") or frame
+
+
+def _contrast_agent(header: Dataset) -> str:
+    coded = next((code.meaning or code.value for code in codes(header, "ContrastBolusAgentSequence")), "")
+    return text(header, "ContrastBolusAgent") or coded
+
+
+def _slice_thickness_mm(header: Dataset) -> float | None:
+    plain = number(header, "SliceThickness")
+    if plain is not None:
+        return plain
+    measures = items(header, "SharedFunctionalGroupsSequence", "PixelMeasuresSequence")
+    return next((number(item, "SliceThickness") for item in measures), None)
+
+
+def _anatomic_regions(header: Dataset) -> tuple[CodedHeader, ...]:
+    return _united(
+        codes(header, "AnatomicRegionSequence"),
+        codes(header, "SharedFunctionalGroupsSequence", "FrameAnatomySequence", "AnatomicRegionSequence"),
+    )
+
+
+def _procedure_codes(header: Dataset) -> tuple[CodedHeader, ...]:
+    return _united(
+        codes(header, "ProcedureCodeSequence"),
+        codes(header, "RequestedProcedureCodeSequence"),
+        codes(header, "RequestAttributesSequence", "RequestedProcedureCodeSequence"),
+    )
+
+
+def _requested_procedure_description(header: Dataset) -> str:
+    requests = items(header, "RequestAttributesSequence")
+    requested = next((found for item in requests if (found := text(item, "RequestedProcedureDescription"))), "")
+    return text(header, "RequestedProcedureDescription") or requested
+
+
+_YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
+
+
+def _patient_age_years(header: Dataset) -> float | None:
+    """Patient's Age (VR AS, PS3.5 6.2), or the time from birth to the study."""
+    age = text(header, "PatientAge").upper()
+    if age[:-1].isdigit() and age[-1] in _YEARS_PER_UNIT:
+        return int(age[:-1]) * _YEARS_PER_UNIT[age[-1]]
+    try:
+        born = datetime.strptime(text(header, "PatientBirthDate"), "%Y%m%d")
+        studied = datetime.strptime(text(header, "StudyDate"), "%Y%m%d")
+    except ValueError:
+        return None
+    years = (studied - born).days / 365.25
+    return years if years >= 0 else None
