@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from dicom_node.results.codes import concept_for
+from dicom_node.volumes.load import SeriesVolume
 from numpy.typing import NDArray
 
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import concept_for
 from dicom_node.results.finding import Finding, ReadAnswer, SegmentedConcept
-from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, SliceStack
 from workflows.protocols.schema import ProtocolQuestion
 
@@ -94,7 +94,9 @@ def _concept(phrase: str, asked: tuple[SegmentedConcept, ...]) -> SegmentedConce
     return known
 
 
-def read_answer(answer: Answer, question: ProtocolQuestion, view: DisplayView, job_key: str, ordinal: int) -> ReadAnswer:
+def read_answer(
+    answer: Answer, question: ProtocolQuestion, view: DisplayView, job_key: str, ordinal: int
+) -> ReadAnswer:
     """An answer with its masks on the source grid and its phrases coded.
 
     A phrase without a code is kept in the text and gets no segment: a placeholder code would lie to the archive.

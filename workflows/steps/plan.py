@@ -1,0 +1,125 @@
+"""Plan: match a complete study against the reading protocols; a job per matching series and protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import structlog
+from dicom_node.results.codes import COMMISSIONING_CONCEPT
+
+from dicom_node.results.finding import Profile
+from dicom_node.storage.headers import SeriesHeader, StudyHeader, read_study_header
+from dicom_node.storage.instance_store import InstanceStore
+from inference.interface import PredictorDescription
+from workflows.protocols.matching import Plan, Refusal, SeriesMatch, match
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
+from workflows.state.repository import JobPlan, Repository
+from workflows.state.states import StudyState
+from workflows.state.tables import InstanceRow
+from workflows.state.waking import Waker
+
+__all__ = ["COMMISSIONING_QUESTION", "Planner", "job_key", "plan_study"]
+
+log = structlog.get_logger()
+
+COMMISSIONING_QUESTION = ProtocolQuestion(
+    id="bright", text="Which voxels lie above 90 % of the stored range?", findings=(COMMISSIONING_CONCEPT,)
+)
+_NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "DOC", "AU", "ECG", "HD", "PLAN"}
+
+
+@dataclass(frozen=True)
+class Planner:
+    """What planning needs beside the study: the protocols, the model that would answer, the destination profile."""
+
+    protocols: tuple[ReadingProtocol, ...]
+    model: PredictorDescription
+    profile: Profile
+    software_version: str
+    commissioning: bool = False
+
+    def plan(self, study: StudyHeader) -> Plan:
+        """Match the study. A commissioning node asks every image series, whatever the protocols say."""
+        if not self.commissioning:
+            return match(study, self.protocols)
+        asked = [series for series in study.series if series.modality not in _NO_IMAGES]
+        reason = "no image series in this study"
+        return Plan(
+            matches=tuple(SeriesMatch(series.series_uid, commissioning_protocol()) for series in asked),
+            refusals=() if asked else (Refusal("commissioning", None, reason),),
+        )
+
+
+def commissioning_protocol() -> ReadingProtocol:
+    """The one protocol of a commissioning node."""
+    return ReadingProtocol.commissioning(COMMISSIONING_QUESTION)
+
+
+def job_key(study_uid: str, series_uid: str, inputs: Sequence[str], protocol: ReadingProtocol, planner: Planner) -> str:
+    """sha256 over everything a result depends on; the generation is not among it (ARCHITECTURE.md)."""
+    parts: dict[str, Any] = {
+        "study": study_uid,
+        "series": series_uid,
+        "inputs": list(inputs),
+        "protocol": [protocol.name, str(protocol.version)],
+        "questions": [question.text for question in protocol.questions],
+        "model": asdict(planner.model),
+        "software": planner.software_version,
+        "profile": planner.profile.value,
+    }
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def plan_study(study_uid: str, repository: Repository, store: InstanceStore, planner: Planner, waker: Waker) -> None:
+    """Plan one complete study and wake its jobs. Running twice changes nothing."""
+    study = repository.study(study_uid)
+    if study is None or study.state is not StudyState.COMPLETE:
+        return
+    rows = repository.instances(study_uid)
+    by_series: dict[str, list[InstanceRow]] = {}
+    for row in rows:
+        by_series.setdefault(row.series_uid, []).append(row)
+    paths = {uid: [store.absolute(Path(row.path)) for row in rows] for uid, rows in by_series.items()}
+    header = read_study_header(paths, sources=sorted({row.calling_ae_title for row in rows}))
+    plan = planner.plan(header)
+    jobs = [_job(study_uid, found, by_series, planner) for found in plan.matches]
+    reasons: list[dict[str, Any]] = [
+        {"protocol": refusal.protocol, "series_uid": refusal.series_uid, "reason": refusal.reason}
+        for refusal in plan.refusals
+    ]
+    summary = _summary(plan, {series.series_uid: series for series in header.series})
+    if not repository.save_plan(study_uid, study.generation, jobs, reasons, summary):
+        log.info("plan_outdated", study_uid=study_uid, generation=study.generation)
+        return
+    log.info("study_planned", study_uid=study_uid, generation=study.generation, jobs=len(jobs))
+    for job in jobs:
+        waker.predict(job.job_key)
+
+
+def _job(study_uid: str, found: SeriesMatch, rows: Mapping[str, list[InstanceRow]], planner: Planner) -> JobPlan:
+    protocol = found.protocol
+    inputs = sorted(f"{row.sop_instance_uid}:{row.digest}" for row in rows[found.series_uid])
+    return JobPlan(
+        job_key=job_key(study_uid, found.series_uid, inputs, protocol, planner),
+        series_uid=found.series_uid,
+        protocol=protocol.name,
+        protocol_version=str(protocol.version),
+        questions=[question.as_json() for question in protocol.questions],
+        inputs=inputs,
+        model=asdict(planner.model),
+        profile=planner.profile.value,
+    )
+
+
+def _summary(plan: Plan, series: Mapping[str, SeriesHeader]) -> str:
+    if plan.matches:
+        return ", ".join(
+            f"{found.protocol.name} matched series {series[found.series_uid].series_description or found.series_uid}"
+            for found in plan.matches
+        )
+    return "; ".join(f"{refusal.protocol}: {refusal.reason}" for refusal in plan.refusals) or "no reading protocols"

@@ -1,0 +1,73 @@
+"""Receive: an instance is written, synced and renamed, its row committed; only then is it acknowledged."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import structlog
+from dicom_node.results.codes import MANUFACTURER
+
+from dicom_node.storage.instance import ReceivedInstance, StoredInstance
+from dicom_node.storage.instance_store import InstanceStore
+from workflows.state.repository import NewInstance, Repository
+
+__all__ = ["receive_instance", "reconcile"]
+
+log = structlog.get_logger()
+
+
+def receive_instance(received: ReceivedInstance, store: InstanceStore, repository: Repository) -> None:
+    """Keep one instance. Raises what `InstanceStore.write` raises; returning means that it is safe.
+
+    Our own results are acknowledged and not kept: taken as input they would be read again for ever.
+    """
+    stored = store.write(received)
+    if stored.header.device.manufacturer == MANUFACTURER:
+        store.discard(stored.path)
+        log.info("own_result_ignored", study_uid=stored.study_uid, sop_instance_uid=stored.sop_instance_uid)
+        return
+    _index(stored, store, repository)
+    log.info(
+        "instance_received",
+        study_uid=stored.study_uid,
+        sop_instance_uid=stored.sop_instance_uid,
+        outcome=stored.outcome.value,
+        calling_ae_title=stored.calling_ae_title,
+    )
+
+
+def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
+    """Make files and rows agree after a crash; return how many were indexed and how many rows were dropped.
+
+    A file without a row was written by a receiver that died before it acknowledged; keeping it is always safe.
+    """
+    on_disk = set(store.sweep())
+    indexed = {Path(path) for path in repository.instance_paths()}
+    found, gone = sorted(on_disk - indexed), sorted(str(path) for path in indexed - on_disk)
+    for path in found:
+        _index(store.read(path), store, repository)
+    if gone:
+        repository.forget_instances(gone)
+        log.error("instance_files_missing", count=len(gone))
+    return len(found), len(gone)
+
+
+def _index(stored: StoredInstance, store: InstanceStore, repository: Repository) -> None:
+    replaced = repository.record_instance(
+        NewInstance(
+            study_uid=stored.study_uid,
+            series_uid=stored.series_uid,
+            sop_instance_uid=stored.sop_instance_uid,
+            sop_class_uid=stored.sop_class_uid,
+            transfer_syntax_uid=stored.transfer_syntax_uid,
+            path=str(stored.path),
+            bytes=stored.size,
+            digest=stored.digest,
+            calling_ae_title=stored.calling_ae_title,
+            modality=stored.header.modality,
+            series_description=stored.header.series_description,
+            accession_number=stored.header.accession_number,
+        )
+    )
+    if replaced is not None:
+        store.discard(Path(replaced))

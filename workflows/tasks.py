@@ -1,0 +1,51 @@
+"""Celery's side: an id in, one step called. The lease and the scheduler retry, not Celery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from celery import Celery
+
+from workflows.bootstrap import Node
+from workflows.celery_app import configure
+from workflows.steps.plan import plan_study
+from workflows.steps.predict import predict_job
+from workflows.steps.publish import publish_job
+
+__all__ = ["CeleryWaker", "make_app"]
+
+
+class CeleryWaker:
+    """Wakes by sending a message with an id. A broker that is away is no error: the scheduler wakes again."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+
+    def plan(self, study_uid: str) -> None:
+        self._app.send_task("plan", args=[study_uid])
+
+    def predict(self, job_key: str) -> None:
+        self._app.send_task("predict", args=[job_key])
+
+    def publish(self, job_key: str) -> None:
+        self._app.send_task("publish", args=[job_key])
+
+
+def make_app(node: Node) -> Celery:
+    """The application with its three tasks bound to `node`. The model is loaded by the first job, after the fork."""
+    app = configure(Celery("medseg-node"), node.broker_url)
+    waker = CeleryWaker(app)
+
+    def plan(study_uid: str) -> None:
+        plan_study(study_uid, node.repository(), node.store, node.planner(), waker)
+
+    def predict(job_key: str) -> None:
+        predict_job(job_key, node.repository(), node.store, node.inference(), waker)
+
+    def publish(job_key: str) -> None:
+        publish_job(job_key, node.repository(), node.destination())
+
+    steps: dict[str, Any] = {"plan": plan, "predict": predict, "publish": publish}
+    for name, step in steps.items():
+        app.task(name=name)(step)
+    return app
