@@ -1,0 +1,90 @@
+"""Presentation contexts that the node accepts and proposes (PS3.8 7.1.1.13)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from pydicom.uid import (
+    AllTransferSyntaxes,
+    DeflatedExplicitVRLittleEndian,
+    ExplicitVRLittleEndian,
+    ImplicitVRLittleEndian,
+)
+from pynetdicom import _config
+from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext, build_context
+
+__all__ = [
+    "ACCEPTED_STORAGE_CLASSES",
+    "ACCEPTED_TRANSFER_SYNTAXES",
+    "MOST_CONTEXTS",
+    "VERIFICATION",
+    "ContextKey",
+    "accepted_contexts",
+    "configure_pynetdicom",
+    "convertible",
+    "proposed_contexts",
+    "wanted_contexts",
+]
+
+VERIFICATION = "1.2.840.10008.1.1"
+
+MOST_CONTEXTS = 128
+"""Context IDs are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
+
+ContextKey = tuple[str, str]
+"""(SOP Class UID, Transfer Syntax UID)."""
+
+ACCEPTED_STORAGE_CLASSES: tuple[str, ...] = tuple(
+    sorted(str(context.abstract_syntax) for context in AllStoragePresentationContexts)
+)
+"""Every storage SOP class known by name. Private and yet unknown ones are accepted beside them."""
+
+ACCEPTED_TRANSFER_SYNTAXES: tuple[str, ...] = tuple(str(uid) for uid in AllTransferSyntaxes)
+"""Every transfer syntax known by name. Private and yet unknown ones are accepted beside them."""
+
+_CONVERTIBLE = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, DeflatedExplicitVRLittleEndian})
+
+
+def configure_pynetdicom() -> None:
+    """Set pynetdicom's process-wide switches; every entry point of this package that uses them calls it.
+
+    Storage SCPs then accept each storage, private or unknown SOP class with the first transfer syntax that the peer
+    proposes: the peer's choice is stored as it came. Files are sent as they are, without being decoded. Messages are
+    not logged by pynetdicom, whose identifiers may name patients.
+    """
+    _config.UNRESTRICTED_STORAGE_SERVICE = True
+    _config.STORE_SEND_CHUNKED_DATASET = True
+    _config.LOG_HANDLER_LEVEL = "none"
+
+
+def accepted_contexts() -> list[PresentationContext]:
+    """The contexts accepted by name: Verification and every storage SOP class, each with every transfer syntax."""
+    transfer_syntaxes = list(ACCEPTED_TRANSFER_SYNTAXES)
+    return [
+        build_context(VERIFICATION, [ImplicitVRLittleEndian, ExplicitVRLittleEndian]),
+        *(build_context(uid, transfer_syntaxes) for uid in ACCEPTED_STORAGE_CLASSES),
+    ]
+
+
+def convertible(transfer_syntax_uid: str) -> bool:
+    """Whether a data set in this transfer syntax can become Implicit VR Little Endian without touching its pixels."""
+    return transfer_syntax_uid in _CONVERTIBLE
+
+
+def wanted_contexts(key: ContextKey) -> tuple[ContextKey, ...]:
+    """What is proposed for one instance: its own encoding, and the default one where it can be converted to it.
+
+    PS3.5 10.1 wants the default transfer syntax offered for whatever is not compressed.
+    """
+    sop_class_uid, transfer_syntax_uid = key
+    if not convertible(transfer_syntax_uid) or transfer_syntax_uid == ImplicitVRLittleEndian:
+        return (key,)
+    return (key, (sop_class_uid, str(ImplicitVRLittleEndian)))
+
+
+def proposed_contexts(keys: Iterable[ContextKey]) -> list[PresentationContext]:
+    """One context per key, so that the peer answers for each encoding. Raises ValueError beyond MOST_CONTEXTS."""
+    distinct = list(dict.fromkeys(keys))
+    if len(distinct) > MOST_CONTEXTS:
+        raise ValueError(f"{len(distinct)} presentation contexts; an association has {MOST_CONTEXTS} at most")
+    return [build_context(sop_class_uid, transfer_syntax_uid) for sop_class_uid, transfer_syntax_uid in distinct]

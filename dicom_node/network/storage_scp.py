@@ -1,0 +1,188 @@
+"""StorageSCP: takes C-STORE and C-ECHO from peers and hands every instance on as it came."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from dataclasses import dataclass
+from time import monotonic
+from types import TracebackType
+from typing import Any, Self, cast
+
+import structlog
+from pydicom.dataset import Dataset
+from pynetdicom import AE, evt
+from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.transport import ThreadedAssociationServer
+
+from dicom_node.errors import InstanceRefused, ListenError, PortInUse
+from dicom_node.network.contexts import accepted_contexts, configure_pynetdicom
+from dicom_node.network.sockets import send_at_once
+from dicom_node.network.status import SUCCESS, store_status
+from dicom_node.storage.instance import ReceivedInstance
+
+__all__ = ["ReceivedInstance", "StorageSCP", "StorageSCPSettings"]
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class StorageSCPSettings:
+    """How a StorageSCP listens.
+
+    `host`, `port`: address to listen on; port 0 takes a free one. `allowed_calling_ae`: empty allows every peer.
+    `maximum_associations`: more are rejected as "local limit exceeded". `acse_timeout_s`: for association messages,
+    `dimse_timeout_s`: between messages of one operation, `network_timeout_s`: without any traffic.
+    `maximum_pdu_bytes`: the largest P-DATA-TF PDU that peers may send.
+    """
+
+    ae_title: str = "MEDSEG"
+    host: str = "127.0.0.1"
+    port: int = 11112
+    allowed_calling_ae: tuple[str, ...] = ()
+    maximum_associations: int = 32
+    acse_timeout_s: float = 30
+    dimse_timeout_s: float = 60
+    network_timeout_s: float = 120
+    maximum_pdu_bytes: int = 128 * 1024
+
+
+class StorageSCP:
+    """Storage and Verification SCP; listens from `start` to `stop`, or within `with`.
+
+    `receive` is called in the association's own thread, several at once. When it returns, the peer is told 0x0000;
+    when it raises, the status that `network.status` has for the error. So it returns only once the instance is safe.
+    """
+
+    def __init__(self, settings: StorageSCPSettings, receive: Callable[[ReceivedInstance], object]) -> None:
+        configure_pynetdicom()
+        self._settings = settings
+        self._receive = receive
+        self._server: ThreadedAssociationServer | None = None
+        self._ae = AE(settings.ae_title)
+        self._ae.supported_contexts = accepted_contexts()
+        self._ae.require_calling_aet = list(settings.allowed_calling_ae)
+        self._ae.maximum_associations = settings.maximum_associations
+        self._ae.maximum_pdu_size = settings.maximum_pdu_bytes
+        self._ae.acse_timeout = settings.acse_timeout_s
+        self._ae.dimse_timeout = settings.dimse_timeout_s
+        self._ae.network_timeout = settings.network_timeout_s
+
+    @property
+    def port(self) -> int:
+        """The port that is listened on; raises ListenError before `start`."""
+        if self._server is None:
+            raise ListenError("the storage SCP is not started")
+        return int(self._server.server_address[1])
+
+    def start(self) -> None:
+        """Listen. Raises PortInUse, or ListenError for an address that cannot be listened on."""
+        host, port = self._settings.host, self._settings.port
+        try:
+            self._server = self._ae.start_server(
+                (host, port),
+                block=False,
+                evt_handlers=[
+                    (evt.EVT_CONN_OPEN, send_at_once),
+                    (evt.EVT_REJECTED, _log_rejected),
+                    (evt.EVT_ABORTED, _log_aborted),
+                    (evt.EVT_C_STORE, self._store),
+                ],
+            )
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                raise PortInUse(
+                    f"port {port} on {host} is in use: stop the program that listens there "
+                    f"(`ss -ltnp 'sport = {port}'` names it) or set another [node] port"
+                ) from error
+            raise ListenError(f"cannot listen on {host} port {port}: {error}; check [node] host and port") from error
+        if not self._settings.allowed_calling_ae:
+            _log.warning("every_calling_ae_allowed", remedy="list the peers in [node] allowed_calling_ae")
+        _log.info("storage_scp_listening", ae_title=self._settings.ae_title, host=host, port=self.port)
+
+    def stop(self, grace_s: float = 5.0) -> None:
+        """Take no new association, let those that are open end for `grace_s` seconds, then abort them.
+
+        An instance whose `receive` is running is answered in any case; one that was cut off was not acknowledged.
+        """
+        if self._server is None:
+            return
+        server, self._server = self._server, None
+        server.shutdown()
+        deadline = monotonic() + grace_s
+        open_associations = server.active_associations
+        for association in open_associations:
+            association.join(max(0.0, deadline - monotonic()))
+        for association in open_associations:
+            if association.is_alive():
+                association.abort()
+        _log.info("storage_scp_stopped")
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _store(self, event: evt.Event) -> int | Dataset:
+        """Answer one C-STORE request; here, at the edge, every exception becomes a status."""
+        received = _received_instance(event)
+        try:
+            self._receive(received)
+        except InstanceRefused as error:
+            return _refusal(error, received)
+        except Exception as error:
+            _log.exception("instance_receive_failed", sop_instance_uid=received.sop_instance_uid)
+            return _refusal(error, received)
+        return SUCCESS
+
+
+def _received_instance(event: evt.Event) -> ReceivedInstance:
+    association = event.assoc
+    request = cast(Any, event.request)
+    proposal = cast(A_ASSOCIATE, association.requestor.primitive)
+    return ReceivedInstance(
+        data_set=request.DataSet.getvalue() if request.DataSet is not None else b"",
+        sop_class_uid=str(request.AffectedSOPClassUID),
+        sop_instance_uid=str(request.AffectedSOPInstanceUID),
+        transfer_syntax_uid=str(event.context.transfer_syntax),
+        calling_ae_title=str(association.requestor.ae_title).strip(),
+        called_ae_title=str(proposal.called_ae_title).strip(),
+        peer_address=str(association.requestor.address),
+    )
+
+
+def _refusal(error: BaseException, received: ReceivedInstance) -> Dataset:
+    status = store_status(error)
+    _log.warning(
+        "instance_refused",
+        status=f"0x{status.status:04X}",
+        reason=str(error) if isinstance(error, InstanceRefused) else type(error).__name__,
+        sop_instance_uid=received.sop_instance_uid,
+        calling_ae_title=received.calling_ae_title,
+    )
+    response = Dataset()
+    response.Status = status.status
+    response.ErrorComment = status.comment
+    return response
+
+
+def _log_rejected(event: evt.Event) -> None:
+    requestor = event.assoc.requestor
+    answer = event.assoc.acceptor.primitive
+    _log.warning(
+        "association_rejected",
+        calling_ae_title=str(requestor.ae_title).strip(),
+        peer_address=str(requestor.address),
+        reason=getattr(answer, "reason_str", ""),
+    )
+
+
+def _log_aborted(event: evt.Event) -> None:
+    requestor = event.assoc.requestor
+    _log.warning(
+        "association_aborted", calling_ae_title=str(requestor.ae_title).strip(), peer_address=str(requestor.address)
+    )
