@@ -1,0 +1,41 @@
+"""Errors of the workflows.
+
+WorkflowError
+├── SettingsError        wrong configuration; the message lists every mistake (exit code 2)
+└── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError"]
+
+
+class WorkflowError(Exception):
+    """Root of everything `workflows` raises on purpose."""
+
+
+class SettingsError(WorkflowError):
+    """The configuration cannot be used; the message names each setting and the remedy."""
+
+
+@dataclass(frozen=True)
+class ProtocolMistake:
+    """One mistake in a protocol file. `line` counts from 1."""
+
+    file: Path
+    line: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.message}"
+
+
+class ProtocolErrors(WorkflowError):
+    """All mistakes of all protocol files at once."""
+
+    def __init__(self, mistakes: tuple[ProtocolMistake, ...]) -> None:
+        super().__init__("\n".join(str(mistake) for mistake in mistakes))
+        self.mistakes = mistakes
