@@ -20,7 +20,7 @@ __all__ = [
 
 PREFIX = "MEDSEG_NODE__"
 CHECKOUT = Path(__file__).resolve().parent.parent
-AE_TITLE = r"^(?! +$)[ -\[\]-~]{1,16}$"  # PS3.5 6.2: 16 characters, no backslash, not all spaces
+AE_TITLE = r"^[!-\[\]-~][ -\[\]-~]{0,15}$"  # PS3.5 6.2: 16 characters, no backslash, no leading space
 
 
 class _Section(BaseModel):
@@ -30,38 +30,46 @@ class _Section(BaseModel):
 class NodeSettings(_Section):
     """[node]: the DICOM side and where everything is kept."""
 
-    ae_title: str = Field("MEDSEG", pattern=AE_TITLE, description="AE title of the node.")
-    host: str = Field("127.0.0.1", description="Address the storage SCP listens on.")
-    port: int = Field(11112, ge=0, le=65535, description="Port the storage SCP listens on; 0 takes a free one.")
-    data_dir: Path = Field(Path("data"), description="Folder for instances, results, database and queue; mode 0700.")
-    allowed_calling_ae: tuple[str, ...] = Field((), description="Calling AE titles allowed; empty allows all.")
-    quiet_period_s: float = Field(60.0, gt=0, description="Seconds without a new instance that complete a study.")
-    maximum_associations: int = Field(32, ge=1, description="Associations served at once.")
-    minimum_free_mb: int = Field(512, ge=0, description="Below this much free room instances are refused (0xA700).")
-    lease_s: float = Field(60.0, gt=0, description="Seconds after which a silent worker's job is taken up again.")
-    scheduler_interval_s: float = Field(1.0, gt=0, description="Seconds between two looks at what is due.")
-    rewake_s: float = Field(30.0, gt=0, description="Seconds after which an unanswered wake-up is repeated.")
-    maximum_attempts: int = Field(3, ge=1, description="Workers that may die on one job before it fails.")
-    log_format: Literal["auto", "console", "json"] = Field("auto", description="auto: readable on a terminal.")
+    ae_title: str = Field(default="MEDSEG", pattern=AE_TITLE, description="AE title of the node.")
+    host: str = Field(default="127.0.0.1", description="Address the storage SCP listens on.")
+    port: int = Field(default=11112, ge=0, le=65535, description="Port the storage SCP listens on; 0 takes a free one.")
+    data_dir: Path = Field(
+        default=Path("data"), description="Folder for instances, results, database and queue; mode 0700."
+    )
+    allowed_calling_ae: tuple[str, ...] = Field(default=(), description="Calling AE titles allowed; empty allows all.")
+    quiet_period_s: float = Field(
+        default=60.0, gt=0, description="Seconds without a new instance that complete a study."
+    )
+    maximum_associations: int = Field(default=32, ge=1, description="Associations served at once.")
+    minimum_free_mb: int = Field(
+        default=512, ge=0, description="Below this much free room instances are refused (0xA700)."
+    )
+    lease_s: float = Field(
+        default=60.0, gt=0, description="Seconds after which a silent worker's job is taken up again."
+    )
+    scheduler_interval_s: float = Field(default=1.0, gt=0, description="Seconds between two looks at what is due.")
+    rewake_s: float = Field(default=30.0, gt=0, description="Seconds after which an unanswered wake-up is repeated.")
+    maximum_attempts: int = Field(default=3, ge=1, description="Workers that may die on one job before it fails.")
+    log_format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: readable on a terminal.")
 
 
 class PeerSettings(_Section):
     """[[peers]]: what is special about one source."""
 
     ae_title: str = Field(pattern=AE_TITLE, description="Calling AE title of the source.")
-    quiet_period_s: float | None = Field(None, gt=0, description="Its own quiet period.")
+    quiet_period_s: float | None = Field(default=None, gt=0, description="Its own quiet period.")
 
 
 class DatabaseSettings(_Section):
     """[database]"""
 
-    url: str = Field("", description="SQLAlchemy URL; empty: SQLite under data_dir.")
+    url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite under data_dir.")
 
 
 class BrokerSettings(_Section):
     """[broker]"""
 
-    url: str = Field("", description="amqp://... for RabbitMQ; empty: folders under data_dir.")
+    url: str = Field(default="", description="amqp://... for RabbitMQ; empty: folders under data_dir.")
 
 
 class ArchiveSettings(_Section):
@@ -76,24 +84,28 @@ class ArchiveSettings(_Section):
 class ResultsSettings(_Section):
     """[results]"""
 
-    archive: str = Field("", description="Name of the archive that gets the results; empty: the only one there is.")
-    profile: Profile = Field(Profile.AIR, description="Viewer the results are shaped for: air or ohif.")
+    archive: str = Field(
+        default="", description="Name of the archive that gets the results; empty: the only one there is."
+    )
+    profile: Profile = Field(default=Profile.AIR, description="Viewer the results are shaped for: air or ohif.")
 
 
 class ProtocolsSettings(_Section):
     """[protocols]"""
 
-    directory: Path = Field(CHECKOUT / "deploy" / "protocols", description="Folder of reading protocols (YAML).")
+    directory: Path = Field(
+        default=CHECKOUT / "deploy" / "protocols", description="Folder of reading protocols (YAML)."
+    )
 
 
 class ModelSettings(_Section):
     """[model]"""
 
     checkpoint: str = Field(
-        str(CHECKOUT / "inference" / "weights" / "tiny"), description="A checkpoint folder, or `commissioning`."
+        default=str(CHECKOUT / "inference" / "weights" / "tiny"), description="A checkpoint folder, or `commissioning`."
     )
-    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="Where the model runs.")
-    accept_research_use: bool = Field(False, description="Accept weights whose terms allow research only.")
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
+    accept_research_use: bool = Field(default=False, description="Accept weights whose terms allow research only.")
 
 
 class Settings(_Section):
