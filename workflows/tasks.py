@@ -7,12 +7,12 @@ from typing import Any
 from celery import Celery
 
 from workflows.bootstrap import Node
-from workflows.celery_app import configure
+from workflows.celery_app import QUEUES_OF_ROLE, configure
 from workflows.steps.plan import plan_study
 from workflows.steps.predict import predict_job
 from workflows.steps.publish import publish_job
 
-__all__ = ["CeleryWaker", "make_app"]
+__all__ = ["CeleryWaker", "make_app", "run_worker"]
 
 
 class CeleryWaker:
@@ -49,3 +49,17 @@ def make_app(node: Node) -> Celery:
     for name, step in steps.items():
         app.task(name=name)(step)
     return app
+
+
+def run_worker(node: Node, role: str) -> None:
+    """Run Celery's worker for `role` until SIGTERM.
+
+    Inference is prefork with one child, which loads the model: a solo pool would starve AMQP's heartbeats.
+    """
+    app = make_app(node)
+    queues = ",".join(QUEUES_OF_ROLE[role])
+    name = f"{role}-{node.owner.replace(':', '-')}"
+    app.worker_main(
+        ["worker", "--pool", "prefork", "--concurrency", "1", "--queues", queues, "--hostname", f"{name}@%h",
+         "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
+    )  # fmt: skip

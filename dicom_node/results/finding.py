@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.sr.coding import Code
 
-__all__ = ["Finding", "Profile", "ReadAnswer", "ResultContext", "SegmentedConcept"]
+__all__ = ["Code", "Finding", "Profile", "ReadAnswer", "ResultContext", "SegmentedConcept"]
 
 
 class Profile(Enum):

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import PeerUnreachable
-from dicom_node.network.storage_scu import Peer, send
+from dicom_node.network.storage_scu import Delivery, Peer, send
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState
 
@@ -48,7 +48,11 @@ def publish_job(key: str, repository: Repository, destination: Destination) -> N
             if not outcome.ok:
                 reason = f"{destination.peer.ae_title} answered {row.kind} with {outcome.message}"
             repository.record_delivery(
-                key, row.sop_instance_uid, delivered=outcome.ok, rejected=outcome.permanent, reason=outcome.message
+                key,
+                row.sop_instance_uid,
+                delivered=outcome.ok,
+                rejected=outcome.delivery is Delivery.REJECTED,
+                reason=outcome.message,
             )
             bound.info("result_sent", kind=row.kind, ok=outcome.ok, sop_instance_uid=row.sop_instance_uid)
     except PeerUnreachable as error:

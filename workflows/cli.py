@@ -1,0 +1,223 @@
+"""medseg-node: the command. Exit codes: 0 done, 1 the work failed, 2 wrong call or configuration."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from dicom_node.errors import DicomNodeError
+from inference.errors import InferenceError
+from workflows import ask as asking
+from workflows import demo as demonstration
+from workflows import doctor as examination
+from workflows.bootstrap import Node, configure_logging
+from workflows.errors import ProtocolErrors, SettingsError, WorkflowError
+from workflows.protocols.loader import load_directory
+from workflows.reporting import explain_study, status_of_all
+from workflows.settings import Settings, load_settings
+from workflows.steps.complete import complete_quiet_studies, wake_due
+from workflows.steps.receive import reconcile
+from workflows.supervisor import Supervisor
+from workflows.tasks import CeleryWaker, make_app, run_worker
+
+__all__ = ["main"]
+
+app = typer.Typer(
+    name="medseg-node", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
+    help="A PACS-integrated DICOM worker for reasoning segmentation: studies in, SEG and SR back.",
+)  # fmt: skip
+protocols_app = typer.Typer(no_args_is_help=True, help="Reading protocols.")
+app.add_typer(protocols_app, name="protocols")
+
+Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True)
+
+
+class Role(str, Enum):
+    """What a worker does: `inference` owns the GPU or the CPU; `io` plans and sends."""
+
+    INFERENCE = "inference"
+    IO = "io"
+
+
+def _settings(config: Path | None) -> Settings:
+    settings = load_settings(config)
+    configure_logging(settings.node.log_format)
+    return settings
+
+
+def _forward(config: Path | None, *words: str) -> list[str]:
+    return [*words, *(["--config", str(config)] if config is not None else [])]
+
+
+@app.command()
+def up(config: Config = None) -> None:
+    """Run every role on this machine; restart one that dies, drain them on SIGTERM."""
+    node = Node(_settings(config))
+    examination.require_usable(node)
+    roles = {
+        "scp": ["scp"],
+        "scheduler": ["scheduler"],
+        "io": ["worker", "--role", "io"],
+        "inference": ["worker", "--role", "inference"],
+    }
+    node.repository()  # one migration, not four at once
+    Supervisor({name: _forward(config, *words) for name, words in roles.items()}).run()
+
+
+@app.command()
+def scp(config: Config = None) -> None:
+    """Run the storage SCP: C-ECHO and C-STORE."""
+    node = Node(_settings(config))
+    reconcile(node.store, node.repository())
+    with node.storage_scp() as provider:
+        err.print(f"{node.settings.node.ae_title} listens on {node.settings.node.host}:{provider.port}")
+        _until_told_to_stop()
+
+
+@app.command()
+def worker(role: Annotated[Role, typer.Option(help="What this worker does.")], config: Config = None) -> None:
+    """Run a Celery worker for one role."""
+    run_worker(Node(_settings(config)), role.value)
+
+
+@app.command()
+def scheduler(config: Config = None) -> None:
+    """Complete quiet studies and wake whatever is due."""
+    node = Node(_settings(config))
+    waker, repository = CeleryWaker(make_app(node)), node.repository()
+    stop = _stop_event()
+    while not stop.wait(node.settings.node.scheduler_interval_s):
+        complete_quiet_studies(repository, node.settings, waker)
+        wake_due(repository, waker)
+
+
+@app.command()
+def status(config: Config = None, as_json: AsJson = False) -> None:
+    """List the studies and where they stand."""
+    studies = status_of_all(Node(_settings(config)).repository())
+    if as_json:
+        print(json.dumps(studies, indent=2))
+        return
+    table = Table("state", "study", "generation", "protocol", "reason")
+    for study in studies:
+        row = (study["state"], study["study_uid"], str(study["generation"]), study["protocol"] or "", study["reason"])
+        table.add_row(*row)
+    terms = {job["terms"] for study in studies for job in study["jobs"] if job["terms"]}
+    out.print(table)
+    for term in sorted(terms):
+        out.print(f"[bold red]{term}[/]")
+
+
+@app.command()
+def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> None:
+    """Say what happened to one study and why."""
+    found = explain_study(Node(_settings(config)).repository(), study_uid)
+    if found is None:
+        raise WorkflowError(f"no study {study_uid} was received here; `medseg-node status` lists those that were")
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    out.print(f"[bold]{found['state']}[/] generation {found['generation']}: {found['reason']}")
+    out.print(f"received from {found['source_ae_title']}, the last instance at {found['last_received_at']}")
+    for series in found["series"]:
+        out.print(f"  series {series['series_uid']}: {series['instances']} instances")
+    for job in found["jobs"]:
+        out.print(f"asked: {job['question']} -> {job['state']} {job['answer'] or job['reason']}")
+    for refusal in found["not_asked"]:
+        out.print(f"not asked by {refusal['protocol']}: series {refusal['series_uid']}: {refusal['reason']}")
+
+
+@app.command()
+def ask(
+    path: Path,
+    question: str,
+    config: Config = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for SEG, SR, overlay and answer.json.")] = Path("out"),
+    series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder has several.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the model about a DICOM file or a folder, without any node."""
+    answer = asking.ask(path, question, _settings(config), folder, series)
+    if as_json:
+        print(json.dumps(answer, indent=2))
+        return
+    out.print(answer["text"])
+    for finding in answer["findings"]:
+        out.print(f"  {finding['label']}: {_size(finding)}, confidence {finding['confidence']:.2f}")
+    out.print(f"written to {folder}")
+
+
+def _size(finding: dict[str, Any]) -> str:
+    if finding["volume_ml"] is not None:
+        return f"{finding['volume_ml']:.1f} ml"
+    if finding["area_mm2"] is not None:
+        return f"{finding['area_mm2']:.0f} mm2"
+    return f"{finding['voxels']} voxels"
+
+
+@protocols_app.command("check")
+def check(directory: Path) -> None:
+    """Check reading protocols and report every mistake with its line."""
+    found = load_directory(directory)
+    for protocol in found:
+        out.print(f"{protocol.name} {protocol.version}: {len(protocol.questions)} questions")
+
+
+@app.command()
+def doctor(config: Config = None) -> None:
+    """Check whether a node could run with this configuration."""
+    checks = examination.examine(_settings(config))
+    for one in checks:
+        out.print(f"{'[green]ok  [/]' if one.ok else '[red]FAIL[/]'} {one.name}: {one.detail}")
+    if not all(one.ok for one in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def demo(
+    config: Config = None,
+    study: Annotated[Path | None, typer.Option(help="Folder of DICOM files to send.")] = None,
+    archive: Annotated[str | None, typer.Option(help="AE@host:port that gets the results.")] = None,
+) -> None:
+    """Send a real study through a whole node and show what comes back."""
+    if not demonstration.run(_settings(config), study, archive, err):
+        raise typer.Exit(1)
+
+
+def _stop_event() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _until_told_to_stop() -> None:
+    _stop_event().wait()
+
+
+def main() -> None:
+    """The entry point: errors become exit codes here and nowhere else."""
+    try:
+        app()
+    except (SettingsError, ProtocolErrors) as error:
+        err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(2)
+    except (WorkflowError, DicomNodeError, InferenceError) as error:
+        err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,194 @@
+"""Loader: YAML files -> reading protocols, or every mistake of every file at once, with its line."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+from dicom_node.results.codes import concept_for
+
+from dicom_node.results.finding import Code, SegmentedConcept
+from workflows.errors import ProtocolErrors, ProtocolMistake
+from workflows.protocols.schema import NumberRange, ProtocolQuestion, ReadingProtocol, Selector, TextPattern
+
+__all__ = ["load_directory", "load_file"]
+
+_TOP = ("name", "version", "title", "select", "questions")
+_SELECT = ("modality", "texts", "codes", "body_part", "exclude", "instances", "slice_thickness_mm")
+_QUESTION = ("id", "text", "findings")
+_CONCEPT = ("label", "category", "type", "laterality", "site")
+
+
+def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
+    """All protocols of a folder (`*.yaml`, `*.yml`), by name. Raises ProtocolErrors with all mistakes."""
+    files = sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
+    if not files:
+        why = "no such folder" if not directory.is_dir() else "no *.yaml files here"
+        raise ProtocolErrors((ProtocolMistake(directory, 0, f"{why}; set [protocols] directory"),))
+    mistakes: list[ProtocolMistake] = []
+    protocols: dict[tuple[str, str], ReadingProtocol] = {}
+    for file in files:
+        reader = _Reader(file)
+        protocol = reader.read()
+        mistakes += reader.mistakes
+        if protocol is None:
+            continue
+        if (key := (protocol.name, protocol.version)) in protocols:
+            mistakes.append(ProtocolMistake(file, 1, f"{key[0]} version {key[1]} stands in another file too"))
+        protocols[key] = protocol
+    if mistakes:
+        raise ProtocolErrors(tuple(mistakes))
+    return tuple(protocols.values())
+
+
+def load_file(file: Path) -> ReadingProtocol:
+    """One protocol. Raises ProtocolErrors."""
+    reader = _Reader(file)
+    protocol = reader.read()
+    if protocol is None or reader.mistakes:
+        raise ProtocolErrors(tuple(reader.mistakes))
+    return protocol
+
+
+class _Reader:
+    """Walks one file's YAML nodes, which know their lines, and collects mistakes instead of stopping."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.mistakes: list[ProtocolMistake] = []
+
+    def read(self) -> ReadingProtocol | None:
+        try:
+            root = yaml.compose(self.file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            self.mistakes.append(ProtocolMistake(self.file, line, f"not YAML: {error.problem}"))
+            return None
+        except (OSError, UnicodeDecodeError) as error:
+            self.mistakes.append(ProtocolMistake(self.file, 1, f"cannot be read: {error}"))
+            return None
+        if not isinstance(root, yaml.MappingNode):
+            self.mistakes.append(ProtocolMistake(self.file, 1, f"a protocol is a mapping with {', '.join(_TOP)}"))
+            return None
+        top = self._mapping(root, _TOP, required=("name", "version", "select", "questions"))
+        selector = self._selector(top["select"]) if "select" in top else None
+        questions = self._questions(top["questions"]) if "questions" in top else ()
+        name = self._text(top["name"]) if "name" in top else ""
+        version = self._text(top["version"]) if "version" in top else ""
+        title = self._text(top["title"]) if "title" in top else name
+        if self.mistakes or selector is None:
+            return None
+        return ReadingProtocol(name, version, title, selector, questions)
+
+    def _wrong(self, node: yaml.Node, message: str) -> None:
+        self.mistakes.append(ProtocolMistake(self.file, node.start_mark.line + 1, message))
+
+    def _mapping(self, node: yaml.Node, known: tuple[str, ...], required: tuple[str, ...] = ()) -> dict[str, yaml.Node]:
+        if not isinstance(node, yaml.MappingNode):
+            self._wrong(node, f"expected a mapping with {', '.join(known)}")
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            if key.value not in known:
+                near = difflib.get_close_matches(str(key.value), known, 1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                self._wrong(key, f"unknown key {key.value!r}; {hint}")
+            else:
+                found[key.value] = value
+        for key in required:
+            if key not in found:
+                self._wrong(node, f"{key!r} is missing")
+        return found
+
+    def _text(self, node: yaml.Node) -> str:
+        if isinstance(node, yaml.ScalarNode) and node.value.strip():
+            return str(node.value).strip()
+        self._wrong(node, "expected a text")
+        return ""
+
+    def _list(self, node: yaml.Node) -> list[yaml.Node]:
+        return list(node.value) if isinstance(node, yaml.SequenceNode) else [node]
+
+    def _patterns(self, node: yaml.Node | None) -> tuple[TextPattern, ...]:
+        patterns = []
+        for entry in self._list(node) if node is not None else []:
+            text = self._text(entry)
+            try:
+                re.compile(text)
+            except re.error as error:
+                self._wrong(entry, f"{text!r} is not a regular expression: {error}")
+            patterns.append(TextPattern(text))
+        return tuple(patterns)
+
+    def _texts(self, node: yaml.Node | None) -> tuple[str, ...]:
+        return tuple(self._text(entry) for entry in self._list(node)) if node is not None else ()
+
+    def _range(self, node: yaml.Node | None) -> NumberRange:
+        if node is None:
+            return NumberRange()
+        bounds: dict[str, float] = {}
+        for key, value in self._mapping(node, ("minimum", "maximum")).items():
+            try:
+                bounds[key] = float(self._text(value))
+            except ValueError:
+                self._wrong(value, f"{key} is not a number")
+        if bounds.get("minimum", 0) > bounds.get("maximum", float("inf")):
+            self._wrong(node, "minimum is above maximum: nothing could match")
+        return NumberRange(**bounds)
+
+    def _selector(self, node: yaml.Node) -> Selector:
+        select = self._mapping(node, _SELECT, required=("modality",))
+        codes = self._texts(select.get("codes"))
+        for code in codes:
+            if not re.fullmatch(r"[^:\s]+:\S+", code):
+                self._wrong(select["codes"], f"{code!r} is not SCHEME:VALUE")
+        texts = self._patterns(select.get("texts"))
+        if "body_part" in select and not texts and not codes:
+            self._wrong(select["body_part"], "body_part alone is often wrong: give texts or codes too")
+        return Selector(
+            modality=self._texts(select.get("modality")),
+            texts=texts,
+            codes=codes,
+            body_part=tuple(text.upper() for text in self._texts(select.get("body_part"))),
+            exclude=self._patterns(select.get("exclude")),
+            instances=self._range(select.get("instances")),
+            slice_thickness_mm=self._range(select.get("slice_thickness_mm")),
+        )
+
+    def _questions(self, node: yaml.Node) -> tuple[ProtocolQuestion, ...]:
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            self._wrong(node, "questions: at least one is needed")
+            return ()
+        questions: list[ProtocolQuestion] = []
+        for entry in node.value:
+            found = self._mapping(entry, _QUESTION, required=_QUESTION)
+            if set(_QUESTION) - set(found):
+                continue
+            identifier = self._text(found["id"])
+            if identifier in {question.id for question in questions}:
+                self._wrong(found["id"], f"question id {identifier!r} stands twice")
+            concepts = [self._concept(item) for item in self._list(found["findings"])]
+            findings = tuple(concept for concept in concepts if concept is not None)
+            questions.append(ProtocolQuestion(identifier, self._text(found["text"]), findings))
+        return tuple(questions)
+
+    def _concept(self, node: yaml.Node) -> SegmentedConcept | None:
+        """A label of the coded table, or a mapping that gives the codes itself."""
+        if isinstance(node, yaml.ScalarNode):
+            concept = concept_for(node.value)
+            if concept is None:
+                self._wrong(node, f"no code is known for {node.value!r}: write label, category and type")
+            return concept
+        found = self._mapping(node, _CONCEPT, required=("label", "category", "type"))
+        codes = {key: self._code(found[key]) for key in _CONCEPT[1:] if key in found}
+        if "label" not in found or codes.get("category") is None or codes.get("type") is None:
+            return None
+        return SegmentedConcept(self._text(found["label"]), **codes)
+
+    def _code(self, node: yaml.Node) -> Any:
+        keys = ("value", "scheme", "meaning")
+        found = self._mapping(node, keys, required=keys)
+        return Code(*(self._text(found[key]) for key in keys)) if len(found) == len(keys) else None
