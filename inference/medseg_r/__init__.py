@@ -1,0 +1,1 @@
+"""MedSeg-R: global context understanding and pixel-level grounding, composed."""

@@ -1,0 +1,26 @@
+"""Open a predictor by the name a configuration gives it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inference.interface import Predictor
+
+__all__ = ["open_predictor"]
+
+
+def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bool = False) -> Predictor:
+    """Build the predictor named by `checkpoint`: "commissioning", "tiny" (the shipped weights), or a checkpoint folder.
+
+    `device`: a torch device such as "cpu" or "cuda:0". `accept_research_use`: the operator's consent to weights whose
+    terms are research only; the shipped ones need none. Torch is imported only when weights are loaded.
+    Raises `CheckpointError` and, below it, `TermsNotAccepted`.
+    """
+    from inference.medseg_r.commissioning import CommissioningPredictor
+
+    if checkpoint == "commissioning":
+        return CommissioningPredictor()
+    from inference.medseg_r.predictor import MedSegRPredictor
+
+    folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
+    return MedSegRPredictor(folder, device, accept_research_use=accept_research_use)
