@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable
 from dataclasses import dataclass
+from socketserver import TCPServer
+from threading import Thread
 from time import monotonic
 from types import TracebackType
 from typing import Any, Self, cast
@@ -47,6 +49,20 @@ class StorageSCPSettings:
     maximum_pdu_bytes: int = 128 * 1024
 
 
+_POLL_S = 0.05
+
+
+class _Listener(ThreadedAssociationServer):
+    """Listens with room for a burst of connections, and stops within _POLL_S."""
+
+    request_queue_size = 128
+
+    def shutdown(self) -> None:
+        # The parent also takes itself off a list that only AE.start_server puts it on.
+        TCPServer.shutdown(self)
+        self.server_close()
+
+
 class StorageSCP:
     """Storage and Verification SCP; listens from `start` to `stop`, or within `with`.
 
@@ -58,7 +74,7 @@ class StorageSCP:
         configure_pynetdicom()
         self._settings = settings
         self._receive = receive
-        self._server: ThreadedAssociationServer | None = None
+        self._server: _Listener | None = None
         self._ae = AE(settings.ae_title)
         self._ae.supported_contexts = accepted_contexts()
         self._ae.require_calling_aet = list(settings.allowed_calling_ae)
@@ -79,15 +95,18 @@ class StorageSCP:
         """Listen. Raises PortInUse, or ListenError for an address that cannot be listened on."""
         host, port = self._settings.host, self._settings.port
         try:
-            self._server = self._ae.start_server(
-                (host, port),
-                block=False,
-                evt_handlers=[
-                    (evt.EVT_CONN_OPEN, send_at_once),
-                    (evt.EVT_REJECTED, _log_rejected),
-                    (evt.EVT_ABORTED, _log_aborted),
-                    (evt.EVT_C_STORE, self._store),
-                ],
+            self._server = cast(
+                _Listener,
+                self._ae.make_server(
+                    (host, port),
+                    evt_handlers=[
+                        (evt.EVT_CONN_OPEN, send_at_once),
+                        (evt.EVT_REJECTED, _log_rejected),
+                        (evt.EVT_ABORTED, _log_aborted),
+                        (evt.EVT_C_STORE, self._store),
+                    ],
+                    server_class=_Listener,
+                ),
             )
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
@@ -96,6 +115,7 @@ class StorageSCP:
                     f"(`ss -ltnp 'sport = {port}'` names it) or set another [node] port"
                 ) from error
             raise ListenError(f"cannot listen on {host} port {port}: {error}; check [node] host and port") from error
+        Thread(target=self._server.serve_forever, args=(_POLL_S,), name="storage-scp", daemon=True).start()
         if not self._settings.allowed_calling_ae:
             _log.warning("every_calling_ae_allowed", remedy="list the peers in [node] allowed_calling_ae")
         _log.info("storage_scp_listening", ae_title=self._settings.ae_title, host=host, port=self.port)
