@@ -1,0 +1,347 @@
+"""Real services for tests: Debian's Orthanc, RabbitMQ and PostgreSQL, each on loopback, in a folder of its own.
+
+A missing program skips the test on a laptop and fails it where CI=true: see `missing`.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+__all__ = [
+    "Orthanc",
+    "Postgres",
+    "RabbitMQ",
+    "await_true",
+    "free_port",
+    "missing",
+    "running_orthanc",
+    "running_postgres",
+    "running_rabbitmq",
+]
+
+_START_S = 60.0
+_RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
+_ORTHANC_PLUGINS = Path("/usr/share/orthanc/plugins")
+
+
+def missing(what: str, package: str) -> NoReturn:
+    """Skip with the reason and the remedy, or fail where CI=true."""
+    reason = f"{what} is not there: make test installs it (Debian package {package})"
+    if os.environ.get("CI", "").lower() == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """A TCP port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def await_true(condition: Callable[[], Any], what: str, timeout_s: float = 30.0, pause_s: float = 0.05) -> Any:
+    """The first truthy value of `condition`, looked at every `pause_s`; AssertionError naming `what` if none comes."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{what} did not happen within {timeout_s:g} s")
+        time.sleep(pause_s)
+    return value
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def _which(name: str, folders: Sequence[Path] = ()) -> str | None:
+    # Not PATH alone: Debian keeps servers in /usr/sbin, and a virtual environment must not hide them.
+    path = os.pathsep.join([*map(str, folders), "/usr/sbin", "/usr/bin", os.environ.get("PATH", "")])
+    return shutil.which(name, path=path)
+
+
+@contextlib.contextmanager
+def _running(
+    command: Sequence[str], folder: Path, ready: Callable[[], bool], stop: signal.Signals, **popen: Any
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A program that runs as long as the block, once `ready`; its output stands in `folder`/output.log."""
+    log = folder / "output.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, **popen
+        )
+    try:
+        deadline = time.monotonic() + _START_S
+        while not ready():
+            if process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{command[0]} did not start (exit status {process.poll()}):\n{tail}")
+            time.sleep(0.05)
+        yield process
+    finally:
+        if process.poll() is None:
+            process.send_signal(stop)
+            try:
+                process.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+# --- Orthanc ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Orthanc:
+    """A running Orthanc. `url` is its REST interface, `url`/dicom-web its DICOMweb root."""
+
+    ae_title: str
+    host: str
+    dicom_port: int
+    http_port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.host}:{self.http_port}"
+
+    def get(self, path: str) -> Any:
+        """What GET `path` answers, parsed from JSON."""
+        return json.loads(self.get_bytes(path))
+
+    def get_bytes(self, path: str) -> bytes:
+        """What GET `path` answers, e.g. /instances/{id}/file."""
+        with urllib.request.urlopen(self.url + path, timeout=60) as answer:
+            content: bytes = answer.read()
+            return content
+
+    def post(self, path: str, body: bytes | Mapping[str, Any] | Sequence[Any]) -> Any:
+        """POST bytes (an instance) or JSON; the answer parsed from JSON."""
+        content = body if isinstance(body, bytes) else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=content, method="POST")
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return json.loads(answer.read() or b"null")
+
+    def find_instances(self, **query: str) -> list[str]:
+        """Orthanc's own ids of the instances that match, e.g. Modality="SEG"."""
+        found: list[str] = self.post("/tools/find", {"Level": "Instance", "Query": query})
+        return found
+
+    def log(self) -> str:
+        """What it wrote so far."""
+        return (self.folder / "output.log").read_text(errors="replace")
+
+
+@contextlib.contextmanager
+def running_orthanc(
+    *,
+    ae_title: str = "ORTHANC",
+    lua: Sequence[Path] = (),
+    modalities: Mapping[str, Sequence[Any]] | None = None,
+    extra: Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Orthanc]:
+    """Debian's Orthanc with its DICOMweb plugin.
+
+    `modalities`: `{"medseg-node": ["MEDSEG", "127.0.0.1", 11112]}`; `extra`: keys of its configuration, which win.
+    """
+    program = _which("Orthanc")
+    if program is None:
+        missing("Orthanc", "orthanc")
+    plugin = _ORTHANC_PLUGINS / "libOrthancDicomWeb.so"
+    if not plugin.exists():
+        missing("Orthanc's DICOMweb plugin", "orthanc-dicomweb")
+    with tempfile.TemporaryDirectory(prefix="medseg-orthanc-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        node = Orthanc(ae_title, "127.0.0.1", free_port(), free_port(), folder)
+        configuration: dict[str, Any] = {
+            "Name": "medseg-test",
+            "StorageDirectory": str(folder / "storage"),
+            "IndexDirectory": str(folder / "storage"),
+            "Plugins": [str(plugin)],
+            "DicomAet": ae_title,
+            "DicomPort": node.dicom_port,
+            "HttpPort": node.http_port,
+            "HttpBindAddresses": ["127.0.0.1"],
+            "RemoteAccessAllowed": False,
+            "AuthenticationEnabled": False,
+            "DicomAlwaysAllowStore": True,
+            "DicomCheckCalledAet": False,
+            "StableAge": 1,
+            "OverwriteInstances": False,
+            "LuaScripts": [str(path.resolve()) for path in lua],
+            "DicomModalities": {key: list(value) for key, value in (modalities or {}).items()},
+            "DicomWeb": {"Enable": True, "Root": "/dicom-web/"},
+            **(extra or {}),
+        }
+        (folder / "orthanc.json").write_text(json.dumps(configuration, indent=2))
+
+        def ready() -> bool:
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                return bool(node.get("/system")) and _listens(node.dicom_port)
+            return False
+
+        command = [program, str(folder / "orthanc.json")]
+        with _running(command, folder, ready, signal.SIGTERM, env={**os.environ, **(environment or {})}):
+            yield node
+
+
+# --- RabbitMQ ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RabbitMQ:
+    """A running RabbitMQ. `url` names its default virtual host; tests that need clean queues take a fresh one."""
+
+    host: str
+    port: int
+    environment: Mapping[str, str] = field(repr=False)
+
+    @property
+    def url(self) -> str:
+        return f"amqp://guest:guest@{self.host}:{self.port}//"
+
+    def fresh_url(self) -> str:
+        """URL of a virtual host that nobody used before."""
+        virtual_host = f"test-{uuid.uuid4().hex[:12]}"
+        self.control("add_vhost", virtual_host)
+        self.control("set_permissions", "-p", virtual_host, "guest", ".*", ".*", ".*")
+        return f"amqp://guest:guest@{self.host}:{self.port}/{virtual_host}"
+
+    def control(self, *arguments: str) -> str:
+        """Run rabbitmqctl."""
+        command = [str(_RABBITMQ_BIN / "rabbitmqctl"), "--quiet", *arguments]
+        done = subprocess.run(command, env=dict(self.environment), capture_output=True, text=True, timeout=60)
+        if done.returncode:
+            raise RuntimeError(f"rabbitmqctl {' '.join(arguments)}: {done.stderr or done.stdout}")
+        return done.stdout
+
+
+@contextlib.contextmanager
+def running_rabbitmq() -> Iterator[RabbitMQ]:
+    """Debian's RabbitMQ as the current user, beside any that the machine runs: own name, ports, cookie and epmd."""
+    # Debian's wrapper in /usr/sbin insists on its own user; the script behind it does not.
+    program = _RABBITMQ_BIN / "rabbitmq-server"
+    if not program.exists() or _which("epmd") is None:
+        missing("RabbitMQ", "rabbitmq-server")
+    with tempfile.TemporaryDirectory(prefix="medseg-rabbitmq-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        port = free_port()
+        (folder / "rabbitmq.conf").write_text("loopback_users = none\n")
+        (folder / "plugins").write_text("[].\n")
+        cookie = folder / ".erlang.cookie"
+        cookie.write_text(base64.b32encode(os.urandom(15)).decode())
+        cookie.chmod(0o400)
+        environment = {
+            "PATH": f"{_RABBITMQ_BIN}:/usr/sbin:/usr/bin:/sbin:/bin",
+            "LANG": "C.UTF-8",
+            "HOME": str(folder),
+            "ERL_EPMD_PORT": str(free_port()),
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODENAME": f"medseg-{uuid.uuid4().hex[:8]}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": str(port),
+            "RABBITMQ_DIST_PORT": str(free_port()),
+            "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+            "RABBITMQ_LOG_BASE": str(folder / "log"),
+            "RABBITMQ_LOGS": "-",
+            "RABBITMQ_CONFIG_FILE": str(folder / "rabbitmq.conf"),
+            "RABBITMQ_CONF_ENV_FILE": str(folder / "none"),
+            "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "plugins"),
+            # Two schedulers instead of one for each core; Erlang's busy waiting would eat the tests' own time.
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
+        }
+        try:
+            with _running([str(program)], folder, lambda: _listens(port), signal.SIGTERM, env=environment):
+                yield RabbitMQ("127.0.0.1", port, environment)
+        finally:
+            epmd = _which("epmd")
+            assert epmd is not None
+            subprocess.run([epmd, "-kill"], env=environment, capture_output=True, timeout=20, check=False)
+
+
+# --- PostgreSQL -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Postgres:
+    """A running PostgreSQL. `url` is an SQLAlchemy URL."""
+
+    host: str
+    port: int
+
+    @property
+    def url(self) -> str:
+        return self._url("postgres")
+
+    def fresh_url(self) -> str:
+        """URL of an empty database."""
+        import psycopg
+
+        name = f"test_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(
+            host=self.host, port=self.port, user="medseg", dbname="postgres", autocommit=True
+        ) as connection:
+            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+        return self._url(name)
+
+    def _url(self, database: str) -> str:
+        return f"postgresql+psycopg://medseg@{self.host}:{self.port}/{database}"
+
+
+@contextlib.contextmanager
+def running_postgres() -> Iterator[Postgres]:
+    """Debian's PostgreSQL with a fresh cluster; as the user postgres where we are root, which it refuses to run as."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name), reverse=True)
+    initdb, program = _which("initdb", folders), _which("postgres", folders)
+    if initdb is None or program is None:
+        missing("PostgreSQL", "postgresql")
+    owner: dict[str, Any] = {"user": "postgres", "group": "postgres"} if os.geteuid() == 0 else {}
+    # Not pytest's folder: that one is closed to other users.
+    with tempfile.TemporaryDirectory(prefix="medseg-postgres-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        if owner:
+            shutil.chown(folder, **owner)
+        cluster, port = folder / "cluster", free_port()
+        command = [initdb, "-D", str(cluster), "-U", "medseg", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=120, **owner)
+        settings = {
+            "listen_addresses": "127.0.0.1",
+            "port": str(port),
+            "unix_socket_directories": str(folder),
+            "fsync": "off",
+            "synchronous_commit": "off",
+            "full_page_writes": "off",
+        }
+        options = [part for key, value in settings.items() for part in ("-c", f"{key}={value}")]
+
+        def ready() -> bool:
+            import psycopg
+
+            with contextlib.suppress(psycopg.OperationalError):
+                psycopg.connect(host="127.0.0.1", port=port, user="medseg", dbname="postgres").close()
+                return True
+            return False
+
+        with _running([program, "-D", str(cluster), *options], folder, ready, signal.SIGINT, **owner):
+            yield Postgres("127.0.0.1", port)
