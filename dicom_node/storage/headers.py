@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -120,10 +120,11 @@ INSTANCE_KEYWORDS = (
     "ContributingEquipmentSequence",
 )
 
-_SHARED_KEYWORDS = ("RequestAttributesSequence", "SharedFunctionalGroupsSequence")
 _SERIES_KEYWORDS = (
     *_IDENTIFIERS,
-    *_SHARED_KEYWORDS,
+    "RequestAttributesSequence",
+    "SharedFunctionalGroupsSequence",
+    "PerFrameFunctionalGroupsSequence",
     "Modality",
     "BodyPartExamined",
     "SeriesDescription",
@@ -141,7 +142,7 @@ _SERIES_KEYWORDS = (
 )
 _STUDY_KEYWORDS = (
     *_IDENTIFIERS,
-    *_SHARED_KEYWORDS,
+    "RequestAttributesSequence",
     "StudyDescription",
     "AccessionNumber",
     "ProcedureCodeSequence",
@@ -199,7 +200,7 @@ def read_series_header(paths: Sequence[Path]) -> SeriesHeader:
     """Header of one series from all of its files: attributes from the first file, SOP classes from all.
 
     `paths`: at least one; the same set gives the same header in whatever order. Attributes of enhanced multi-frame
-    instances are taken from their shared functional groups (PS3.3 C.7.6.16). Raises UnparseableInstance for a file
+    instances are taken from their functional groups (PS3.3 C.7.6.16). Raises UnparseableInstance for a file
     that is not DICOM.
     """
     if not paths:
@@ -270,10 +271,16 @@ def _sop_class(path: Path) -> str:
     return text(header, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
 
 
+def _functional_groups(header: Dataset) -> Iterator[Dataset]:
+    """The shared functional groups and those of the first frame (PS3.3 C.7.6.16)."""
+    yield from items(header, "SharedFunctionalGroupsSequence")
+    yield from islice(items(header, "PerFrameFunctionalGroupsSequence"), 1)
+
+
 def _laterality(header: Dataset) -> str:
-    frames = items(header, "SharedFunctionalGroupsSequence", "FrameAnatomySequence")
-    frame = next((text(item, "FrameLaterality") for item in frames), "")
-    return text(header, "ImageLaterality") or text(header, "Laterality") or frame
+    plain = text(header, "ImageLaterality") or text(header, "Laterality")
+    anatomies = (item for groups in _functional_groups(header) for item in items(groups, "FrameAnatomySequence"))
+    return plain or next((text(item, "FrameLaterality") for item in anatomies), "")
 
 
 def _contrast_agent(header: Dataset) -> str:
@@ -285,14 +292,14 @@ def _slice_thickness_mm(header: Dataset) -> float | None:
     plain = number(header, "SliceThickness")
     if plain is not None:
         return plain
-    measures = items(header, "SharedFunctionalGroupsSequence", "PixelMeasuresSequence")
+    measures = (item for groups in _functional_groups(header) for item in items(groups, "PixelMeasuresSequence"))
     return next((number(item, "SliceThickness") for item in measures), None)
 
 
 def _anatomic_regions(header: Dataset) -> tuple[CodedHeader, ...]:
     return _united(
         codes(header, "AnatomicRegionSequence"),
-        codes(header, "SharedFunctionalGroupsSequence", "FrameAnatomySequence", "AnatomicRegionSequence"),
+        *(codes(groups, "FrameAnatomySequence", "AnatomicRegionSequence") for groups in _functional_groups(header)),
     )
 
 
