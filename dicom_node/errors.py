@@ -43,6 +43,7 @@ class VolumeRefusal(Enum):
     """Why a series is not one volume. The value stands in state, status and explain."""
 
     NO_IMAGES = "no-images"
+    UNREADABLE_HEADER = "unreadable-header"
     NO_PIXEL_DATA = "no-pixel-data"
     TRUNCATED_PIXEL_DATA = "truncated-pixel-data"
     UNDECODABLE_PIXEL_DATA = "undecodable-pixel-data"
@@ -59,6 +60,8 @@ class VolumeRefusal(Enum):
     GANTRY_TILT = "gantry-tilt"
     MULTIPLE_VOLUMES = "multiple-volumes"
     LOCALIZER = "localizer"
+    MOSAIC = "mosaic"
+    CINE = "cine"
 
 
 class VolumeRefused(DicomNodeError):
