@@ -73,3 +73,4 @@ class ResultContext:
     profile: Profile
     complete: bool = True
     predecessors: Sequence[tuple[str, str]] = ()  # (SOP Class UID, SOP Instance UID) of SRs this one replaces
+    predecessor_series_uid: str = ""

@@ -1,0 +1,138 @@
+"""Every coded concept that we write, once.
+
+SCT codes are those of PS3.16's context groups, as pydicom lists them (tests compare every one). Where no code there
+says what is meant, the private scheme 99MEDSEG names it: docs/codes.md.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.sr.coding import Code
+
+from dicom_node.results.finding import SegmentedConcept
+
+__all__ = [
+    "COMMISSIONING_CONCEPT", "DEVICE_SERIAL_NUMBER", "LABELS", "MANUFACTURER", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME",
+    "concept_for",
+]  # fmt: skip
+
+MANUFACTURER = "MedSeg Node"
+DEVICE_SERIAL_NUMBER = "MEDSEG-NODE"
+PRIVATE_SCHEME = "99MEDSEG"
+
+
+def _sct(value: str, meaning: str) -> Code:
+    return Code(value, "SCT", meaning)
+
+
+def _private(value: str, meaning: str) -> Code:
+    return Code(value, PRIVATE_SCHEME, meaning)
+
+
+ANATOMY = _sct("123037004", "Anatomical Structure")
+ABNORMAL = _sct("49755003", "Morphologically Abnormal Structure")
+OBJECT = _sct("260787004", "Physical object")
+LEFT, RIGHT = _sct("7771000", "Left"), _sct("24028007", "Right")
+LUNG, BREAST, HEART = _sct("39607008", "Lung"), _sct("76752008", "Breast"), _sct("80891009", "Heart")
+HIPPOCAMPUS = _sct("5366008", "Hippocampus")
+
+PRESENCE = _private("presence", "Presence of finding")
+NOT_SEEN = _private("not-seen", "Looked for and not seen")
+SEEN = _private("seen", "Seen")
+QUESTION = _private("question", "Clinical question")
+ANSWER = _private("answer", "Answer")
+CONFIDENCE = _private("confidence", "Confidence of mask")
+TERMS = _private("terms", "Terms of use")
+
+
+def _table() -> dict[str, SegmentedConcept]:
+    kidney, adrenal = _sct("64033007", "Kidney"), _sct("23451007", "Adrenal gland")
+    table: dict[str, SegmentedConcept] = {}
+
+    def add(label: str, category: Code, type_: Code, laterality: Code | None = None, site: Code | None = None) -> None:
+        table[label] = SegmentedConcept(label, category, type_, laterality, site)
+
+    for label, code in (
+        ("liver", _sct("10200004", "Liver")),
+        ("spleen", _sct("78961009", "Spleen")),
+        ("gallbladder", _sct("28231008", "Gallbladder")),
+        ("esophagus", _sct("32849002", "Esophagus")),
+        ("stomach", _sct("69695003", "Stomach")),
+        ("aorta", _sct("15825003", "Aorta")),
+        ("inferior vena cava", _sct("64131007", "Inferior vena cava")),
+        ("portal vein and splenic vein", _private("portal-and-splenic-vein", "Portal vein and splenic vein")),
+        ("pancreas", _sct("15776009", "Pancreas")),
+        ("left ventricle cavity", _sct("87878005", "Left ventricle")),
+        ("left ventricular myocardium", _sct("49848007", "Left Ventricle Myocardium")),
+        ("right ventricle cavity", _sct("53085002", "Right ventricle")),
+        ("airways", _sct("89187006", "Airway structure")),
+        ("cardiomediastinum", _private("cardiomediastinum", "Heart and mediastinum")),
+    ):
+        add(label, ANATOMY, code)
+    for side, code in (("left", LEFT), ("right", RIGHT)):
+        add(f"kidney {side}", ANATOMY, kidney, code)
+        add(f"adrenal gland {side}", ANATOMY, adrenal, code)
+        add(f"{side} lung", ANATOMY, LUNG, code)
+    add("retinal blood vessel", ANATOMY, _sct("59820001", "Blood Vessel"), site=_sct("5665001", "Retina"))
+    for part in ("anterior", "posterior"):
+        add(f"{part} hippocampus", ANATOMY, _private(f"{part}-hippocampus", f"{part.title()} part of hippocampus"),
+            site=HIPPOCAMPUS)  # fmt: skip
+    add("breast tumour", ABNORMAL, _sct("108369006", "Neoplasm"), site=BREAST)
+    add("polyp", ABNORMAL, _sct("68496003", "Polyp of colon"), site=_sct("71854001", "Colon"))
+    add("consolidation", ABNORMAL, _private("consolidation", "Consolidation of lung"), site=LUNG)
+    add("ground glass opacities", ABNORMAL, _private("ground-glass-opacity", "Ground glass opacity"), site=LUNG)
+    add("pleural effusion", ABNORMAL, _sct("60046008", "Pleural effusion"))
+    add("pneumothorax", ABNORMAL, _sct("36118008", "Pneumothorax"))
+    add("central venous line", OBJECT, _sct("52124006", "Central venous catheter"))
+    add("endotracheal tube", OBJECT, _sct("26412008", "Endotracheal tube"))
+    add("nasogastric tube", OBJECT, _private("nasogastric-tube", "Nasogastric tube"))
+    add("monitoring probes", OBJECT, _private("monitoring-probe", "Monitoring probe"))
+    add("tubings", OBJECT, _private("tubing", "Tubing"))
+    return table
+
+
+LABELS: dict[str, SegmentedConcept] = _table()
+
+COMMISSIONING_CONCEPT = SegmentedConcept(
+    "bright voxels", OBJECT, _private("bright-voxels", "Voxels above 90 % of the stored range")
+)
+
+_SYNONYMS = {
+    "oesophagus": "esophagus",
+    "ivc": "inferior vena cava",
+    "portal and splenic veins": "portal vein and splenic vein",
+    "left kidney": "kidney left",
+    "right kidney": "kidney right",
+    "left adrenal gland": "adrenal gland left",
+    "right adrenal gland": "adrenal gland right",
+    "left ventricle": "left ventricle cavity",
+    "right ventricle": "right ventricle cavity",
+    "myocardium": "left ventricular myocardium",
+    "left lungs": "left lung",
+    "heart and mediastinum": "cardiomediastinum",
+    "breast tumour (benign)": "breast tumour",
+    "breast tumour (malignant)": "breast tumour",
+    "breast tumor": "breast tumour",
+    "breast lesion": "breast tumour",
+    "colon polyp": "polyp",
+    "retinal vessel": "retinal blood vessel",
+    "ground glass opacity": "ground glass opacities",
+    "nosogastric tube": "nasogastric tube",
+    "tubing": "tubings",
+    "monitoring probe": "monitoring probes",
+    "airway": "airways",
+}
+
+
+def concept_for(phrase: str) -> SegmentedConcept | None:
+    """The concept that a label or phrase names; case, an article, hyphens and a plural do not matter."""
+    text = re.sub(r"[\s_-]+", " ", phrase.strip().casefold())
+    text = re.sub(r"^(the|a|an) ", "", text)
+    if text == COMMISSIONING_CONCEPT.label:
+        return COMMISSIONING_CONCEPT
+    for candidate in (text, text.removesuffix("s"), f"{text}s"):
+        candidate = _SYNONYMS.get(candidate, candidate)
+        if candidate in LABELS:
+            return LABELS[candidate]
+    return None

@@ -1,0 +1,134 @@
+"""Findings -> one DICOM Segmentation on the source grid (PS3.3 A.51)."""
+
+from __future__ import annotations
+
+import colorsys
+from collections.abc import Sequence
+
+import highdicom as hd
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.sr.coding import Code
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.errors import ResultRefused
+from dicom_node.identifiers import derived_uid
+from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
+from dicom_node.volumes.load import SeriesVolume
+
+__all__ = ["SERIES_NUMBER_SEG", "build_segmentation", "series_description"]
+
+SERIES_NUMBER_SEG = 9301
+_FAMILY = Code("123110", "DCM", "Artificial Intelligence")
+
+
+def series_description(kind: str, context: ResultContext) -> str:
+    """At most 64 characters (LO), with the terms first, so that no column of a worklist cuts them off."""
+    terms = f"{context.terms.upper()}: " if context.terms else ""
+    return f"{terms}{MANUFACTURER} {kind} {context.protocol}"[:64]
+
+
+def build_segmentation(volume: SeriesVolume, answers: Sequence[ReadAnswer], context: ResultContext) -> Dataset | None:
+    """A BINARY SEG with a segment per finding, or None when nothing was seen. The same input gives the same bytes.
+
+    Raises ResultRefused where the source cannot carry a SEG.
+    """
+    findings = [finding for answer in answers for finding in answer.findings]
+    if not findings:
+        return None
+    masks = np.stack([finding.mask for finding in findings], axis=-1)
+    if masks.shape[:3] != volume.values.shape[:3]:
+        raise ResultRefused(f"masks {masks.shape[:3]} are not on the source grid {volume.values.shape[:3]}")
+    try:
+        segmentation = hd.seg.Segmentation(
+            source_images=list(volume.sources),
+            pixel_array=_in_source_order(volume, masks),
+            segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
+            segment_descriptions=[_segment(number, one, context) for number, one in enumerate(findings, start=1)],
+            series_instance_uid=derived_uid(context.job_key, "seg", "series"),
+            series_number=SERIES_NUMBER_SEG,
+            sop_instance_uid=derived_uid(context.job_key, "seg", "instance"),
+            instance_number=1,
+            manufacturer=MANUFACTURER,
+            manufacturer_model_name=context.algorithm_name,
+            software_versions=context.algorithm_version,
+            device_serial_number=DEVICE_SERIAL_NUMBER,
+            transfer_syntax_uid=ExplicitVRLittleEndian,
+            omit_empty_frames=context.profile is not Profile.OHIF,
+            series_description=series_description("SEG", context),
+            content_label="MEDSEG",
+            content_description="Answers of MedSeg-R",
+        )
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ResultRefused(f"no SEG can be written for this series: {error}") from error
+    _derive(segmentation, context)
+    return segmentation
+
+
+def _in_source_order(volume: SeriesVolume, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """Frames as the source instance numbers them: a multi-frame source keeps its own order."""
+    if volume.frame_numbers is None:
+        return masks.astype(np.uint8)
+    ordered = np.zeros((max(volume.frame_numbers), *masks.shape[1:]), dtype=np.uint8)
+    for index, number in enumerate(volume.frame_numbers):
+        ordered[number - 1] = masks[index]
+    return ordered
+
+
+def _segment(number: int, finding: Finding, context: ResultContext) -> hd.seg.SegmentDescription:
+    concept = finding.concept
+    description = hd.seg.SegmentDescription(
+        segment_number=number,
+        segment_label=concept.label[:64],
+        segmented_property_category=concept.category,
+        segmented_property_type=concept.type,
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
+        algorithm_identification=hd.AlgorithmIdentificationSequence(
+            name=context.algorithm_name,
+            family=_FAMILY,
+            version=context.algorithm_version,
+            parameters={"weights_sha256": context.weights_digest},
+        ),
+        tracking_uid=finding.tracking_uid,
+        tracking_id=finding.tracking_id,
+        anatomic_regions=[concept.site] if concept.site is not None else None,
+        display_color=_colour(concept.label),
+    )
+    if concept.laterality is not None:
+        modifier = hd.sr.CodedConcept.from_code(concept.laterality)
+        description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return description
+
+
+def _colour(label: str) -> hd.color.CIELabColor:
+    """A colour that a label always has; right and left differ in lightness only."""
+    hue = (sum(ord(letter) * 37 for letter in label.replace("left", "").replace("right", "").strip()) % 360) / 360
+    lightness = 0.65 if "right" in label else 0.5
+    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, 0.9))
+    return hd.color.CIELabColor.from_rgb(red, green, blue)
+
+
+def _derive(dataset: Dataset, context: ResultContext) -> None:
+    """Replace what highdicom invents (dates, dimension organization UID) by what follows from the job."""
+    organization = derived_uid(context.job_key, "dimensions")
+    for item in dataset.get("DimensionOrganizationSequence", []):
+        item.DimensionOrganizationUID = organization
+    for item in dataset.get("DimensionIndexSequence", []):
+        if "DimensionOrganizationUID" in item:
+            item.DimensionOrganizationUID = organization
+    stamp(dataset, context)
+
+
+def stamp(dataset: Dataset, context: ResultContext) -> None:
+    """Dates and times of the object's making: the job's creation, never the clock."""
+    date, time = context.created.strftime("%Y%m%d"), context.created.strftime("%H%M%S")
+    for keyword in ("InstanceCreationDate", "ContentDate", "SeriesDate"):
+        setattr(dataset, keyword, date)
+    for keyword in ("InstanceCreationTime", "ContentTime", "SeriesTime"):
+        setattr(dataset, keyword, time)
+    # Nothing else in the file may tell one run from another.
+    for item in dataset.get("ContributingEquipmentSequence", []):
+        if "ContributionDateTime" in item:
+            item.ContributionDateTime = date + time
