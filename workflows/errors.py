@@ -23,14 +23,14 @@ class SettingsError(WorkflowError):
 
 @dataclass(frozen=True)
 class ProtocolMistake:
-    """One mistake in a protocol file. `line` counts from 1."""
+    """One mistake in a protocol file. `line` counts from 1; 0 means the file or folder as a whole."""
 
     file: Path
     line: int
     message: str
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}: {self.message}"
+        return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
 
 
 class ProtocolErrors(WorkflowError):

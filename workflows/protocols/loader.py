@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from dicom_node.results.codes import concept_for
 
+from dicom_node.results.codes import concept_for
 from dicom_node.results.finding import Code, SegmentedConcept
 from workflows.errors import ProtocolErrors, ProtocolMistake
 from workflows.protocols.schema import NumberRange, ProtocolQuestion, ReadingProtocol, Selector, TextPattern
@@ -17,7 +17,10 @@ from workflows.protocols.schema import NumberRange, ProtocolQuestion, ReadingPro
 __all__ = ["load_directory", "load_file"]
 
 _TOP = ("name", "version", "title", "select", "questions")
-_SELECT = ("modality", "texts", "codes", "body_part", "exclude", "instances", "slice_thickness_mm")
+_SELECT = (
+    "modality", "texts", "codes", "vague_texts", "body_part", "exclude", "image_type", "sop_classes", "instances",
+    "slice_thickness_mm",
+)  # fmt: skip
 _QUESTION = ("id", "text", "findings")
 _CONCEPT = ("label", "category", "type", "laterality", "site")
 
@@ -30,6 +33,7 @@ def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
         raise ProtocolErrors((ProtocolMistake(directory, 0, f"{why}; set [protocols] directory"),))
     mistakes: list[ProtocolMistake] = []
     protocols: dict[tuple[str, str], ReadingProtocol] = {}
+    files_of: dict[tuple[str, str], Path] = {}
     for file in files:
         reader = _Reader(file)
         protocol = reader.read()
@@ -37,8 +41,9 @@ def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
         if protocol is None:
             continue
         if (key := (protocol.name, protocol.version)) in protocols:
-            mistakes.append(ProtocolMistake(file, 1, f"{key[0]} version {key[1]} stands in another file too"))
-        protocols[key] = protocol
+            message = f"{key[0]} version {key[1]} stands in {files_of[key].name} too: give one a new name or version"
+            mistakes.append(ProtocolMistake(file, reader.name_line, message))
+        protocols[key], files_of[key] = protocol, file
     if mistakes:
         raise ProtocolErrors(tuple(mistakes))
     return tuple(protocols.values())
@@ -59,6 +64,7 @@ class _Reader:
     def __init__(self, file: Path) -> None:
         self.file = file
         self.mistakes: list[ProtocolMistake] = []
+        self.name_line = 1
 
     def read(self) -> ReadingProtocol | None:
         try:
@@ -70,6 +76,9 @@ class _Reader:
         except (OSError, UnicodeDecodeError) as error:
             self.mistakes.append(ProtocolMistake(self.file, 1, f"cannot be read: {error}"))
             return None
+        except yaml.YAMLError as error:
+            self.mistakes.append(ProtocolMistake(self.file, 1, f"not YAML: {error}"))
+            return None
         if not isinstance(root, yaml.MappingNode):
             self.mistakes.append(ProtocolMistake(self.file, 1, f"a protocol is a mapping with {', '.join(_TOP)}"))
             return None
@@ -77,6 +86,7 @@ class _Reader:
         selector = self._selector(top["select"]) if "select" in top else None
         questions = self._questions(top["questions"]) if "questions" in top else ()
         name = self._text(top["name"]) if "name" in top else ""
+        self.name_line = top["name"].start_mark.line + 1 if "name" in top else 1
         version = self._text(top["version"]) if "version" in top else ""
         title = self._text(top["title"]) if "title" in top else name
         if self.mistakes or selector is None:
@@ -96,6 +106,8 @@ class _Reader:
                 near = difflib.get_close_matches(str(key.value), known, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
                 self._wrong(key, f"unknown key {key.value!r}; {hint}")
+            elif key.value in found:
+                self._wrong(key, f"key {key.value!r} stands twice")
             else:
                 found[key.value] = value
         for key in required:
@@ -141,22 +153,31 @@ class _Reader:
 
     def _selector(self, node: yaml.Node) -> Selector:
         select = self._mapping(node, _SELECT, required=("modality",))
-        codes = self._texts(select.get("codes"))
-        for code in codes:
-            if not re.fullmatch(r"[^:\s]+:\S+", code):
-                self._wrong(select["codes"], f"{code!r} is not SCHEME:VALUE")
-        texts = self._patterns(select.get("texts"))
-        if "body_part" in select and not texts and not codes:
-            self._wrong(select["body_part"], "body_part alone is often wrong: give texts or codes too")
+        self._check_codes(select.get("codes"))
+        if "body_part" in select and "vague_texts" not in select:
+            self._wrong(select["body_part"], "body part is often wrong and never decides alone: give vague_texts too")
+        if "vague_texts" in select and "body_part" not in select:
+            self._wrong(select["vague_texts"], "vague_texts decide only with a body part: give body_part, or use texts")
+        modality = self._texts(select.get("modality"))
+        if any(not re.fullmatch(r"[A-Z0-9_]{1,16}", code) for code in modality):
+            self._wrong(select["modality"], "modality codes are capital letters, such as CT")
         return Selector(
-            modality=self._texts(select.get("modality")),
-            texts=texts,
-            codes=codes,
+            modality=modality,
+            texts=self._patterns(select.get("texts")),
+            codes=self._texts(select.get("codes")),
+            vague_texts=self._patterns(select.get("vague_texts")),
             body_part=tuple(text.upper() for text in self._texts(select.get("body_part"))),
             exclude=self._patterns(select.get("exclude")),
+            image_type=tuple(text.upper() for text in self._texts(select.get("image_type"))),
+            sop_classes=self._texts(select.get("sop_classes")),
             instances=self._range(select.get("instances")),
             slice_thickness_mm=self._range(select.get("slice_thickness_mm")),
         )
+
+    def _check_codes(self, node: yaml.Node | None) -> None:
+        for entry in self._list(node) if node is not None else ():
+            if isinstance(entry, yaml.ScalarNode) and not re.fullmatch(r"[^:\s]+:\S+", entry.value):
+                self._wrong(entry, f"{entry.value!r} is not SCHEME:VALUE, such as SCT:113345001")
 
     def _questions(self, node: yaml.Node) -> tuple[ProtocolQuestion, ...]:
         if not isinstance(node, yaml.SequenceNode) or not node.value:

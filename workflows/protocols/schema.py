@@ -18,6 +18,7 @@ class TextPattern:
     expression: str
 
     def matches(self, text: str) -> bool:
+        """Whether the expression occurs in `text`."""
         return re.search(self.expression, text, re.IGNORECASE) is not None
 
 
@@ -29,25 +30,39 @@ class NumberRange:
     maximum: float | None = None
 
     def contains(self, value: float) -> bool:
+        """Whether `value` lies in the range, ends included."""
         above = self.minimum is None or value >= self.minimum
         return above and (self.maximum is None or value <= self.maximum)
+
+    def __str__(self) -> str:
+        low, high = (None if bound is None else f"{bound:g}" for bound in (self.minimum, self.maximum))
+        if low is None or high is None:
+            return f"at least {low}" if low is not None else f"at most {high}" if high is not None else "any"
+        return f"{low} to {high}"
 
 
 @dataclass(frozen=True)
 class Selector:
-    """Which series of which studies: every criterion that is given must hold.
+    """Which series of which studies.
 
-    `modality`: DICOM modality codes. `texts`: one of them must match the study, series or protocol description.
-    `codes`: `SCHEME:VALUE`; one must stand among procedure, protocol or anatomic region codes. Where both `texts` and
-    `codes` are given one of the two suffices: codes are better, and often missing. `body_part` is only checked when
-    nothing else says what the series shows, because it is often wrong. `exclude`: texts that rule a series out.
+    What must hold, where given: `modality` (DICOM modality codes), `sop_classes` (every SOP Class UID of the series is
+    among them), `image_type` (each value stands in Image Type), `instances`, `slice_thickness_mm` (a series without one
+    passes), and none of `exclude` matches a description or an Image Type value.
+
+    What must show the anatomy, one of: a code of `codes` (`SCHEME:VALUE`, among procedure, protocol and anatomic region
+    codes); a text of `texts` (in the study's, requested procedure's, series' or protocol's description); or a text of
+    `vague_texts` together with a `body_part`. Body Part Examined is often wrong, so it never decides alone, and never
+    against a text or a code. A selector without any of the three takes whatever passes the first paragraph.
     """
 
     modality: tuple[str, ...]
     texts: tuple[TextPattern, ...] = ()
     codes: tuple[str, ...] = ()
+    vague_texts: tuple[TextPattern, ...] = ()
     body_part: tuple[str, ...] = ()
     exclude: tuple[TextPattern, ...] = ()
+    image_type: tuple[str, ...] = ()
+    sop_classes: tuple[str, ...] = ()
     instances: NumberRange = NumberRange()
     slice_thickness_mm: NumberRange = NumberRange()
 
@@ -67,14 +82,7 @@ class ProtocolQuestion:
     @staticmethod
     def from_json(entry: dict[str, Any]) -> ProtocolQuestion:
         """The inverse of `as_json`."""
-        findings = tuple(
-            SegmentedConcept(
-                label=concept["label"],
-                **{key: Code(*concept[key][:3]) for key in ("category", "type")},
-                **{key: Code(*concept[key][:3]) if concept[key] else None for key in ("laterality", "site")},
-            )
-            for concept in entry["findings"]
-        )
+        findings = tuple(_concept(concept) for concept in entry["findings"])
         return ProtocolQuestion(entry["id"], entry["text"], findings)
 
 
@@ -100,3 +108,8 @@ def _concept_json(concept: SegmentedConcept) -> dict[str, Any]:
         "label": concept.label,
         **{key: list(code)[:3] if code is not None else None for key, code in codes.items()},
     }
+
+
+def _concept(entry: dict[str, Any]) -> SegmentedConcept:
+    laterality, site = (Code(*entry[key]) if entry[key] else None for key in ("laterality", "site"))
+    return SegmentedConcept(entry["label"], Code(*entry["category"]), Code(*entry["type"]), laterality, site)
