@@ -23,7 +23,7 @@ from dicom_node.network.contexts import (
     proposed_contexts,
     wanted_contexts,
 )
-from dicom_node.network.sockets import send_at_once
+from dicom_node.network.sockets import send_at_once, stop_waiting
 from dicom_node.network.status import SUCCESS, Delivery, delivery_of
 from dicom_node.storage.reading import read_file_header, text
 
@@ -156,7 +156,11 @@ def _association(
             peer.port,
             contexts,
             ae_title=peer.ae_title,
-            evt_handlers=[(evt.EVT_CONN_OPEN, send_at_once)],
+            evt_handlers=[
+                (evt.EVT_CONN_OPEN, send_at_once),
+                (evt.EVT_CONN_CLOSE, stop_waiting),
+                (evt.EVT_PDU_RECV, stop_waiting),
+            ],
         )
     except OSError as error:
         raise PeerUnreachable(f"{peer}: {error}") from error

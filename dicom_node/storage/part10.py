@@ -5,17 +5,12 @@ from __future__ import annotations
 import struct
 from typing import BinaryIO
 
-from pydicom.dataset import FileMetaDataset
-from pydicom.filebase import DicomBytesIO
-from pydicom.filewriter import write_file_meta_info
-from pydicom.uid import UID
-
 from dicom_node.errors import UnparseableInstance
 from dicom_node.storage.instance import ReceivedInstance
 
 __all__ = ["IMPLEMENTATION_CLASS_UID", "IMPLEMENTATION_VERSION_NAME", "data_set_offset", "part10_prefix"]
 
-IMPLEMENTATION_CLASS_UID = UID("2.25.80969907327582110843091460576099501921")
+IMPLEMENTATION_CLASS_UID = "2.25.80969907327582110843091460576099501921"
 IMPLEMENTATION_VERSION_NAME = "MEDSEG_NODE"
 
 _PREAMBLE = 132
@@ -23,22 +18,43 @@ _PREAMBLE = 132
 
 def part10_prefix(received: ReceivedInstance) -> bytes:
     """Preamble, "DICM" and file meta, with who sent the instance to whom, so that a lost row can be made again."""
-    meta = FileMetaDataset()
-    meta.MediaStorageSOPClassUID = UID(received.sop_class_uid)
-    meta.MediaStorageSOPInstanceUID = UID(received.sop_instance_uid)
-    meta.TransferSyntaxUID = UID(received.transfer_syntax_uid)
-    meta.ImplementationClassUID = IMPLEMENTATION_CLASS_UID
-    meta.ImplementationVersionName = IMPLEMENTATION_VERSION_NAME
-    if received.calling_ae_title:
-        meta.SourceApplicationEntityTitle = received.calling_ae_title
-        meta.SendingApplicationEntityTitle = received.calling_ae_title
-    if received.called_ae_title:
-        meta.ReceivingApplicationEntityTitle = received.called_ae_title
-    if received.peer_address:
-        meta.SourcePresentationAddress = f"dicom://{received.peer_address}"
-    encoded = DicomBytesIO()
-    write_file_meta_info(encoded, meta, enforce_standard=True)
-    return b"\x00" * 128 + b"DICM" + bytes(encoded.getvalue())
+    address = f"dicom://{received.peer_address}" if received.peer_address else ""
+    elements = b"".join(
+        (
+            _element(0x0001, b"OB", b"\x00\x01"),
+            _element(0x0002, b"UI", received.sop_class_uid.encode("ascii")),
+            _element(0x0003, b"UI", received.sop_instance_uid.encode("ascii")),
+            _element(0x0010, b"UI", received.transfer_syntax_uid.encode("ascii")),
+            _element(0x0012, b"UI", IMPLEMENTATION_CLASS_UID.encode("ascii")),
+            _element(0x0013, b"SH", IMPLEMENTATION_VERSION_NAME.encode("ascii")),
+            *(
+                _element(number, vr, value.encode("ascii", "replace"))
+                for number, vr, value in (
+                    (0x0016, b"AE", received.calling_ae_title),
+                    (0x0017, b"AE", received.calling_ae_title),
+                    (0x0018, b"AE", received.called_ae_title),
+                    (0x0026, b"UR", address),
+                )
+                if value
+            ),
+        )
+    )
+    return b"\x00" * 128 + b"DICM" + _element(0x0000, b"UL", struct.pack("<L", len(elements))) + elements
+
+
+_LONG_LENGTH = frozenset({b"OB", b"UR"})
+
+
+def _element(number: int, vr: bytes, value: bytes) -> bytes:
+    """One element of group 0002 in Explicit VR Little Endian (PS3.5 7.1.2), padded to an even length.
+
+    By hand, since it is written for every instance and pydicom takes a millisecond for it.
+    """
+    if len(value) % 2:
+        value += b"\x00" if vr == b"UI" else b" "
+    if vr in _LONG_LENGTH:
+        return struct.pack("<HH2sHL", 0x0002, number, vr, 0, len(value)) + value
+    return struct.pack("<HH2sH", 0x0002, number, vr, len(value)) + value
 
 
 def data_set_offset(file: BinaryIO) -> int:

@@ -6,7 +6,7 @@ Nothing here decodes pixels, and nothing here trusts a length: a deflated data s
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from io import BytesIO
 from pathlib import Path
 from struct import error as StructError
@@ -48,8 +48,6 @@ _DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.
 _INFLATE_AT_MOST = 64 * 1024 * 1024
 _PIXELS = 0x7FE00000
 _FILE_META = 0x0002
-
-_StopWhen = Callable[[BaseTag, str | None, int], bool]
 
 
 def _at_pixels(tag: BaseTag, vr: str | None, length: int) -> bool:

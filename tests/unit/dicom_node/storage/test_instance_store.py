@@ -3,6 +3,8 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -200,3 +202,40 @@ def test_a_directory_that_was_removed_is_made_again(store: InstanceStore) -> Non
     store.absolute(stored.path).parent.rmdir()
     store.discard(stored.path)
     assert store.write(received()).outcome is WriteOutcome.NEW
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import pydicom
+from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.storage.instance_store import InstanceStore
+
+store = InstanceStore(Path(sys.argv[1]), minimum_free_bytes=0)
+template = Path(sys.argv[2]).read_bytes()
+for number in range(100_000):
+    uid = f"1.2.3.{number:06}"
+    data_set = template.replace(b"1.2.3.999999", uid.encode())
+    stored = store.write(ReceivedInstance(data_set, sys.argv[3], uid, "1.2.840.10008.1.2.1"))
+    print(stored.path, stored.digest, flush=True)
+"""
+
+
+def test_what_was_reported_before_a_kill_is_there_whole_after_it(tmp_path: Path) -> None:
+    template = received("1.2.3.999999", BitsAllocated=8, PixelData=b"\x07" * 300_000)
+    (tmp_path / "template").write_bytes(template.data_set)
+    arguments = [sys.executable, "-c", WRITER, str(tmp_path / "store"), str(tmp_path / "template"), CT]
+    reported: list[str] = []
+    for _ in range(3):
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as writer:
+            assert writer.stdout is not None
+            for _ in range(20):
+                reported.append(writer.stdout.readline())
+            writer.kill()
+            reported += [line for line in writer.stdout if line.endswith("\n")]
+    store = InstanceStore(tmp_path / "store", minimum_free_bytes=0)
+    found = {str(path): store.read(path).digest for path in store.sweep()}
+    assert leftovers(store) == []
+    assert reported
+    told = dict(line.split() for line in reported)
+    assert {path: found.get(path) for path in told} == told
