@@ -119,8 +119,8 @@ def _common_orientation(planes: Sequence[Plane]) -> tuple[Vector, Vector]:
     orientations = np.array([plane.orientation for plane in planes], dtype=np.float64)
     for plane, orientation in zip(planes, orientations, strict=True):
         right, down = orientation[:3], orientation[3:]
-        lengths = np.linalg.norm(right), np.linalg.norm(down)
-        if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(float(right @ down))) > 10 * _ORIENTATION_TOLERANCE:
+        flaws = (float(np.linalg.norm(right)) - 1, float(np.linalg.norm(down)) - 1, float(right @ down))
+        if max(abs(flaw) for flaw in flaws) > 10 * _ORIENTATION_TOLERANCE:
             raise VolumeRefused(
                 VolumeRefusal.MISSING_GEOMETRY, f"{plane.name}: Image Orientation (Patient) is no pair of unit vectors"
             )
