@@ -81,7 +81,7 @@ def _table() -> dict[str, SegmentedConcept]:
     add("breast tumour", ABNORMAL, _sct("108369006", "Neoplasm"), site=BREAST)
     add("polyp", ABNORMAL, _sct("68496003", "Polyp of colon"), site=_sct("71854001", "Colon"))
     add("consolidation", ABNORMAL, _private("consolidation", "Consolidation of lung"), site=LUNG)
-    add("ground glass opacities", ABNORMAL, _private("ground-glass-opacity", "Ground glass opacity"), site=LUNG)
+    add("ground glass opacities", ABNORMAL, Code("112120", "DCM", "Ground glass opacity"), site=LUNG)
     add("pleural effusion", ABNORMAL, _sct("60046008", "Pleural effusion"))
     add("pneumothorax", ABNORMAL, _sct("36118008", "Pneumothorax"))
     add("central venous line", OBJECT, _sct("52124006", "Central venous catheter"))
@@ -93,6 +93,15 @@ def _table() -> dict[str, SegmentedConcept]:
 
 
 LABELS: dict[str, SegmentedConcept] = _table()
+
+_UNSIDED = {
+    "kidney": SegmentedConcept("kidney", ANATOMY, _sct("64033007", "Kidney")),
+    "adrenal gland": SegmentedConcept("adrenal gland", ANATOMY, _sct("23451007", "Adrenal gland")),
+    "lung": SegmentedConcept("lung", ANATOMY, LUNG),
+    "hippocampus": SegmentedConcept("hippocampus", ANATOMY, HIPPOCAMPUS),
+    "heart": SegmentedConcept("heart", ANATOMY, HEART),
+}
+"""What a phrase may name without a side or part. Not labels of the shipped model."""
 
 COMMISSIONING_CONCEPT = SegmentedConcept(
     "bright voxels", OBJECT, _private("bright-voxels", "Voxels above 90 % of the stored range")
@@ -113,7 +122,33 @@ _SYNONYMS = {
     "heart and mediastinum": "cardiomediastinum",
     "breast tumour (benign)": "breast tumour",
     "breast tumour (malignant)": "breast tumour",
-    "breast tumor": "breast tumour",
+    "breast mass": "breast tumour",
+    "breast cancer": "breast tumour",
+    "benign breast tumour": "breast tumour",
+    "malignant breast tumour": "breast tumour",
+    "postcava": "inferior vena cava",
+    "suprarenal gland left": "adrenal gland left",
+    "suprarenal gland right": "adrenal gland right",
+    "left ventricular cavity": "left ventricle cavity",
+    "right ventricular cavity": "right ventricle cavity",
+    "left ventricle myocardium": "left ventricular myocardium",
+    "left ventricular wall": "left ventricular myocardium",
+    "colorectal polyp": "polyp",
+    "retinal blood vessels": "retinal blood vessel",
+    "ggo": "ground glass opacities",
+    "ground glass": "ground glass opacities",
+    "lung consolidation": "consolidation",
+    "central venous catheter": "central venous line",
+    "central line": "central venous line",
+    "cvc": "central venous line",
+    "breathing tube": "endotracheal tube",
+    "feeding tube": "nasogastric tube",
+    "ng tube": "nasogastric tube",
+    "electrode": "monitoring probes",
+    "hippocampus anterior": "anterior hippocampus",
+    "hippocampus posterior": "posterior hippocampus",
+    "hippocampal head": "anterior hippocampus",
+    "mediastinum": "cardiomediastinum",
     "breast lesion": "breast tumour",
     "colon polyp": "polyp",
     "retinal vessel": "retinal blood vessel",
@@ -127,12 +162,27 @@ _SYNONYMS = {
 
 def concept_for(phrase: str) -> SegmentedConcept | None:
     """The concept that a label or phrase names; case, an article, hyphens and a plural do not matter."""
-    text = re.sub(r"[\s_-]+", " ", phrase.strip().casefold())
-    text = re.sub(r"^(the|a|an) ", "", text)
+    text = re.sub(r"[\s_-]+", " ", phrase.strip(" \t\n.,;:").casefold())
+    text = re.sub(r"^(the|a|an|both|patient's) ", "", text).replace("tumor", "tumour")
     if text == COMMISSIONING_CONCEPT.label:
         return COMMISSIONING_CONCEPT
-    for candidate in (text, text.removesuffix("s"), f"{text}s"):
+    for candidate in _forms(text):
         candidate = _SYNONYMS.get(candidate, candidate)
-        if candidate in LABELS:
-            return LABELS[candidate]
+        found = LABELS.get(candidate) or _UNSIDED.get(candidate)
+        if found is not None:
+            return found
     return None
+
+
+def _forms(text: str) -> list[str]:
+    """The phrase as it is, singular, plural, and with a side said first or last."""
+    forms = [text, text.removesuffix("s"), f"{text}s"]
+    if text.endswith("ies"):
+        forms.append(f"{text.removesuffix('ies')}y")
+    if text.endswith("y"):
+        forms.append(f"{text.removesuffix('y')}ies")
+    for side in ("left", "right"):
+        rest = text.removeprefix(f"{side} ").removesuffix(f" {side}")
+        if rest != text:
+            forms += [f"{rest} {side}", f"{side} {rest}", f"{rest.removesuffix('s')} {side}"]
+    return forms

@@ -15,7 +15,7 @@ from dicom_node.errors import ResultRefused
 from dicom_node.results.finding import ReadAnswer
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["check_segmentation", "masks_in_patient_space"]
+__all__ = ["check_segmentation", "masks_in_patient_space", "read_segment_points"]
 
 _COPIED = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "AccessionNumber", "StudyID")
 _TOLERANCE_MM = 0.05
@@ -48,6 +48,12 @@ def check_segmentation(path: Path, volume: SeriesVolume, answers: Sequence[ReadA
             raise ResultRefused(
                 f"segment {number} ({finding.concept.label}) does not lie where its mask does in patient space"
             )
+
+
+def read_segment_points(path: Path, number: int = 1) -> tuple[str, NDArray[np.float64]]:
+    """The source Series Instance UID of a SEG file and a segment's voxel centres, `points 3` mm LPS."""
+    segmentation = pydicom.dcmread(path)
+    return str(segmentation.ReferencedSeriesSequence[0].SeriesInstanceUID), masks_in_patient_space(segmentation, number)
 
 
 def masks_in_patient_space(segmentation: Dataset, number: int) -> NDArray[np.float64]:

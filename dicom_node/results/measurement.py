@@ -23,9 +23,9 @@ class Diameters:
 
 def volume_ml(volume: SeriesVolume, mask: NDArray[np.bool_]) -> float | None:
     """Volume of a mask `slices rows columns` in ml; None for a single image or without patient geometry."""
-    if volume.geometry is None or mask.shape[0] < 2:
+    if volume.spacing_mm is None or mask.shape[0] < 2:
         return None
-    return round(float(mask.sum()) * float(np.prod(volume.geometry.spacing)) / 1000.0, 6)
+    return round(float(mask.sum()) * float(np.prod(volume.spacing_mm)) / 1000.0, 6)
 
 
 def area_mm2(volume: SeriesVolume, mask: NDArray[np.bool_]) -> float | None:

@@ -43,16 +43,18 @@ def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Pat
 def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
     if not findings:
         return volume.values.shape[0] // 2
-    return int(sum(finding.mask.sum(axis=(1, 2), dtype=np.int64) for finding in findings).argmax())  # type: ignore[union-attr]
+    marked: NDArray[np.int64] = np.sum([finding.mask.sum(axis=(1, 2)) for finding in findings], axis=0)
+    return int(marked.argmax())
 
 
 def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], volume: SeriesVolume) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return np.asarray(values, dtype=np.uint8)
-    low, high = _WINDOWS.get(volume.modality, (0.0, 0.0)) if volume.unit == "HU" else (0.0, 0.0)
+    low, high = _WINDOWS.get(volume.modality, (0.0, 0.0)) if volume.unit is not None else (0.0, 0.0)
     if high <= low:
         low, high = (float(value) for value in np.percentile(values, (1, 99)))
-    return (np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    grey: NDArray[np.uint8] = (np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
+    return grey
 
 
 def _with_legend(picture: Image.Image, answers: Sequence[ReadAnswer], index: int, volume: SeriesVolume) -> Image.Image:

@@ -42,7 +42,7 @@ def build_report(
     """
     groups = list(_groups(volume, answers, segmentation, context))
     device = hd.sr.ObserverContext(
-        observer_type=Code("121007", "DCM", "Device"),
+        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
             uid=derived_uid("device", codes.DEVICE_SERIAL_NUMBER),
             name=context.station_ae_title,
@@ -57,7 +57,7 @@ def build_report(
         imaging_measurements=groups,
         title=_TITLES[context.profile],
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
-            Code("en-US", "RFC5646", "English (United States)")
+            hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
         ),
         referenced_images=list(volume.sources),
     )
@@ -148,7 +148,7 @@ def _sites(concept: SegmentedConcept) -> list[Any] | None:
 
 
 def _finding_group(volume: SeriesVolume, finding: Finding, number: int, segmentation: Dataset | None) -> Any:
-    common = {
+    common: dict[str, Any] = {
         "tracking_identifier": hd.sr.TrackingIdentifier(uid=finding.tracking_uid, identifier=finding.tracking_id),
         "finding_type": finding.concept.type,
         "finding_category": finding.concept.category,
@@ -158,15 +158,6 @@ def _finding_group(volume: SeriesVolume, finding: Finding, number: int, segmenta
     }
     if segmentation is None:
         return hd.sr.MeasurementsAndQualitativeEvaluations(**common)
-    if volume.values.shape[0] == 1:
-        frame = hd.sr.ReferencedSegmentationFrame(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            frame_number=_frames_of(segmentation, number)[0],
-            segment_number=number,
-            source_image=hd.sr.SourceImageForSegmentation.from_source_image(volume.sources[0]),
-        )
-        return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **common)
     # from_segmentation() fails on a SEG with one segment, whose identification stands in the shared group.
     segment = hd.sr.ReferencedSegment(
         sop_class_uid=segmentation.SOPClassUID,
@@ -181,16 +172,6 @@ def _marked(volume: SeriesVolume, finding: Finding) -> list[Dataset]:
     if len(volume.sources) == 1:
         return [volume.sources[0]]
     return [source for source, mask in zip(volume.sources, finding.mask, strict=True) if mask.any()]
-
-
-def _frames_of(segmentation: Dataset, number: int) -> list[int]:
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
-    found = []
-    for frame, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
-        holder = group if "SegmentIdentificationSequence" in group else shared
-        if int(holder.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == number:
-            found.append(frame)
-    return found
 
 
 def _measurements(volume: SeriesVolume, finding: Finding) -> Iterator[Any]:

@@ -16,6 +16,7 @@ from dicom_node.errors import ResultRefused
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, MANUFACTURER
 from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
+from dicom_node.results.identity import copy_identity, tolerant_source
 from dicom_node.volumes.load import SeriesVolume
 
 __all__ = ["SERIES_NUMBER_SEG", "build_segmentation", "series_description"]
@@ -43,7 +44,7 @@ def build_segmentation(volume: SeriesVolume, answers: Sequence[ReadAnswer], cont
         raise ResultRefused(f"masks {masks.shape[:3]} are not on the source grid {volume.values.shape[:3]}")
     try:
         segmentation = hd.seg.Segmentation(
-            source_images=list(volume.sources),
+            source_images=[tolerant_source(source) for source in volume.sources],
             pixel_array=_in_source_order(volume, masks),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
             segment_descriptions=[_segment(number, one, context) for number, one in enumerate(findings, start=1)],
@@ -63,6 +64,13 @@ def build_segmentation(volume: SeriesVolume, answers: Sequence[ReadAnswer], cont
         )
     except (ValueError, TypeError, AttributeError) as error:
         raise ResultRefused(f"no SEG can be written for this series: {error}") from error
+    copy_identity(volume.sources[0], segmentation)
+    if volume.geometry is None:
+        # General Image Module, type 2C without patient geometry (PS3.3 C.7.6.1).
+        segmentation.PatientOrientation = volume.sources[0].get("PatientOrientation") or ""
+    if volume.geometry is None:
+        # Type 2C without an image orientation (PS3.3 C.7.6.1.1.1); unknown stays empty.
+        segmentation.PatientOrientation = volume.sources[0].get("PatientOrientation")
     _derive(segmentation, context)
     return segmentation
 
