@@ -3,6 +3,7 @@
     root/study/series/instance.dcm             the first data set that came with this SOP Instance UID
     root/study/series/instance.<digest>.dcm    any other that came later with the same UID
     root/.incoming/<random>.part               being written
+    root/.locks/00 to ff                       see InstanceStore.exclusive
 
 No file is ever overwritten, so a row always points at the bytes it was made from: an instance that comes back changed
 lies beside the earlier one until its own row is committed, and a crash in between loses neither. Which of several files
@@ -40,6 +41,7 @@ from dicom_node.storage.reading import read_data_set_header, read_file_header, t
 __all__ = ["InstanceStore"]
 
 _INCOMING = ".incoming"
+_LOCKS = ".locks"
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _CHUNK = 1024 * 1024
 
@@ -61,6 +63,8 @@ class InstanceStore:
         self._incoming = root / _INCOMING
         self._incoming.mkdir(mode=0o700, parents=True, exist_ok=True)
         root.chmod(0o700)
+        self._locks = root / _LOCKS
+        self._locks.mkdir(mode=0o700, exist_ok=True)
 
     def write(self, received: ReceivedInstance) -> StoredInstance:
         """Keep an instance as it came: checked, synced, in its place, its directories synced.
@@ -93,6 +97,20 @@ class InstanceStore:
             peer_address=received.peer_address,
             header=instance_header(header),
         )
+
+    @contextmanager
+    def exclusive(self, sop_instance_uid: str) -> Iterator[None]:
+        """Keep other threads and processes from writing, indexing and discarding this instance at the same time.
+
+        Without it, a file that one finds IDENTICAL may be one that another has just replaced and is about to discard.
+        """
+        stripe = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
+        descriptor = os.open(self._locks / stripe, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
 
     def absolute(self, path: Path) -> Path:
         """Where a StoredInstance's relative path lies."""

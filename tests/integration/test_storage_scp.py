@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import subprocess
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +20,7 @@ from dicom_node.storage.headers import read_identifiers
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset, part10_prefix
+from tests.services import Orthanc, await_true, free_port, missing
 
 pytestmark = pytest.mark.service("dcmtk")
 
@@ -33,8 +32,7 @@ CORNERSTONE = "dicom/cornerstone3D/packages/dicomImageLoader/examplesOld/test-im
 @pytest.fixture(autouse=True, scope="module")
 def dcmtk() -> None:
     if not DCMSEND.exists():
-        reason = "DCMTK is missing: apt-get install dcmtk"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        missing("DCMTK", "dcmtk")
 
 
 @dataclass
@@ -355,23 +353,21 @@ def test_associations_beyond_the_limit_are_rejected() -> None:
 
 
 def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     with pytest.raises(PeerUnreachable):
         send([a_ct(tmp_path / "ct.dcm")], Peer("ARCHIVE", "127.0.0.1", port), "MEDSEG")
 
 
 def test_an_archive_that_takes_implicit_vr_only_gets_it(tmp_path: Path) -> None:
     """storescp +xi accepts Implicit VR Little Endian only."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     into = tmp_path / "archive"
     into.mkdir()
     path = a_ct(tmp_path / "ct.dcm")
     assert pydicom.filereader.read_file_meta_info(path).TransferSyntaxUID == ExplicitVRLittleEndian
     with subprocess.Popen(["/usr/bin/storescp", "+xi", "-od", str(into), str(port)]) as archive:
         try:
-            _await_listening(port)
+            await_true(lambda: _listens(port), "storescp listening")
             (outcome,) = send([path], Peer("ARCHIVE", "127.0.0.1", port), "MEDSEG")
         finally:
             archive.terminate()
@@ -380,11 +376,20 @@ def test_an_archive_that_takes_implicit_vr_only_gets_it(tmp_path: Path) -> None:
     assert pydicom.dcmread(arrived).PixelData == pydicom.dcmread(path).PixelData
 
 
-def _await_listening(port: int) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-        time.sleep(0.01)
-    pytest.fail(f"nothing listens on port {port}")
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_orthanc_takes_what_we_send_and_sends_it_on_to_us(
+    node: Node, start_orthanc: Callable[..., Orthanc], tmp_path: Path
+) -> None:
+    archive = start_orthanc(modalities={"node": ["MEDSEG", "127.0.0.1", node.port]})
+    path = a_ct(tmp_path / "ct.dcm")
+    peer = Peer(archive.ae_title, "127.0.0.1", archive.dicom_port)
+    echo(peer, "MEDSEG")
+    (outcome,) = send([path], peer, "MEDSEG")
+    assert outcome.ok
+    archive.post("/modalities/node/store", archive.get("/instances"))
+    assert node.only().sop_instance_uid == outcome.sop_instance_uid
+    assert _elements(node.store.absolute(node.only().path)) == _elements(path)

@@ -86,6 +86,26 @@ def test_an_address_that_is_not_ours_cannot_be_listened_on() -> None:
             StorageSCP(StorageSCPSettings(host=host, port=0), lambda received: None).start()
 
 
+def test_who_connects_and_says_nothing_is_hung_up_on() -> None:
+    settings = StorageSCPSettings(port=0, acse_timeout_s=0.2)
+    with StorageSCP(settings, lambda received: None) as scp, socket.create_connection(("127.0.0.1", scp.port)) as mute:
+        mute.settimeout(20)
+        assert mute.recv(1) == b""
+
+
+def test_an_association_without_traffic_is_ended() -> None:
+    ended = threading.Event()
+    settings = StorageSCPSettings(port=0, network_timeout_s=0.3)
+    with StorageSCP(settings, lambda received: None) as scp:
+        entity = AE("IDLER")
+        entity.add_requested_context("1.2.840.10008.1.1")
+        association = entity.associate(
+            "127.0.0.1", scp.port, evt_handlers=[(evt.EVT_CONN_CLOSE, lambda event: ended.set())]
+        )
+        assert association.is_established
+        assert ended.wait(20)
+
+
 class BreakingPeer:
     """An archive that answers the first instance with `status` and at the second breaks the association."""
 

@@ -204,6 +204,24 @@ def test_a_directory_that_was_removed_is_made_again(store: InstanceStore) -> Non
     assert store.write(received()).outcome is WriteOutcome.NEW
 
 
+def test_only_one_at_a_time_has_an_instance(store: InstanceStore) -> None:
+    entered, other_entered = threading.Event(), threading.Event()
+
+    def wait_for_it() -> None:
+        entered.set()
+        with InstanceStore(store.root, minimum_free_bytes=0).exclusive("1.2.3"):
+            other_entered.set()
+
+    other = threading.Thread(target=wait_for_it)
+    with store.exclusive("1.2.3"):
+        other.start()
+        assert entered.wait(10)
+        assert not other_entered.wait(0.1)
+    assert other_entered.wait(10)
+    other.join()
+    assert list(store.sweep()) == []
+
+
 WRITER = """
 import sys
 from pathlib import Path
