@@ -1,46 +1,83 @@
-"""Settings: the only reader of environment and files. Typed, described, frozen, read once and passed down."""
+"""Settings: typed, described, frozen, read once and passed down. The only reader of environment and files."""
 
 from __future__ import annotations
 
 import difflib
+import json
 import os
+import re
 import tomllib
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from dicom_node.results.finding import Profile
 from workflows.errors import SettingsError
 
 __all__ = [
-    "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "ModelSettings", "NodeSettings", "PeerSettings",
-    "ProtocolsSettings", "ResultsSettings", "Settings", "load_settings",
+    "COMMISSIONING", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "ModelSettings", "NodeSettings",
+    "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "load_settings",
 ]  # fmt: skip
 
+COMMISSIONING = "commissioning"
 PREFIX = "MEDSEG_NODE__"
 CHECKOUT = Path(__file__).resolve().parent.parent
-AE_TITLE = r"^[!-\[\]-~][ -\[\]-~]{0,15}$"  # PS3.5 6.2: 16 characters, no backslash, no leading space
+
+
+def _ae_title(value: str) -> str:
+    # PS3.5 6.2, VR AE: spaces at either end mean nothing; no backslash, no control characters, not only spaces.
+    title = value.strip(" ")
+    if not title or len(title) > 16 or "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return title
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # Without the input in errors: a URL may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class NodeSettings(_Section):
     """[node]: the DICOM side and where everything is kept."""
 
-    ae_title: str = Field(default="MEDSEG", pattern=AE_TITLE, description="AE title of the node.")
+    ae_title: AETitle = Field(default="MEDSEG", description="AE title of the node.")
     host: str = Field(default="127.0.0.1", description="Address the storage SCP listens on.")
     port: int = Field(default=11112, ge=0, le=65535, description="Port the storage SCP listens on; 0 takes a free one.")
-    data_dir: Path = Field(
-        default=Path("data"), description="Folder for instances, results, database and queue; mode 0700."
+    data_dir: Folder = Field(
+        default=Path("data"),
+        validate_default=True,
+        description="Folder for instances, results, database and queue; mode 0700.",
     )
-    allowed_calling_ae: tuple[str, ...] = Field(default=(), description="Calling AE titles allowed; empty allows all.")
+    allowed_calling_ae: Annotated[tuple[AETitle, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="Calling AE titles allowed; empty allows all."
+    )
     quiet_period_s: float = Field(
         default=60.0, gt=0, description="Seconds without a new instance that complete a study."
     )
     maximum_associations: int = Field(default=32, ge=1, description="Associations served at once.")
+    acse_timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for association messages.")
+    dimse_timeout_s: float = Field(default=60.0, gt=0, description="Seconds to wait for the next DIMSE message.")
+    network_timeout_s: float = Field(default=120.0, gt=0, description="Seconds without any traffic; then we hang up.")
+    maximum_pdu_bytes: int = Field(default=131072, ge=4096, description="Largest PDU that peers may send, in bytes.")
     minimum_free_mb: int = Field(
         default=512, ge=0, description="Below this much free room instances are refused (0xA700)."
     )
@@ -56,33 +93,33 @@ class NodeSettings(_Section):
 class PeerSettings(_Section):
     """[[peers]]: what is special about one source."""
 
-    ae_title: str = Field(pattern=AE_TITLE, description="Calling AE title of the source.")
-    quiet_period_s: float | None = Field(default=None, gt=0, description="Its own quiet period.")
+    ae_title: AETitle = Field(description="Calling AE title of the source.")
+    quiet_period_s: float | None = Field(default=None, gt=0, description="Its own quiet period in seconds.")
 
 
 class DatabaseSettings(_Section):
-    """[database]"""
+    """[database]: the truth."""
 
-    url: str = Field(default="", description="SQLAlchemy URL; empty: SQLite under data_dir.")
+    url: str = Field(default="", repr=False, description="SQLAlchemy URL; empty: SQLite under data_dir.")
 
 
 class BrokerSettings(_Section):
-    """[broker]"""
+    """[broker]: the wake-up."""
 
-    url: str = Field(default="", description="amqp://... for RabbitMQ; empty: folders under data_dir.")
+    url: str = Field(default="", repr=False, description="amqp://... for RabbitMQ; empty: folders under data_dir.")
 
 
 class ArchiveSettings(_Section):
     """[[archives]]: where results may go."""
 
     name: str = Field(min_length=1, description="Name that [results] archive refers to.")
-    ae_title: str = Field(pattern=AE_TITLE, description="AE title of the archive.")
+    ae_title: AETitle = Field(description="AE title of the archive.")
     host: str = Field(description="Its address.")
     port: int = Field(ge=1, le=65535, description="Its port.")
 
 
 class ResultsSettings(_Section):
-    """[results]"""
+    """[results]: where SEG and SR go, and in which shape."""
 
     archive: str = Field(
         default="", description="Name of the archive that gets the results; empty: the only one there is."
@@ -91,15 +128,15 @@ class ResultsSettings(_Section):
 
 
 class ProtocolsSettings(_Section):
-    """[protocols]"""
+    """[protocols]: which questions are asked of which series."""
 
-    directory: Path = Field(
+    directory: Folder = Field(
         default=CHECKOUT / "deploy" / "protocols", description="Folder of reading protocols (YAML)."
     )
 
 
 class ModelSettings(_Section):
-    """[model]"""
+    """[model]: who answers."""
 
     checkpoint: str = Field(
         default=str(CHECKOUT / "inference" / "weights" / "tiny"), description="A checkpoint folder, or `commissioning`."
@@ -107,22 +144,34 @@ class ModelSettings(_Section):
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     accept_research_use: bool = Field(default=False, description="Accept weights whose terms allow research only.")
 
+    @field_validator("checkpoint")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if not value:
+            raise ValueError(f"name a folder, or {COMMISSIONING}")
+        return value if value == COMMISSIONING else os.path.abspath(Path(value).expanduser())
+
 
 class Settings(_Section):
     """All settings of a node."""
 
-    node: NodeSettings = NodeSettings()
+    node: NodeSettings = Field(default_factory=NodeSettings)
     peers: tuple[PeerSettings, ...] = ()
-    database: DatabaseSettings = DatabaseSettings()
-    broker: BrokerSettings = BrokerSettings()
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
     archives: tuple[ArchiveSettings, ...] = ()
-    results: ResultsSettings = ResultsSettings()
-    protocols: ProtocolsSettings = ProtocolsSettings()
-    model: ModelSettings = ModelSettings()
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
+    protocols: ProtocolsSettings = Field(default_factory=ProtocolsSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
 
     @model_validator(mode="after")
-    def _known_archive(self) -> Settings:
+    def _consistent(self) -> Settings:
         names = [archive.name for archive in self.archives]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two [[archives]] have the same name: {names}")
+        titles = [peer.ae_title for peer in self.peers]
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"two [[peers]] have the same ae_title: {titles}")
         if self.results.archive and self.results.archive not in names:
             raise ValueError(f"[results] archive {self.results.archive!r} is none of [[archives]]: {names}")
         if not self.results.archive and len(names) > 1:
@@ -137,63 +186,139 @@ class Settings(_Section):
 
     @property
     def database_url(self) -> str:
-        return self.database.url or f"sqlite:///{self.node.data_dir.resolve() / 'medseg-node.db'}"
+        """SQLAlchemy URL of the database; may hold a password, so it is never logged."""
+        return self.database.url or f"sqlite:///{self.node.data_dir / 'medseg-node.db'}"
 
     @property
     def broker_url(self) -> str:
-        return self.broker.url or f"filesystem://{self.node.data_dir.resolve() / 'queue'}"
+        """Celery broker URL; may hold a password, so it is never logged."""
+        return self.broker.url or f"filesystem://{self.node.data_dir / 'queue'}"
 
 
-def load_settings(path: Path | None = None) -> Settings:
+_Location = tuple[str | int, ...]
+_PATHS = (("node", "data_dir"), ("protocols", "directory"), ("model", "checkpoint"))
+_LISTS = ("peers", "archives")
+
+
+def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the TOML file, lay the environment over it, and check the whole.
 
-    Raises SettingsError naming every wrong setting. MEDSEG_NODE__SECTION__KEY overrides `[section] key`.
+    MEDSEG_NODE__SECTION__KEY in `environ` (the process's own if None) overrides `[section] key`; MEDSEG_NODE__PEERS and
+    MEDSEG_NODE__ARCHIVES give those lists as JSON. A relative path in the file is relative to the file's folder.
+    Raises SettingsError with every mistake: file and line, or the variable, then what to do.
     """
-    values: dict[str, Any] = {}
-    if path is not None:
-        try:
-            values = tomllib.loads(path.read_text(encoding="utf-8"))
-        except OSError as error:
-            raise SettingsError(
-                f"{path}: cannot be read ({error.strerror}); give another file with --config"
-            ) from error
-        except tomllib.TOMLDecodeError as error:
-            raise SettingsError(f"{path}: not TOML: {error}") from error
-    for name, text in sorted(os.environ.items()):
-        if name.startswith(PREFIX):
-            _override(values, name, text)
+    text, values = _read(path) if path is not None else ("", {})
+    mistakes, variables = _override(values, os.environ if environ is None else environ)
+    settings = None
     try:
-        return Settings.model_validate(values)
+        settings = Settings.model_validate(values)
     except ValidationError as error:
-        where = str(path) if path is not None else "environment"
-        mistakes = [f"{where}: {_mistake(one)}" for one in error.errors()]
-        raise SettingsError("\n".join(mistakes)) from error
+        mistakes += _mistakes(error, path, text, variables)
+    if settings is None or mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings
 
 
-def _override(values: dict[str, Any], name: str, text: str) -> None:
-    section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
     try:
-        value: Any = tomllib.loads(f"v = {text}")["v"]
-    except tomllib.TOMLDecodeError:
-        value = text
-    field = Settings.model_fields.get(section)
-    if not key:
-        values[section] = value
-        return
-    if field is None or not isinstance(values.setdefault(section, {}), dict):
-        raise SettingsError(f"environment: {name} names no setting")
-    kind = type(field.default).model_fields.get(key)
-    values[section][key] = text if kind is not None and kind.annotation is str else value
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        why = f"{path}: cannot be read ({error.strerror}); give another file with --config"
+        raise SettingsError(why) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    for section, key in _PATHS:
+        table = values.get(section)
+        written = table.get(key) if isinstance(table, dict) else None
+        if isinstance(table, dict) and isinstance(written, str) and written not in ("", COMMISSIONING):
+            table[key] = str(path.resolve().parent / Path(written).expanduser())
+    return text, values
 
 
-def _mistake(error: Any) -> str:
-    place = ".".join(str(part) for part in error["loc"])
-    if error["type"] != "extra_forbidden":
-        return f"{place}: {error['msg']}" if place else str(error["msg"])
-    known: dict[str, Any] = dict(Settings.model_fields)
-    if len(error["loc"]) > 1 and (field := known.get(str(error["loc"][0]))) is not None:
-        known = getattr(type(field.default), "model_fields", {}) or {
-            **PeerSettings.model_fields, **ArchiveSettings.model_fields
-        }  # fmt: skip
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, 1)
-    return f"{place}: no such setting" + (f"; did you mean {near[0]!r}?" if near else f"; there are {sorted(known)}")
+def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str], dict[_Location, str]]:
+    """Lay variables over `values`; return what is wrong with them, and which variable gave which setting."""
+    mistakes: list[str] = []
+    given: dict[_Location, str] = {}
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if section in _LISTS and not key:
+            try:
+                values[section] = json.loads(environ[name])
+                given[(section,)] = name
+            except json.JSONDecodeError as error:
+                mistakes.append(f"{name}: not JSON: {error}")
+        elif section in _LISTS or not key or not isinstance(values.setdefault(section, {}), dict):
+            mistakes.append(f"{name}: names no setting; {PREFIX}SECTION__KEY does, lists as JSON in {PREFIX}ARCHIVES")
+        else:
+            values[section][key] = _from_text(environ[name])
+            given[(section, key)] = name
+    return mistakes, given
+
+
+def _from_text(text: str) -> Any:
+    """A list written as JSON or TOML; else the text itself, from which pydantic makes numbers and truth values."""
+    if text.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"list = {text}")["list"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text
+
+
+def _mistakes(
+    error: ValidationError, path: Path | None, text: str, variables: Mapping[_Location, str]
+) -> Iterator[str]:
+    for one in error.errors(include_url=False):
+        location: _Location = one["loc"]
+        variable = next((variables[location[:n]] for n in range(1, 3) if location[:n] in variables), None)
+        line = _line_of(text, location)
+        where = variable or (f"{path}:{line}" if line else str(path or "settings"))
+        name = _written(location)
+        if one["type"] == "extra_forbidden":
+            yield f"{where}: {name} is no setting; {_near(location)}"
+        elif one["type"] == "missing":
+            yield f"{where}: {name} is missing"
+        else:
+            message = one["msg"].removeprefix("Value error, ")
+            yield f"{where}: {name}: {message}" if name else f"{where}: {message}"
+
+
+def _written(location: _Location) -> str:
+    """A setting as a person writes it: `[node] port`, `[[archives]] 2 host`."""
+    if not location:
+        return ""
+    section = f"[[{location[0]}]]" if location[0] in _LISTS else f"[{location[0]}]"
+    return " ".join([section, *(str(part + 1) if isinstance(part, int) else part for part in location[1:])])
+
+
+def _near(location: _Location) -> str:
+    owner: Any = Settings
+    for part in location[:-1]:
+        if isinstance(part, str):
+            kind = owner.model_fields[part].annotation
+            owner = next(iter(get_args(kind)), kind)
+    near = difflib.get_close_matches(str(location[-1]), owner.model_fields, 1)
+    return f"did you mean {near[0]!r}?" if near else f"there are {', '.join(owner.model_fields)}"
+
+
+def _line_of(text: str, location: _Location) -> int | None:
+    """The line on which a setting stands, or at least its section's; tomllib keeps none."""
+    if not location:
+        return None
+    section, key = str(location[0]), location[-1] if len(location) > 1 else None
+    wanted = next((part for part in location if isinstance(part, int)), 0)
+    current, count, section_line = "", -1, None
+    for number, line in enumerate(text.splitlines(), start=1):
+        if header := re.match(r"\s*\[+\s*([\w-]+)\s*\]+", line):
+            current = header[1]
+            count += current == section
+            section_line = number if current == section and count == wanted else section_line
+            continue
+        written = re.match(r"\s*\"?([\w-]+)\"?\s*=", line)
+        if written is None:
+            continue
+        here = current == section and count == wanted and written[1] == key
+        if here or (not current and written[1] == section):
+            return number
+    return section_line

@@ -1,0 +1,48 @@
+# `make demo` shows the node at work, `make test` proves it; both start from a fresh checkout.
+PYTHON ?= python3.11
+VENV := .venv
+PIP := $(VENV)/bin/pip
+PACKAGES := dicom_node inference workflows
+SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools rabbitmq-server postgresql docker-compose
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check bench install services clean
+
+help:  ## what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.node  ## send a real study through a whole node on this machine and show what comes back
+	$(VENV)/bin/medseg-node demo
+
+test: $(VENV)/.dev services  ## install what the tests need, then run all of them
+	$(VENV)/bin/pytest
+
+check: $(VENV)/.dev  ## style, types, who imports whom, and that the documents are true
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy --strict $(addprefix --package ,$(PACKAGES))
+	$(VENV)/bin/lint-imports
+	$(VENV)/bin/pytest tests/unit/docs
+
+bench: $(VENV)/.dev services  ## measure, beginning with C-STORE beside Orthanc and storescp
+	$(VENV)/bin/python tests/bench/cstore.py
+
+install: $(VENV)/.node  ## the node alone, in .venv
+
+services:  ## Debian's packages that the tests talk to; nothing of them is started
+	@.ci/debian-packages $(SERVICES)
+
+clean:  ## remove the environment and what tools left behind
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis *.egg-info
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || .ci/debian-packages python3.11-venv
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.node: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e .
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,qa,train]'
+	@touch $@ $(VENV)/.node

@@ -1,0 +1,173 @@
+"""Settings: defaults that run, overrides from the environment, and every mistake named at once with its place."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from pydantic import BaseModel, ValidationError
+
+from dicom_node.results.finding import Profile
+from workflows.errors import SettingsError
+from workflows.settings import ArchiveSettings, Settings, load_settings
+
+EXAMPLE = Path("deploy") / "config" / "medseg-node.toml"
+
+
+def mistakes(tmp_path: Path, text: str, environ: dict[str, str] | None = None) -> list[str]:
+    path = tmp_path / "node.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError) as raised:
+        load_settings(path, environ or {})
+    return str(raised.value).replace(f"{path}:", "line ").splitlines()
+
+
+def test_without_a_file_the_embedded_node_runs_on_this_machine(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings(None, {})
+    assert (settings.node.ae_title, settings.node.host, settings.node.port) == ("MEDSEG", "127.0.0.1", 11112)
+    assert settings.node.data_dir == tmp_path / "data"
+    assert settings.database_url == f"sqlite:///{tmp_path}/data/medseg-node.db"
+    assert settings.broker_url == f"filesystem://{tmp_path}/data/queue"
+    assert settings.protocols.directory == checkout / "deploy" / "protocols"
+    assert settings.model.checkpoint == str(checkout / "inference" / "weights" / "tiny")
+    assert (settings.archive, settings.results.profile) == (None, Profile.AIR)
+
+
+def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\nport = 1\nae_title = "FILE"\n[results]\nprofile = "air"\n')
+    settings = load_settings(
+        path,
+        {
+            "MEDSEG_NODE__NODE__PORT": "104",
+            "MEDSEG_NODE__NODE__ALLOWED_CALLING_AE": "CT1, MR 2",
+            "MEDSEG_NODE__RESULTS__PROFILE": "ohif",
+            "MEDSEG_NODE__MODEL__ACCEPT_RESEARCH_USE": "true",
+            "MEDSEG_NODE__ARCHIVES": '[{"name": "pacs", "ae_title": "PACS", "host": "pacs", "port": 104}]',
+            "MEDSEG_NODE__PEERS": '[{"ae_title": "CT1", "quiet_period_s": 5}]',
+            "OTHER": "nobody asks",
+        },
+    )
+    assert (settings.node.port, settings.node.ae_title) == (104, "FILE")
+    assert settings.node.allowed_calling_ae == ("CT1", "MR 2")
+    assert settings.results.profile is Profile.OHIF and settings.model.accept_research_use
+    assert settings.archive == ArchiveSettings(name="pacs", ae_title="PACS", host="pacs", port=104)
+    assert settings.peers[0].quiet_period_s == 5
+    listed = load_settings(None, {"MEDSEG_NODE__NODE__ALLOWED_CALLING_AE": '["A", "B"]'})
+    assert listed.node.allowed_calling_ae == ("A", "B")
+
+
+def test_paths_in_a_file_are_relative_to_it_and_commissioning_is_no_path(tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    path.write_text('[node]\ndata_dir = "kept"\n[protocols]\ndirectory = "rules"\n[model]\ncheckpoint = "weights"\n')
+    settings = load_settings(path, {})
+    assert (settings.node.data_dir, settings.protocols.directory) == (tmp_path / "kept", tmp_path / "rules")
+    assert settings.model.checkpoint == str(tmp_path / "weights")
+    path.write_text('[model]\ncheckpoint = "commissioning"\n')
+    assert load_settings(path, {}).model.checkpoint == "commissioning"
+
+
+def test_all_mistakes_are_named_at_once_with_their_lines_and_a_remedy(tmp_path: Path) -> None:
+    text = '[node]\nprot = 1\nport = 70000\nae_title = "SEVENTEEN LETTERS"\n\n[modell]\n\n[[archives]]\nhost = "a"\n'
+    found = mistakes(tmp_path, text, {"MEDSEG_NODE__MODEL__DEVICE": "tpu", "MEDSEG_NODE__NODE__HOSTS": "x"})
+    places = sorted(line.split(": ", 1)[0] for line in found)
+    assert places == sorted(
+        [f"line {number}" for number in (2, 3, 4, 6, 8, 8, 8)]
+        + [f"MEDSEG_NODE__{setting}" for setting in ("MODEL__DEVICE", "NODE__HOSTS")]
+    )
+    assert "line 2: [node] prot is no setting; did you mean 'port'?" in found
+    assert "line 6: [modell] is no setting; did you mean 'model'?" in found
+    assert "line 8: [[archives]] 1 port is missing" in found
+    assert "MEDSEG_NODE__NODE__HOSTS: [node] hosts is no setting; did you mean 'host'?" in found
+
+
+def test_a_mistake_in_the_second_entry_of_a_list_has_its_own_line(tmp_path: Path) -> None:
+    text = '[[peers]]\nae_title = "A"\n[[peers]]\nae_title = "B"\nquiet_period_s = -1\nquiet_period = 2\n'
+    found = mistakes(tmp_path, text)
+    assert found[0].startswith("line 5: [[peers]] 2 quiet_period_s: ")
+    assert found[1] == "line 6: [[peers]] 2 quiet_period is no setting; did you mean 'quiet_period_s'?"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('[results]\narchive = "x"\n', "[results] archive 'x' is none of [[archives]]"),
+        ('[[peers]]\nae_title = "A"\n[[peers]]\nae_title = "A "\n', "two [[peers]] have the same ae_title"),
+        ("[node\n", "not TOML"),
+        ('[node]\nae_title = "A\\\\B"\n', "no backslash"),
+        ('[node]\nallowed_calling_ae = ["A", ""]\n', "1 to 16 printable"),
+        ('[model]\ncheckpoint = ""\n', "name a folder, or commissioning"),
+    ],
+)
+def test_what_cannot_work_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    assert any(message in line for line in mistakes(tmp_path, text))
+
+
+def test_two_archives_need_a_choice_and_one_does_not(tmp_path: Path) -> None:
+    entry = '[[archives]]\nname = "{0}"\nae_title = "{0}"\nhost = "h"\nport = 104\n'
+    assert (
+        "[results] archive must name one of ['A', 'B']" in mistakes(tmp_path, entry.format("A") + entry.format("B"))[0]
+    )
+    (tmp_path / "one.toml").write_text(entry.format("A"))
+    archive = load_settings(tmp_path / "one.toml", {}).archive
+    assert archive is not None and archive.name == "A"
+
+
+@pytest.mark.parametrize("name", ["MEDSEG_NODE__NODE", "MEDSEG_NODE__ARCHIVES__0__HOST", "MEDSEG_NODE__ARCHIVES"])
+def test_a_variable_that_names_no_setting_is_refused_by_name(name: str) -> None:
+    with pytest.raises(SettingsError, match=name):
+        load_settings(None, {name: "x"})
+
+
+def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"none\.toml: cannot be read .* --config"):
+        load_settings(tmp_path / "none.toml", {})
+
+
+def test_settings_cannot_be_changed_and_do_not_show_passwords() -> None:
+    settings = load_settings(None, {"MEDSEG_NODE__DATABASE__URL": "postgresql+psycopg://medseg:secret@db/medseg"})
+    with pytest.raises(ValidationError):
+        settings.node.port = 1  # type: ignore[misc]
+    assert "secret" not in repr(settings)
+    with pytest.raises(SettingsError) as raised:
+        load_settings(None, {"MEDSEG_NODE__DATABASE__URLS": "postgresql+psycopg://medseg:secret@db/medseg"})
+    assert "secret" not in str(raised.value)
+
+
+def sections() -> Iterator[tuple[str, type[BaseModel]]]:
+    for name, field in Settings.model_fields.items():
+        kind: Any = field.annotation
+        yield name, next(iter(get_args(kind)), kind)
+
+
+def test_every_setting_is_described() -> None:
+    undescribed = [
+        f"{s}.{k}" for s, kind in sections() for k, field in kind.model_fields.items() if not field.description
+    ]
+    assert not undescribed
+
+
+def test_the_example_shows_every_setting_with_a_comment_and_loads(checkout: Path, tmp_path: Path) -> None:
+    lines = (checkout / EXAMPLE).read_text().splitlines()
+    taken_up = [line.removeprefix("#") if re.match(r"#[\[\w]", line) else line for line in lines]
+    shown: set[tuple[str, str]] = set()
+    section = ""
+    for before, line in zip(["", *taken_up], taken_up, strict=False):
+        if header := re.match(r"\[+(\w+)\]+$", line):
+            section = header[1]
+        elif setting := re.match(r"(\w+) = ", line):
+            shown.add((section, setting[1]))
+            assert before.startswith("# "), f"{section}.{setting[1]} has no comment"
+    assert shown == {(name, key) for name, kind in sections() for key in kind.model_fields}
+    (tmp_path / "all.toml").write_text("\n".join(taken_up))
+    assert load_settings(tmp_path / "all.toml", {}).archive is not None
+
+
+def test_the_example_as_it_stands_is_the_defaults(checkout: Path) -> None:
+    assert load_settings(checkout / EXAMPLE, {}) == load_settings(None, {})
