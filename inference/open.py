@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from inference.interface import Predictor
+from inference.interface import Predictor, PredictorDescription
 
-__all__ = ["open_predictor"]
+__all__ = ["describe_predictor", "open_predictor"]
 
 
 def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bool = False) -> Predictor:
@@ -24,3 +24,16 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
 
     folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
     return MedSegRPredictor(folder, device, accept_research_use=accept_research_use)
+
+
+def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
+    """What `open_predictor` would answer with, read from the checkpoint's own description; no weights are loaded.
+
+    Raises `CheckpointError` and, below it, `TermsNotAccepted`.
+    """
+    if checkpoint == "commissioning":
+        return open_predictor(checkpoint).description
+    from inference.medseg_r.checkpoint import describe_checkpoint
+
+    folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
+    return describe_checkpoint(folder, accept_research_use=accept_research_use)

@@ -6,7 +6,7 @@ import json
 import signal
 import sys
 import threading
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,7 +44,7 @@ out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
 
-class Role(str, Enum):
+class Role(StrEnum):
     """What a worker does: `inference` owns the GPU or the CPU; `io` plans and sends."""
 
     INFERENCE = "inference"

@@ -8,7 +8,8 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import PeerUnreachable
-from dicom_node.network.storage_scu import Delivery, Peer, send
+from dicom_node.network.status import Delivery
+from dicom_node.network.storage_scu import Peer, send
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState
 
@@ -51,7 +52,7 @@ def publish_job(key: str, repository: Repository, destination: Destination) -> N
                 key,
                 row.sop_instance_uid,
                 delivered=outcome.ok,
-                rejected=outcome.delivery is Delivery.REJECTED,
+                rejected=outcome.delivery is Delivery.REFUSED,
                 reason=outcome.message,
             )
             bound.info("result_sent", kind=row.kind, ok=outcome.ok, sop_instance_uid=row.sop_instance_uid)

@@ -1,0 +1,96 @@
+"""Ask: one question about a DICOM file or folder, without any node."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from dicom_node.errors import DicomNodeError
+from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
+from dicom_node.results.finding import ResultContext, SegmentedConcept
+from dicom_node.storage.headers import read_identifiers
+from dicom_node.volumes.load import load_series
+from inference.open import open_predictor
+from workflows.errors import WorkflowError
+from workflows.protocols.schema import ProtocolQuestion
+from workflows.settings import Settings
+from workflows.steps.predict import answer_series, answers_as_json, save_objects
+
+__all__ = ["ask", "series_in"]
+
+
+def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid: str | None = None) -> dict[str, Any]:
+    """Answer `question`, write SEG, SR, overlay and `answer.json` to `folder`, and return what that file holds.
+
+    Raises WorkflowError for a path without images or with several series, and what loading and predicting raise.
+    """
+    if not question.strip():
+        raise WorkflowError("the question is empty: ask something, such as 'Where is the liver?'")
+    paths = _one_series(series_in(path), path, series_uid)
+    volume = load_series(paths)
+    model = settings.model
+    predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
+    description = predictor.description
+    digests = sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in paths)
+    key = hashlib.sha256(json.dumps([digests, question, description.digest]).encode()).hexdigest()
+    answers = answer_series(volume, [ProtocolQuestion("ask", question, _asked(question))], predictor, key)
+    context = ResultContext(
+        job_key=key,
+        created=datetime.now(UTC),
+        algorithm_name=description.name,
+        algorithm_version=description.version,
+        weights_digest=description.digest,
+        terms=description.terms,
+        protocol=f"ask {version('medseg-node')}",
+        station_ae_title=settings.node.ae_title,
+        profile=settings.results.profile,
+    )
+    results = save_objects(volume, answers, context, folder)
+    [entry] = answers_as_json(volume, answers)
+    answer = {"text": entry["answer"], "findings": entry["findings"], "terms": description.terms}
+    answer["results"] = [{"kind": one.kind, "path": one.path} for one in results]
+    (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    return answer
+
+
+def _asked(question: str) -> tuple[SegmentedConcept, ...]:
+    """The coded things that the question names outright, so that one that is not seen can be reported as such."""
+    text = question.casefold()
+    if COMMISSIONING_CONCEPT.label in text:
+        return (COMMISSIONING_CONCEPT,)
+    return tuple(concept for label, concept in LABELS.items() if label in text)
+
+
+def series_in(path: Path) -> dict[str, list[Path]]:
+    """The DICOM files under a path by Series Instance UID; files that are not DICOM are passed over."""
+    if not path.exists():
+        raise WorkflowError(f"{path} does not exist")
+    files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
+    found: dict[str, list[Path]] = {}
+    for file in files:
+        try:
+            identifiers = read_identifiers(file)
+        except DicomNodeError:
+            if path.is_file():
+                raise
+            continue
+        found.setdefault(identifiers.series_uid, []).append(file)
+    return found
+
+
+def _one_series(found: dict[str, list[Path]], path: Path, series_uid: str | None) -> Sequence[Path]:
+    if not found:
+        raise WorkflowError(f"{path} holds no DICOM files")
+    if series_uid is None and len(found) == 1:
+        return next(iter(found.values()))
+    listed = "\n".join(f"  {uid} ({len(files)} instances)" for uid, files in sorted(found.items()))
+    if series_uid is None:
+        raise WorkflowError(f"{path} holds {len(found)} series; name one with --series:\n{listed}")
+    if series_uid not in found:
+        raise WorkflowError(f"{path} holds no series {series_uid}, but:\n{listed}")
+    return found[series_uid]

@@ -1,0 +1,113 @@
+"""Doctor: could a node run with this configuration? One check per thing that stops it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from kombu import Connection
+
+from dicom_node.errors import DicomNodeError
+from dicom_node.network.storage_scu import Peer, echo
+from inference.errors import InferenceError
+from inference.open import describe_predictor
+from workflows.bootstrap import COMMISSIONING, Node
+from workflows.errors import SettingsError, WorkflowError
+from workflows.protocols.loader import load_directory
+from workflows.settings import Settings
+
+__all__ = ["Check", "examine", "require_usable"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at."""
+
+    name: str
+    ok: bool
+    detail: str
+
+
+def examine(settings: Settings) -> list[Check]:
+    """Look at everything the node needs; nothing is changed but the data directory and the schema."""
+    checks = {
+        "data directory": _data_directory,
+        "database": _database,
+        "broker": _broker,
+        "port": _port,
+        "checkpoint": _checkpoint,
+        "protocols": _protocols,
+        "archive": _archive,
+    }
+    return [_run(name, check, settings) for name, check in checks.items()]
+
+
+def require_usable(node: Node) -> None:
+    """Raise SettingsError for what would make every role die at its start. The archive may be down: it is retried."""
+    for name, check in (("port", _port), ("checkpoint", _checkpoint), ("protocols", _protocols)):
+        result = _run(name, check, node.settings)
+        if not result.ok:
+            raise SettingsError(f"{name}: {result.detail}")
+
+
+def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
+    try:
+        return Check(name, True, check(settings))
+    except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:
+        return Check(name, False, str(error))
+    except Exception as error:  # drivers of databases and brokers raise their own; this is their edge
+        return Check(name, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+
+
+def _data_directory(settings: Settings) -> str:
+    Node(settings)
+    return str(settings.node.data_dir.resolve())
+
+
+def _database(settings: Settings) -> str:
+    Node(settings).repository().studies()
+    return settings.database_url.split("@")[-1]
+
+
+def _broker(settings: Settings) -> str:
+    if settings.broker_url.startswith("filesystem:"):
+        return settings.broker_url
+    with Connection(settings.broker_url, connect_timeout=5) as connection:
+        connection.ensure_connection(max_retries=1)
+    return settings.broker_url.split("@")[-1]
+
+
+def _port(settings: Settings) -> str:
+    node = settings.node
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((node.host, node.port))
+        except OSError as error:
+            raise SettingsError(
+                f"{node.host}:{node.port} cannot be listened on ({error.strerror}); stop what listens there or set "
+                "another [node] port"
+            ) from error
+    return f"{node.host}:{node.port} is free"
+
+
+def _checkpoint(settings: Settings) -> str:
+    description = describe_predictor(settings.model.checkpoint, settings.model.accept_research_use)
+    terms = f", {description.terms.upper()}" if description.terms else ""
+    return f"{description.name} {description.version}, sha256 {description.digest[:12]}{terms}"
+
+
+def _protocols(settings: Settings) -> str:
+    if settings.model.checkpoint == COMMISSIONING:
+        return "not used: a commissioning node asks every image series"
+    found = load_directory(settings.protocols.directory)
+    return ", ".join(f"{protocol.name} {protocol.version}" for protocol in found)
+
+
+def _archive(settings: Settings) -> str:
+    archive = settings.archive
+    if archive is None:
+        raise SettingsError("no archive: results are saved and wait; name one under [[archives]]")
+    echo(Peer(archive.ae_title, archive.host, archive.port), settings.node.ae_title)
+    return f"{archive.ae_title}@{archive.host}:{archive.port} answers C-ECHO"
