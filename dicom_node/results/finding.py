@@ -73,4 +73,3 @@ class ResultContext:
     profile: Profile
     complete: bool = True
     predecessors: Sequence[tuple[str, str]] = ()  # (SOP Class UID, SOP Instance UID) of SRs this one replaces
-    predecessor_series_uid: str = ""

@@ -6,15 +6,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import highdicom as hd
+import numpy as np
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
 from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext, SegmentedConcept
+from dicom_node.results.identity import copy_identity, tolerant_source
 from dicom_node.results.measurement import area_mm2, diameters, mean_and_deviation, volume_ml
 from dicom_node.results.segmentation import series_description, stamp
 from dicom_node.volumes.load import SeriesVolume
+from dicom_node.volumes.planes import functional_group
 
 __all__ = ["SERIES_NUMBER_SR", "build_report"]
 
@@ -40,6 +43,7 @@ def build_report(
 
     `segmentation`: the SEG of the same job, or None when nothing was seen. The same input gives the same bytes.
     """
+    instance_uid = derived_uid(context.job_key, "sr", "instance")
     groups = list(_groups(volume, answers, segmentation, context))
     device = hd.sr.ObserverContext(
         observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
@@ -59,16 +63,18 @@ def build_report(
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
         ),
-        referenced_images=list(volume.sources),
+        referenced_images=[_library_entry(source) for source in volume.sources],
     )
     content[0].ContentSequence.extend(_texts(answers, context))
-    evidence = [*volume.sources, *([segmentation] if segmentation is not None else [])]
+    evidence = [tolerant_source(source) for source in volume.sources]
+    if segmentation is not None:
+        evidence.append(tolerant_source(segmentation))
     report = hd.sr.Comprehensive3DSR(
         evidence=evidence,
         content=content[0],
-        series_instance_uid=derived_uid(context.job_key, "sr", "series"),
+        series_instance_uid=_series_uid(instance_uid),
         series_number=SERIES_NUMBER_SR,
-        sop_instance_uid=derived_uid(context.job_key, "sr", "instance"),
+        sop_instance_uid=instance_uid,
         instance_number=1,
         manufacturer=codes.MANUFACTURER,
         is_complete=context.complete,
@@ -78,6 +84,7 @@ def build_report(
         record_evidence=True,
     )
     _complete(report, volume, context)
+    copy_identity(volume.sources[0], report)
     return report
 
 
@@ -96,18 +103,40 @@ def _complete(report: Dataset, volume: SeriesVolume, context: ResultContext) -> 
     stamp(report, context)
 
 
+def _series_uid(instance_uid: str) -> str:
+    """Each SR has a series of its own, whose UID follows from the SR's: so a predecessor's series is known too."""
+    return derived_uid("series of", instance_uid)
+
+
 def _predecessor(source: Dataset, context: ResultContext) -> Dataset:
     """The SRs that this one replaces (PS3.3 C.17.2.2); ours all lie in the source's study."""
-    study, series = Dataset(), Dataset()
-    study.StudyInstanceUID = source.StudyInstanceUID
-    series.SeriesInstanceUID = context.predecessor_series_uid
-    series.ReferencedSOPSequence = []
+    study = Dataset()
+    study.ReferencedSeriesSequence = []
     for sop_class_uid, sop_instance_uid in context.predecessors:
-        item = Dataset()
+        item, series = Dataset(), Dataset()
         item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
-        series.ReferencedSOPSequence.append(item)
-    study.ReferencedSeriesSequence = [series]
+        series.ReferencedSOPSequence = [item]
+        series.SeriesInstanceUID = _series_uid(sop_instance_uid)
+        study.ReferencedSeriesSequence.append(series)
+    study.StudyInstanceUID = source.StudyInstanceUID
     return study
+
+
+def _library_entry(source: Dataset) -> Dataset:
+    """A source as TID 1602 describes it; a multi-frame one by its first frame's place."""
+    entry = tolerant_source(source)
+    if "SharedFunctionalGroupsSequence" not in source:
+        return entry
+    for macro, keywords in (
+        ("PixelMeasuresSequence", ("PixelSpacing", "SliceThickness")),
+        ("PlaneOrientationSequence", ("ImageOrientationPatient",)),
+        ("PlanePositionSequence", ("ImagePositionPatient",)),
+    ):
+        group = functional_group(source, 0, macro)
+        for keyword in keywords:
+            if group is not None and keyword in group:
+                entry[keyword] = group[keyword]
+    return entry
 
 
 def _texts(answers: Sequence[ReadAnswer], context: ResultContext) -> Iterator[Any]:
@@ -163,15 +192,21 @@ def _finding_group(volume: SeriesVolume, finding: Finding, number: int, segmenta
         sop_class_uid=segmentation.SOPClassUID,
         sop_instance_uid=segmentation.SOPInstanceUID,
         segment_number=number,
-        source_images=[hd.sr.SourceImageForSegmentation.from_source_image(one) for one in _marked(volume, finding)],
+        source_images=_source_images(volume, finding),
     )
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
 
 
-def _marked(volume: SeriesVolume, finding: Finding) -> list[Dataset]:
-    if len(volume.sources) == 1:
-        return [volume.sources[0]]
-    return [source for source, mask in zip(volume.sources, finding.mask, strict=True) if mask.any()]
+def _source_images(volume: SeriesVolume, finding: Finding) -> list[Any]:
+    """References to the slices that the mask touches."""
+    touched = np.flatnonzero(finding.mask.any(axis=(1, 2)))
+    if volume.frame_numbers is None:
+        return [_source_image(volume.sources[index], None) for index in touched]
+    return [_source_image(volume.sources[0], sorted(volume.frame_numbers[index] for index in touched))]
+
+
+def _source_image(source: Dataset, frame_numbers: list[int] | None) -> Any:
+    return hd.sr.SourceImageForSegmentation(source.SOPClassUID, source.SOPInstanceUID, frame_numbers)
 
 
 def _measurements(volume: SeriesVolume, finding: Finding) -> Iterator[Any]:
@@ -187,7 +222,7 @@ def _measurements(volume: SeriesVolume, finding: Finding) -> Iterator[Any]:
     if (size := diameters(volume, finding.mask)) is not None:
         yield measurement("103339001", "SCT", "Long Axis", size.longest_mm, _MILLIMETRE)
         yield measurement("103340004", "SCT", "Short Axis", size.perpendicular_mm, _MILLIMETRE)
-    if (values := mean_and_deviation(volume, finding.mask)) is not None:
+    if volume.modality == "CT" and (values := mean_and_deviation(volume, finding.mask)) is not None:
         for (value, meaning), number in zip(
             (("373098007", "Mean"), ("386136009", "Standard Deviation")), values, strict=True
         ):
