@@ -136,4 +136,4 @@ def configure_logging(log_format: str) -> None:
     )
     # pynetdicom and Celery log through the standard library; pynetdicom's debug lines would hold patient names.
     logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("pynetdicom").setLevel(logging.ERROR)
+    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)

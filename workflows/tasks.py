@@ -60,6 +60,6 @@ def run_worker(node: Node, role: str) -> None:
     queues = ",".join(QUEUES_OF_ROLE[role])
     name = f"{role}-{node.owner.replace(':', '-')}"
     app.worker_main(
-        ["worker", "--pool", "prefork", "--concurrency", "1", "--queues", queues, "--hostname", f"{name}@%h",
+        ["--quiet", "worker", "--pool", "prefork", "--concurrency", "1", "--queues", queues, "--hostname", f"{name}@%h",
          "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
     )  # fmt: skip

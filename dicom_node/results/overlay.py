@@ -43,8 +43,8 @@ def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Pat
 def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
     if not findings:
         return volume.values.shape[0] // 2
-    marked: NDArray[np.int64] = np.sum([finding.mask.sum(axis=(1, 2)) for finding in findings], axis=0)
-    return int(marked.argmax())
+    marked = np.stack([finding.mask.sum(axis=(1, 2)) for finding in findings]).sum(axis=0)
+    return int(np.argmax(marked))
 
 
 def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], volume: SeriesVolume) -> NDArray[np.uint8]:

@@ -191,10 +191,10 @@ class Repository:
                 study.reason = f"the file of instance {row.sop_instance_uid} is gone from the store: send it again"
                 session.delete(row)
 
-    def instance_paths(self) -> set[str]:
-        """Paths of all indexed instances, relative to the instance store."""
+    def all_instances(self) -> list[InstanceRow]:
+        """Every indexed instance of every study."""
         with self._session() as session:
-            return set(session.scalars(select(InstanceRow.path)))
+            return list(session.scalars(select(InstanceRow)))
 
     # Complete
 

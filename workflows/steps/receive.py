@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import structlog
-from dicom_node.results.codes import MANUFACTURER
 
+from dicom_node.results.codes import MANUFACTURER
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance
 from dicom_node.storage.instance_store import InstanceStore
 from workflows.state.repository import NewInstance, Repository
@@ -21,12 +21,13 @@ def receive_instance(received: ReceivedInstance, store: InstanceStore, repositor
 
     Our own results are acknowledged and not kept: taken as input they would be read again for ever.
     """
-    stored = store.write(received)
-    if stored.header.device.manufacturer == MANUFACTURER:
-        store.discard(stored.path)
-        log.info("own_result_ignored", study_uid=stored.study_uid, sop_instance_uid=stored.sop_instance_uid)
-        return
-    _index(stored, store, repository)
+    with store.exclusive(received.sop_instance_uid):
+        stored = store.write(received)
+        if stored.header.device.manufacturer == MANUFACTURER:
+            store.discard(stored.path)
+            log.info("own_result_ignored", study_uid=stored.study_uid, sop_instance_uid=stored.sop_instance_uid)
+            return
+        _index(stored, store, repository)
     log.info(
         "instance_received",
         study_uid=stored.study_uid,
@@ -41,15 +42,25 @@ def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
 
     A file without a row was written by a receiver that died before it acknowledged; keeping it is always safe.
     """
+    indexed = {Path(row.path): row.sop_instance_uid for row in repository.all_instances()}
+    current = set(indexed.values())
+    # Rows are read before files: an instance that arrives in between then looks new, never gone.
     on_disk = set(store.sweep())
-    indexed = {Path(path) for path in repository.instance_paths()}
-    found, gone = sorted(on_disk - indexed), sorted(str(path) for path in indexed - on_disk)
-    for path in found:
-        _index(store.read(path), store, repository)
+    found = 0
+    for path in sorted(on_disk - set(indexed)):
+        stored = store.read(path)
+        with store.exclusive(stored.sop_instance_uid):
+            if stored.sop_instance_uid in current:
+                # Another version has the row. This one was replaced, or was never acknowledged and comes again.
+                store.discard(path)
+                continue
+            _index(stored, store, repository)
+            found += 1
+    gone = sorted(str(path) for path in set(indexed) - on_disk)
     if gone:
         repository.forget_instances(gone)
         log.error("instance_files_missing", count=len(gone))
-    return len(found), len(gone)
+    return found, len(gone)
 
 
 def _index(stored: StoredInstance, store: InstanceStore, repository: Repository) -> None:
