@@ -3,6 +3,7 @@
 InferenceError
 ├── CheckpointError          a checkpoint that is missing, incomplete, altered or of another shape
 │   └── TermsNotAccepted     research-only weights without `accept_research_use`
+├── AnswerMalformed          the model's answer breaks its own grammar: [SEG] tokens without phrases, or the reverse
 ├── InputRefused             a question or a stack that the model cannot take; asking again will not help
 └── OutOfMemory              no batch size fits on the device
 """
@@ -20,6 +21,10 @@ class CheckpointError(InferenceError):
 
 class TermsNotAccepted(CheckpointError):
     """Research-only weights named in the configuration without `accept_research_use`."""
+
+
+class AnswerMalformed(InferenceError):
+    """An answer whose named phrases, [SEG] tokens and states do not match; nothing is cut off to make them."""
 
 
 class InputRefused(InferenceError):

@@ -1,0 +1,70 @@
+"""The grammar of an answer: `<p> phrase </p> [SEG]` for each thing seen, `No phrase is seen.` for what is not."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from inference.errors import AnswerMalformed
+
+__all__ = ["Statement", "absent_in", "composed", "readable", "statements"]
+
+_NAMED = re.compile(r"<p>\s*((?:(?!<p>|</p>|\[SEG\]).)*?)\s*</p>\s*\[SEG\]")
+_ABSENT = re.compile(r"\bNo ([^.]+?) is seen\.")
+_OPENING = re.compile(r"^(The .+? shows) <p>")
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A phrase, and which of the answer's mentions of it this is, counted from 0."""
+
+    phrase: str
+    occurrence: int
+
+
+def statements(text: str, states: int) -> list[Statement]:
+    """Return what an answer names, in order, one for each [SEG].
+
+    Raises `AnswerMalformed` where named phrases, [SEG] tokens and `states` differ in number.
+    """
+    phrases = [match.strip() for match in _NAMED.findall(text)]
+    segs = text.count("[SEG]")
+    if not len(phrases) == segs == states or "" in phrases:
+        raise AnswerMalformed(
+            f"the answer names {len(phrases)} phrases but has {segs} [SEG] tokens and {states} states; "
+            "the checkpoint does not keep to the grammar"
+        )
+    counted: Counter[str] = Counter()
+    found = []
+    for phrase in phrases:
+        found.append(Statement(phrase, counted[phrase]))
+        counted[phrase] += 1
+    return found
+
+
+def absent_in(text: str) -> list[str]:
+    """Return the phrases that an answer says are not seen."""
+    return [phrase for match in _ABSENT.findall(text) for phrase in re.split(r", | or ", match)]
+
+
+def readable(text: str) -> str:
+    """Return an answer without its marks, for people."""
+    return " ".join(re.sub(r"<p>|</p>|\[SEG\]", " ", text).split()).replace(" .", ".").replace(" ,", ",")
+
+
+def composed(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -> str:
+    """Make one answer of several slices': what has a mask is seen, what was named in vain or denied is not."""
+    openings = Counter(match.group(1) for text in texts if (match := _OPENING.match(text)))
+    opening = openings.most_common(1)[0][0] if openings else "The image shows"
+    sentences = []
+    if seen:
+        sentences.append(f"{opening} {_joined(list(dict.fromkeys(seen)), 'and')}.")
+    if absent:
+        sentences.append(f"No {_joined(list(dict.fromkeys(absent)), 'or')} is seen.")
+    return " ".join(sentences) if sentences else readable(texts[len(texts) // 2])
+
+
+def _joined(phrases: Sequence[str], word: str) -> str:
+    return phrases[0] if len(phrases) == 1 else f"{', '.join(phrases[:-1])} {word} {phrases[-1]}"

@@ -1,0 +1,57 @@
+"""Random views of one training image with its masks, and the standardisation the model expects."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from inference.training.labels import MIRRORED
+from inference.transform import standardise
+
+__all__ = ["augment", "standardise"]
+
+
+def augment(
+    image: NDArray[np.uint8], masks: NDArray[np.uint16], dataset: str, random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Turn, scale, shift and rewindow an image (`256 256 3`) and its label bits (`256 256`) alike.
+
+    Mirrored left to right only where no label of the set has a side.
+    """
+    if dataset in MIRRORED and random.random() < 0.5:
+        image, masks = image[:, ::-1], masks[:, ::-1]
+    if dataset == "kvasir_seg" and random.random() < 0.5:
+        image, masks = image[::-1], masks[::-1]
+    if random.random() < 0.85:
+        image, masks = _affine(image, masks, random)
+    return _rewindow(image, random), masks
+
+
+def _affine(
+    image: NDArray[np.uint8], masks: NDArray[np.uint16], random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    side = image.shape[0]
+    angle = math.radians(random.uniform(-15, 15))
+    scale = math.exp(random.uniform(-0.25, 0.25))
+    matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
+    centre = np.full(2, (side - 1) / 2)
+    offset = centre + random.uniform(-0.08, 0.08, size=2) * side - matrix @ centre
+    rows, columns = np.mgrid[0:side, 0:side]
+    source_rows = np.rint(matrix[0, 0] * rows + matrix[0, 1] * columns + offset[0]).astype(np.int64)
+    source_columns = np.rint(matrix[1, 0] * rows + matrix[1, 1] * columns + offset[1]).astype(np.int64)
+    inside = (source_rows >= 0) & (source_rows < side) & (source_columns >= 0) & (source_columns < side)
+    taken = (source_rows.clip(0, side - 1), source_columns.clip(0, side - 1))
+    return np.where(inside[..., None], image[taken], 0).astype(np.uint8), np.where(inside, masks[taken], 0)
+
+
+def _rewindow(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    levels = np.arange(256) / 255
+    curve = levels ** math.exp(random.uniform(-0.35, 0.35))
+    curve = (curve - 0.5) * math.exp(random.uniform(-0.25, 0.25)) + 0.5 + random.uniform(-0.1, 0.1)
+    seen: NDArray[np.uint8] = (curve.clip(0, 1) * 255).astype(np.uint8)[image]
+    if random.random() < 0.15:
+        seen = ndimage.uniform_filter(seen, size=(3, 3, 1))
+    return seen

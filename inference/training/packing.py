@@ -1,0 +1,97 @@
+"""Images and masks of the manifest, packed once into arrays that training reads."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference.training.labels import DATASETS, canonical
+from inference.transform import SIDE, to_square
+
+__all__ = ["Pack", "pack"]
+
+_TRAIN_SLICE_STEP = 3  # of a hippocampus volume: neighbouring slices are almost the same
+
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Pack:
+    """Square images with their masks.
+
+    `images`: uint8 `records 256 256 3`. `masks`: uint16 `records 256 256`, bit i set where label i of the record's
+    data set (`DATASETS`) is. `datasets`, `ids`, `modalities`, `splits`: one text per record.
+    `extents`: int `records 2`, rows and columns of the image inside the square.
+    """
+
+    images: NDArray[np.uint8]
+    masks: NDArray[np.uint16]
+    datasets: NDArray[np.str_]
+    ids: NDArray[np.str_]
+    modalities: NDArray[np.str_]
+    splits: NDArray[np.str_]
+    extents: NDArray[np.int64]
+
+    def present(self, record: int) -> tuple[str, ...]:
+        """Return the labels that have at least one pixel in a record."""
+        bits = int(np.bitwise_or.reduce(self.masks[record], axis=None))
+        return tuple(label for i, label in enumerate(DATASETS[str(self.datasets[record])]) if bits >> i & 1)
+
+    def mask(self, record: int, label: str) -> NDArray[np.bool_]:
+        """Return the mask of one label: bool `256 256`."""
+        bit = DATASETS[str(self.datasets[record])].index(label)
+        return (self.masks[record] >> np.uint16(bit) & np.uint16(1)).astype(np.bool_)
+
+
+def pack(images: Path, cache: Path) -> Pack:
+    """Read `images`/manifest.jsonl into a `Pack`, or read it back from `cache` where that was done before."""
+    names = ("images", "masks", "datasets", "ids", "modalities", "splits", "extents")
+    if not (cache / "extents.npy").exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        rows = [json.loads(line) for line in (images / "manifest.jsonl").read_text().splitlines()]
+        records: list[tuple[Any, ...]] = []
+        with np.load(images / "hippocampus" / "hippocampus.npz") as volumes:
+            for row in rows:
+                records.extend(_slices(row, volumes) if row["dataset"] == "hippocampus" else [_record(row, images)])
+        for name, column in zip(names, zip(*records, strict=True), strict=True):
+            np.save(cache / f"{name}.npy", np.asarray(column))
+        _log.info("packed", records=len(records), cache=str(cache))
+    arrays = {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in names}
+    return Pack(**arrays)
+
+
+def _record(row: dict[str, Any], images: Path) -> tuple[Any, ...]:
+    labels = DATASETS[row["dataset"]]
+    image, extent = to_square(np.asarray(Image.open(images / row["image"]).convert("RGB")))
+    bits = np.zeros((SIDE, SIDE), dtype=np.uint16)
+    if "masks" in row:
+        for name, path in row["masks"].items():
+            if name in labels:
+                mask, _ = to_square(np.asarray(Image.open(images / path).convert("L")), nearest=True)
+                bits |= (mask > 127).astype(np.uint16) << np.uint16(labels.index(name))
+    else:
+        values, _ = to_square(np.asarray(Image.open(images / row["mask"])), nearest=True)
+        for value, name in row["labels"].items():
+            bits |= (values == int(value)).astype(np.uint16) << np.uint16(labels.index(canonical(name)))
+    return image, bits, row["dataset"], row["id"], row["modality"], row["split"], extent
+
+
+def _slices(row: dict[str, Any], volumes: Any) -> list[tuple[Any, ...]]:
+    values, labels = volumes[f"{row['id']}_img"], volumes[f"{row['id']}_lab"]
+    depth = values.shape[2]
+    chosen = range(0, depth, _TRAIN_SLICE_STEP) if row["split"] == "train" else (depth // 3, depth // 2, 2 * depth // 3)
+    records = []
+    for index in chosen:
+        image, extent = to_square(values[:, :, index])
+        mask, _ = to_square(labels[:, :, index], nearest=True)
+        bits = (mask == 1).astype(np.uint16) | (mask == 2).astype(np.uint16) << np.uint16(1)
+        grey = np.repeat(image[..., None], 3, axis=2)
+        records.append((grey, bits, "hippocampus", f"{row['id']}/{index}", "MR", row["split"], extent))
+    return records

@@ -1,0 +1,81 @@
+"""From a stack's slices to the squares the model sees, and from its masks back to the stack's grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference.interface import SliceStack
+
+__all__ = ["SIDE", "Extent", "from_square", "standardise", "to_square", "window", "windowed"]
+
+SIDE = 256
+"""Rows and columns of the square that the model sees."""
+
+Extent = tuple[int, int]
+"""Rows and columns of the image inside its square; the rest, below and to the right, is padding."""
+
+CT_WINDOW_HU = (-1024.0, 1100.0)
+"""The abdominal CT it learned from is 8 bit, scaled from each image's least to its greatest value: air is 0 and liver
+about 135 of 255, so its window reached from -1024 to about 1100 HU."""
+
+_PERCENTILES = (0.5, 99.5)
+_SAMPLED_VOXELS = 2_000_000
+
+
+def window(stack: SliceStack) -> tuple[float, float] | None:
+    """Return the values shown as black and as white: HU for CT, percentiles of the stack else, None for RGB.
+
+    Percentiles come from every n-th voxel of a large stack, so that the same stack always gives the same window.
+    """
+    if stack.values.ndim == 4:
+        return None
+    if stack.modality == "CT":
+        return CT_WINDOW_HU
+    flat = stack.values.reshape(-1)
+    low, high = np.percentile(flat[:: max(1, flat.size // _SAMPLED_VOXELS)], _PERCENTILES)
+    if high <= low:
+        low, high = flat.min(), flat.max()
+    return float(low), float(high)
+
+
+def windowed(values: NDArray[np.float32] | NDArray[np.uint8], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
+    """Map one slice, `rows columns` or `rows columns 3`, to uint8 `rows columns 3`."""
+    if limits is None:
+        return values.astype(np.uint8)
+    low, high = limits
+    grey = np.clip((values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def to_square(image: NDArray[np.uint8], *, nearest: bool = False) -> tuple[NDArray[np.uint8], Extent]:
+    """Scale the longest side to `SIDE` and pad with zeros below and to the right; `rows columns [3]`, uint8."""
+    rows, columns = image.shape[:2]
+    scale = SIDE / max(rows, columns)
+    extent = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+    if extent != (rows, columns):
+        method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
+        image = np.asarray(Image.fromarray(image).resize((extent[1], extent[0]), method))
+    square = np.zeros((SIDE, SIDE, *image.shape[2:]), dtype=np.uint8)
+    square[: extent[0], : extent[1]] = image
+    return square, extent
+
+
+def from_square(logits: torch.Tensor, extent: Extent, rows: int, columns: int, threshold: float) -> NDArray[np.bool_]:
+    """The inverse of `to_square` for mask logits: `masks size size` of a square to bool `masks rows columns`."""
+    square = F.interpolate(logits[:, None].float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+    inside = square[:, :, : extent[0], : extent[1]]
+    if extent != (rows, columns):
+        inside = F.interpolate(inside, size=(rows, columns), mode="bilinear", align_corners=False)
+    mask: NDArray[np.bool_] = (inside[:, 0] > threshold).cpu().numpy()
+    return mask
+
+
+def standardise(image: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Return an image with mean 0 and deviation 1 over all its pixels and channels; float32, shape kept."""
+    values = image.astype(np.float32)
+    result: NDArray[np.float32] = (values - values.mean()) / max(float(values.std()), 1.0)
+    return result
