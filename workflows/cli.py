@@ -192,7 +192,7 @@ def demo(
     archive: Annotated[str | None, typer.Option(help="AE@host:port that gets the results.")] = None,
 ) -> None:
     """Send a real study through a whole node and show what comes back."""
-    if not demonstration.run(_settings(config), study, archive, err):
+    if not demonstration.run(_settings(config), study, archive, out):
         raise typer.Exit(1)
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.panel import Panel
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dicom_node.errors import PeerError
@@ -47,6 +46,7 @@ class _Act:
     checkpoint: str
     files: list[Path]
     own_study: bool
+    marked: bool
 
 
 def run(settings: Settings, study: Path | None, archive: str | None, console: Console) -> bool:
@@ -55,8 +55,8 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
     files = _files(study)
     marked, markers = burn_in_marker(files, root / "marked")
     acts = (
-        _Act("MedSeg-R", root / "model", settings.model.checkpoint, files, study is not None),
-        _Act("commissioning", root / "commissioning", COMMISSIONING, marked, study is not None),
+        _Act("MedSeg-R", root / "model", settings.model.checkpoint, files, study is not None, False),
+        _Act("commissioning", root / "commissioning", COMMISSIONING, marked, study is not None, True),
     )
     peer, received, receiver = _archive(archive, root)
     good = True
@@ -66,7 +66,7 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
             studies = _play(act, settings, peer, console)
             _show(studies, console)
             good &= _came_back(studies, received, console)
-            if act.checkpoint == COMMISSIONING:
+            if act.marked:
                 good &= _marker_came_back(studies, markers, console)
     finally:
         if receiver is not None:
@@ -226,7 +226,7 @@ def _show(studies: list[dict[str, Any]], console: Console) -> None:
                 lines.append(f"overlay   {Path(job['results'][0]['path']).parent / 'overlay.png'}")
             if job["terms"]:
                 lines.append(f"terms     {job['terms'].upper()}")
-        console.print(Panel("\n".join(lines), title=f"study {study['study_uid']}"), soft_wrap=True)
+        console.print(f"[bold]study     {study['study_uid']}[/]", *lines, "", sep="\n", soft_wrap=True, highlight=False)
 
 
 def _came_back(studies: list[dict[str, Any]], received: set[str] | None, console: Console) -> bool:

@@ -44,7 +44,8 @@ def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
     if not findings:
         return volume.values.shape[0] // 2
     marked = np.stack([finding.mask.sum(axis=(1, 2)) for finding in findings]).sum(axis=0)
-    return int(np.argmax(marked))
+    telling: np.intp = np.argmax(marked)
+    return int(telling)
 
 
 def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], volume: SeriesVolume) -> NDArray[np.uint8]:
