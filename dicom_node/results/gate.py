@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from scipy.spatial import cKDTree
 
 from dicom_node.errors import ResultRefused
 from dicom_node.results.finding import ReadAnswer
+from dicom_node.results.identity import PATIENT_AND_STUDY
 from dicom_node.volumes.load import SeriesVolume
 
 __all__ = ["check_segmentation", "masks_in_patient_space", "read_segment_points"]
 
-_COPIED = ("PatientID", "PatientName", "PatientBirthDate", "StudyInstanceUID", "AccessionNumber", "StudyID")
-_TOLERANCE_MM = 0.05
+_TOLERANCE_VOXELS = 0.3
+"""Positions are decimal strings and slices may lie a little off the mean step; half a voxel would be the next one."""
 
 
 def check_segmentation(path: Path, volume: SeriesVolume, answers: Sequence[ReadAnswer]) -> None:
-    """Read the file back and compare it with what it was made from. Raises ResultRefused naming the difference."""
+    """Read the file back and compare it with what it was made from.
+
+    Patient, study and frame of reference must be the source's; every segment must cover exactly its mask's voxels, by
+    the stored frames' positions in the patient, whatever their order. Raises ResultRefused naming the difference.
+    """
     segmentation = pydicom.dcmread(path)
-    source = volume.sources[0]
-    for keyword in _COPIED:
-        if segmentation.get(keyword) != source.get(keyword) and (segmentation.get(keyword) or source.get(keyword)):
-            raise ResultRefused(f"{keyword} of the SEG is not the source's")
-    if source.get("FrameOfReferenceUID", "") != segmentation.get("FrameOfReferenceUID", ""):
-        raise ResultRefused("FrameOfReferenceUID of the SEG is not the source's")
+    _require_same_identity(segmentation, volume.sources[0])
     findings = [finding for answer in answers for finding in answer.findings]
     if len(segmentation.SegmentSequence) != len(findings):
         raise ResultRefused(f"{len(segmentation.SegmentSequence)} segments for {len(findings)} findings")
@@ -37,17 +36,49 @@ def check_segmentation(path: Path, volume: SeriesVolume, answers: Sequence[ReadA
         segment = segmentation.SegmentSequence[number - 1]
         if (int(segment.SegmentNumber), str(segment.TrackingUID)) != (number, finding.tracking_uid):
             raise ResultRefused(f"segment {number} does not carry its finding's tracking UID")
-        if volume.geometry is None:
-            frames = segmentation.pixel_array.reshape(-1, *finding.mask.shape[1:])
-            if not np.array_equal(frames[number - 1].astype(bool), finding.mask[0]):
-                raise ResultRefused(f"segment {number} ({finding.concept.label}) is not the mask it was made from")
-            continue
-        found = masks_in_patient_space(segmentation, number)
-        wanted = _voxel_centres(np.asarray(volume.geometry.affine), finding.mask)
-        if not _same_points(found, wanted):
+        found = _mask_on_source_grid(segmentation, number, volume)
+        if not np.array_equal(found, finding.mask):
             raise ResultRefused(
-                f"segment {number} ({finding.concept.label}) does not lie where its mask does in patient space"
+                f"segment {number} ({finding.concept.label}) does not cover its mask: "
+                f"{int(found.sum())} voxels stored, {int(finding.mask.sum())} marked, "
+                f"{int((found & finding.mask).sum())} in common"
             )
+
+
+def _require_same_identity(segmentation: Dataset, source: Dataset) -> None:
+    for keyword in (*PATIENT_AND_STUDY, "FrameOfReferenceUID"):
+        ours, theirs = segmentation.get(keyword), source.get(keyword)
+        if ours != theirs and (ours or theirs):  # absent and empty are the same (type 2)
+            raise ResultRefused(f"{keyword} of the SEG is not the source's")
+    referenced = {
+        str(item.ReferencedSOPInstanceUID)
+        for series in segmentation.get("ReferencedSeriesSequence", [])
+        if series.SeriesInstanceUID == source.SeriesInstanceUID
+        for item in series.ReferencedInstanceSequence
+    }
+    if str(source.SOPInstanceUID) not in referenced:
+        raise ResultRefused("the SEG's Referenced Series Sequence does not name its source")
+
+
+def _mask_on_source_grid(segmentation: Dataset, number: int, volume: SeriesVolume) -> NDArray[np.bool_]:
+    """A segment as bool `slices rows columns` on the grid of `volume`."""
+    mask = np.zeros(volume.values.shape[:3], dtype=np.bool_)
+    if volume.geometry is None:
+        for frame, _ in _frames_of(segmentation, number):
+            if frame.shape != mask.shape[1:]:
+                raise ResultRefused(f"segment {number} has frames of {frame.shape}, the image is {mask.shape[1:]}")
+            mask[0] |= frame
+        return mask
+    points = masks_in_patient_space(segmentation, number)
+    inverse = np.asarray(volume.geometry.inverse_affine, dtype=np.float64)
+    indices = points @ inverse[:3, :3].T + inverse[:3, 3]
+    nearest = np.rint(indices).astype(np.int64)
+    if np.abs(indices - nearest).max(initial=0.0) > _TOLERANCE_VOXELS:
+        raise ResultRefused(f"segment {number} lies between the source's voxels in patient space")
+    if ((nearest < 0) | (nearest >= mask.shape)).any():
+        raise ResultRefused(f"segment {number} lies outside the source's volume in patient space")
+    mask[tuple(nearest.T)] = True
+    return mask
 
 
 def read_segment_points(path: Path, number: int = 1) -> tuple[str, NDArray[np.float64]]:
@@ -62,12 +93,8 @@ def masks_in_patient_space(segmentation: Dataset, number: int) -> NDArray[np.flo
     Written against PS3.3 C.7.6.2.1.1 rather than with the writer's own library calls, so that a fault there shows.
     """
     shared = segmentation.SharedFunctionalGroupsSequence[0]
-    frames = np.asarray(segmentation.pixel_array).reshape(-1, segmentation.Rows, segmentation.Columns)
     points = [np.empty((0, 3))]
-    for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
-        identification = (group if "SegmentIdentificationSequence" in group else shared).SegmentIdentificationSequence
-        if int(identification[0].ReferencedSegmentNumber) != number or not frame.any():
-            continue
+    for frame, group in _frames_of(segmentation, number):
         plane = (group if "PlanePositionSequence" in group else shared).PlanePositionSequence[0]
         turn = (group if "PlaneOrientationSequence" in group else shared).PlaneOrientationSequence[0]
         measures = (group if "PixelMeasuresSequence" in group else shared).PixelMeasuresSequence[0]
@@ -82,19 +109,11 @@ def masks_in_patient_space(segmentation: Dataset, number: int) -> NDArray[np.flo
     return np.concatenate(points)
 
 
-def _voxel_centres(affine: NDArray[np.float64], mask: NDArray[np.bool_]) -> NDArray[np.float64]:
-    indices = np.argwhere(mask)
-    centres: NDArray[np.float64] = indices @ affine[:3, :3].T + affine[:3, 3]
-    return centres
-
-
-def _same_points(found: NDArray[np.float64], wanted: NDArray[np.float64]) -> bool:
-    """Whether two sets of points agree. Both come slice by slice in raster order, though slices may be reversed."""
-    if found.shape != wanted.shape:
-        return False
-    orders = [np.lexsort(np.round(points / (4 * _TOLERANCE_MM)).T) for points in (found, wanted)]
-    if np.allclose(found[orders[0]], wanted[orders[1]], atol=_TOLERANCE_MM):
-        return True
-    # Rounding may sort two neighbours apart; a nearest-neighbour search settles it.
-    distances, _ = cKDTree(wanted).query(found, distance_upper_bound=_TOLERANCE_MM)
-    return bool(np.isfinite(distances).all())
+def _frames_of(segmentation: Dataset, number: int) -> Iterator[tuple[NDArray[np.bool_], Dataset]]:
+    """The frames of a segment, bool `rows columns`, each with its functional groups."""
+    shared = segmentation.SharedFunctionalGroupsSequence[0]
+    frames = np.asarray(segmentation.pixel_array).reshape(-1, segmentation.Rows, segmentation.Columns)
+    for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
+        identification = (group if "SegmentIdentificationSequence" in group else shared).SegmentIdentificationSequence
+        if int(identification[0].ReferencedSegmentNumber) == number:
+            yield frame.astype(np.bool_), group

@@ -136,7 +136,6 @@ def stamp(dataset: Dataset, context: ResultContext) -> None:
         setattr(dataset, keyword, date)
     for keyword in ("InstanceCreationTime", "ContentTime", "SeriesTime"):
         setattr(dataset, keyword, time)
-    # Nothing else in the file may tell one run from another.
+    # Nothing else in the file may tell one run from another; when the source was acquired, its own header says.
     for item in dataset.get("ContributingEquipmentSequence", []):
-        if "ContributionDateTime" in item:
-            item.ContributionDateTime = date + time
+        item.pop("ContributionDateTime", None)
