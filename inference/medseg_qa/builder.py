@@ -1,0 +1,309 @@
+"""Builds a MedSeg-QA set: images and masks first, then splits, then conversations; all or nothing."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import structlog
+
+from inference.medseg_qa.annotators import Annotator
+from inference.medseg_qa.annotators.template import TemplateAnnotator
+from inference.medseg_qa.checks import check_conversation
+from inference.medseg_qa.compose import ImageFacts
+from inference.medseg_qa.duplicates import Fingerprint, assign_splits, near_duplicates
+from inference.medseg_qa.errors import AnnotatorError, BuildError, OutputExists
+from inference.medseg_qa.images import StoredImage, store_image
+from inference.medseg_qa.knowledge import Knowledge, LabelKnowledge, load_knowledge, unknown_label
+from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, Split, record_from_json, record_to_json
+from inference.medseg_qa.sources import Problem, Skip, Source, SourceImage
+
+__all__ = ["BuildOptions", "BuildReport", "Progress", "build"]
+
+Progress = Callable[[str, int, int], None]
+"""Called with (phase, done, in all)."""
+
+_THREADS = 2
+_AHEAD = 64
+_SHOWN_DETAILS = 20
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """How a set is built. `zero_shot`: labels whose patients go to the zero_shot split."""
+
+    seed: int = 0
+    allow_unknown_labels: bool = False
+    zero_shot: tuple[str, ...] = ()
+    replace: bool = False
+
+
+@dataclass
+class BuildReport:
+    """What was built and what was left out, by reason; `details` names the first few of each."""
+
+    records: int = 0
+    pairs: int = 0
+    turns: int = 0
+    moved_between_splits: int = 0
+    near_duplicate_pairs: int = 0
+    skipped: Counter[str] = field(default_factory=Counter)
+    faults: Counter[str] = field(default_factory=Counter)
+    details: dict[str, list[str]] = field(default_factory=dict)
+    annotator: str = ""
+    annotator_summary: dict[str, float] = field(default_factory=dict)
+
+    def skip(self, skip: Skip) -> None:
+        """Count something left out."""
+        reason = skip.problem.value
+        self.skipped[reason] += 1
+        shown = self.details.setdefault(reason, [])
+        if len(shown) < _SHOWN_DETAILS:
+            shown.append(skip.detail)
+
+    def to_json(self) -> str:
+        """The report as it stands in build.json."""
+        return json.dumps(self.__dict__, sort_keys=True, indent=2, default=dict) + "\n"
+
+
+def build(
+    source: Source,
+    out: Path,
+    options: BuildOptions | None = None,
+    *,
+    annotator: Annotator | None = None,
+    progress: Progress | None = None,
+) -> BuildReport:
+    """Write a set to `out`: records.jsonl, images/, masks/ and build.json.
+
+    The same source, options and package give the same bytes. Everything is written beside `out` and renamed at the
+    end. Raises OutputExists, or BuildError when nothing could be built or the disk is full; then nothing is left.
+    """
+    options = options or BuildOptions()
+    out = out.absolute()
+    if out.exists() and not options.replace:
+        raise OutputExists(f"{out} exists; name another folder or pass --force")
+    partial = out.with_name(f".{out.name}.partial")
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        report = _Builder(source, partial, options, annotator, progress or _silent).run()
+        if not report.records:
+            raise BuildError(f"no image could be used: {dict(report.skipped)}")
+        _put_in_place(partial, out)
+    except OSError as error:
+        raise BuildError(f"cannot write {out}: {error.strerror or error}; free some room and build again") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return report
+
+
+def _silent(phase: str, done: int, total: int) -> None:
+    """No progress display."""
+
+
+def _put_in_place(partial: Path, out: Path) -> None:
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    partial.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+class _Builder:
+    def __init__(
+        self, source: Source, out: Path, options: BuildOptions, annotator: Annotator | None, progress: Progress
+    ) -> None:
+        self._source, self._out, self._options, self._progress = source, out, options, progress
+        self._knowledge = load_knowledge()
+        known = self._knowledge.labels
+        self._labels: Mapping[str, LabelKnowledge] = (
+            _AnyLabel(self._knowledge) if options.allow_unknown_labels else dict(known)
+        )
+        self._annotator = annotator or TemplateAnnotator(self._knowledge, self._labels, options.seed)
+        self._report = BuildReport(annotator=self._annotator.name)
+        self._prints: list[Fingerprint] = []
+        self._groups: list[str] = []
+        self._kinds: list[str] = []
+        self._named: list[Split] = []
+        self._held_out: set[str] = set()
+
+    def run(self) -> BuildReport:
+        self._store_images()
+        pairs = near_duplicates(self._prints, self._groups, self._kinds)
+        splits, moved = assign_splits(self._groups, self._named, pairs, self._held_out)
+        self._report.near_duplicate_pairs, self._report.moved_between_splits = len(pairs), moved
+        self._prints.clear()
+        self._write_records(splits)
+        self._report.annotator_summary = self._annotator.summary()
+        (self._out / "build.json").write_text(self._report.to_json(), encoding="utf-8")
+        return self._report
+
+    def _store_images(self) -> None:
+        ids: set[str] = set()
+        spool = self._out / "spool.jsonl"
+        with spool.open("w", encoding="utf-8") as lines:
+            for source, stored in self._stored():
+                if isinstance(stored, Skip):
+                    self._report.skip(stored)
+                    continue
+                record = self._bare_record(source, stored)
+                if record.id in ids:
+                    self._report.skip(Skip(Problem.DUPLICATE_ID, record.id))
+                    continue
+                ids.add(record.id)
+                for skip in stored.skips:
+                    self._report.skip(skip)
+                lost = [skip for skip in stored.skips if skip.problem is not Problem.EMPTY_MASK]
+                if lost and not record.targets:
+                    (self._out / record.image).unlink(missing_ok=True)
+                    continue
+                self._remember(record, stored)
+                searched = self._searched(source, stored)
+                lines.write(json.dumps([record_to_json(record), searched]) + "\n")
+
+    def _stored(self) -> Iterator[tuple[SourceImage, StoredImage | Skip]]:
+        """Images stored by two threads, in the order of the source, never more than a few ahead."""
+        waiting: deque[tuple[SourceImage, Future[StoredImage | Skip]]] = deque()
+        names: set[str] = set()
+        total, done = len(self._source), 0
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for item in self._source:
+                if isinstance(item, Skip):
+                    self._report.skip(item)
+                    continue
+                name = f"{item.dataset}/{item.id}"
+                if name in names:
+                    self._report.skip(Skip(Problem.DUPLICATE_ID, name))
+                    continue
+                names.add(name)
+                waiting.append((item, pool.submit(self._store, item)))
+                if len(waiting) >= _AHEAD:
+                    source, future = waiting.popleft()
+                    yield source, future.result()
+                    done += 1
+                    self._progress("images", done, max(total, done))
+            while waiting:
+                source, future = waiting.popleft()
+                yield source, future.result()
+                done += 1
+                self._progress("images", done, max(done, done + len(waiting)))
+
+    def _store(self, item: SourceImage) -> StoredImage | Skip:
+        try:
+            if item.split is not None:
+                Split(item.split)
+            return store_image(item, self._out, self._labels)
+        except Skip as skip:
+            return skip
+        except ValueError as error:
+            return Skip(Problem.BAD_ROW, f"{item.id}: {error}")
+
+    def _bare_record(self, source: SourceImage, stored: StoredImage) -> Record:
+        known = self._knowledge.datasets.get(source.dataset, {})
+        return Record(
+            id=f"{source.dataset}/{source.id}",
+            dataset=source.dataset,
+            source=source.source,
+            licence=source.licence or known.get("licence", "unknown"),
+            group=f"{source.dataset}/{source.group}",
+            split=Split(source.split) if source.split is not None else Split.ALL,
+            modality=source.modality,
+            image=stored.image,
+            size=stored.size,
+            spacing_mm=source.spacing_mm,
+            orientation=source.orientation or known.get("orientation", "image"),
+            laterality=source.laterality,
+            context=source.context,
+            targets=stored.targets,
+            conversations=(),
+        )
+
+    def _searched(self, source: SourceImage, stored: StoredImage) -> list[str]:
+        """Labels that may be called absent: looked for by the annotators, or surely outside the field."""
+        known = self._knowledge.datasets.get(source.dataset, {})
+        searched = source.searched if source.searched is not None else known.get("absent", ())
+        outside = self._knowledge.datasets["out_of_field"].get(source.modality, ())
+        # a mask that was unusable says nothing about absence
+        unsure = {skip.detail.split(": ")[1] for skip in stored.skips if skip.problem is not Problem.EMPTY_MASK}
+        shown = {target.label for target in stored.targets} | unsure
+        near = [name for name in searched if name in self._labels and name not in shown]
+        few = [name for name in outside if name not in shown] if len(near) < 2 else []
+        return list(dict.fromkeys((*near, *few)))
+
+    def _remember(self, record: Record, stored: StoredImage) -> None:
+        self._prints.append(stored.fingerprint)
+        self._groups.append(record.group)
+        self._kinds.append(f"{record.modality}")
+        self._named.append(record.split)
+        if any(target.label in self._options.zero_shot for target in record.targets):
+            self._held_out.add(record.group)
+
+    def _write_records(self, splits: list[Split]) -> None:
+        spool = self._out / "spool.jsonl"
+        with spool.open(encoding="utf-8") as lines, (self._out / RECORDS_FILE).open("w", encoding="utf-8") as records:
+            for number, (line, split) in enumerate(zip(lines, splits, strict=True), start=1):
+                text, searched = json.loads(line)
+                record = self._finished(record_from_json(text), split, searched)
+                self._progress("conversations", number, len(splits))
+                if record is None:
+                    continue
+                records.write(record_to_json(record) + "\n")
+                self._report.records += 1
+                self._report.pairs += len(record.targets)
+                self._report.turns += sum(len(conversation.turns) for conversation in record.conversations)
+        spool.unlink()
+
+    def _finished(self, bare: Record, split: Split, searched: Iterable[str]) -> Record | None:
+        held_out = () if split is Split.ZERO_SHOT else self._options.zero_shot
+        absent = tuple(name for name in searched if name not in held_out)
+        facts = ImageFacts(
+            bare.id, split, bare.dataset, bare.modality, bare.size, bare.spacing_mm, bare.orientation, bare.context,
+            bare.targets, absent,
+        )  # fmt: skip
+        try:
+            written = self._annotator.annotate(facts, self._out / bare.image)
+        except AnnotatorError as error:
+            self._report.skip(Skip(Problem.ANNOTATOR_FAILED, f"{bare.id}: {error}"))
+            written = ()
+        conversations = tuple(conversation for conversation in written if self._sound(conversation, facts))
+        if conversations:
+            return Record(**{**bare.__dict__, "split": split, "conversations": conversations})
+        self._report.skip(Skip(Problem.FAILED_CHECK if written else Problem.NOTHING_TO_ASK, bare.id))
+        for path in (bare.image, *(target.mask for target in bare.targets)):
+            (self._out / path).unlink(missing_ok=True)
+        return None
+
+    def _sound(self, conversation: Conversation, facts: ImageFacts) -> bool:
+        faults = check_conversation(conversation, facts, self._labels)
+        for fault in faults:
+            self._report.faults[fault.value] += 1
+        if faults:
+            _log.info("conversation_dropped", conversation=conversation.id, faults=[fault.value for fault in faults])
+        return not faults
+
+
+class _AnyLabel(dict[str, LabelKnowledge]):
+    """Known labels, and a bare entry for every other."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        super().__init__(knowledge.labels)
+        self._knowledge = knowledge
+
+    def get(self, key: str, default: object = None) -> LabelKnowledge:  # type: ignore[override]
+        return self[key]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str)
+
+    def __missing__(self, key: str) -> LabelKnowledge:
+        self[key] = unknown_label(key, self._knowledge)
+        return self[key]

@@ -1,0 +1,197 @@
+"""Clinical knowledge of labels and the wordings made from it, read from the YAML files of this package."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any, Literal
+
+import yaml
+
+from inference.medseg_qa.errors import KnowledgeError
+from inference.medseg_qa.records import QuestionKind
+
+__all__ = ["IMPLICIT_KINDS", "Knowledge", "LabelKnowledge", "Wording", "folded", "load_knowledge", "unknown_label"]
+
+IMPLICIT_KINDS = (
+    QuestionKind.ANATOMICAL,
+    QuestionKind.FUNCTIONAL,
+    QuestionKind.PATHOLOGICAL,
+    QuestionKind.SYMPTOM,
+    QuestionKind.COMPARATIVE,
+)
+OPEN_KINDS = (QuestionKind.EXPLICIT, QuestionKind.REPORT)
+TEST_EVERY = 4
+WordingSplit = Literal["train", "test"]
+
+
+@dataclass(frozen=True)
+class Wording:
+    """A question before its slots are filled; `cue` is the label's clause that stands in it, or empty."""
+
+    id: str
+    kind: QuestionKind
+    text: str
+    cue: str
+    split: WordingSplit
+
+
+@dataclass(frozen=True)
+class LabelKnowledge:
+    """What is known of one label. `cues` hold four clauses per implicit kind; `side`: left, right or empty."""
+
+    label: str
+    group: Literal["structure", "finding", "device"]
+    thing: str
+    names: tuple[str, ...]
+    code: tuple[str, str]
+    site: tuple[str, str] | None
+    side: str
+    plural: bool
+    article: str
+    cues: Mapping[QuestionKind, tuple[str, ...]]
+    appearance: Mapping[str, str]
+    confused_with: tuple[str, ...]
+    wordings: tuple[Wording, ...] = field(default=(), repr=False)
+
+    @property
+    def phrase(self) -> str:
+        """What stands between <p> and </p>."""
+        return self.names[0]
+
+    def of_kind(self, kind: QuestionKind, split: WordingSplit) -> tuple[Wording, ...]:
+        """Wordings of one kind and split."""
+        return tuple(wording for wording in self.wordings if wording.kind is kind and wording.split == split)
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """All labels, the frames of follow-up questions and answers, and what is known of the public sets."""
+
+    labels: Mapping[str, LabelKnowledge]
+    details: Mapping[QuestionKind, tuple[str, ...]]
+    answers: Mapping[str, tuple[str, ...]]
+    requests: tuple[str, ...]
+    openings: tuple[str, ...]
+    images: Mapping[str, tuple[str, ...]]
+    datasets: Mapping[str, Mapping[str, Any]]
+    frames: Mapping[str, Mapping[str, Sequence[str]]]
+
+    def detail(self, kind: QuestionKind, split: WordingSplit) -> tuple[tuple[str, str], ...]:
+        """Pairs of wording id and frame of a follow-up kind in one split."""
+        numbered = enumerate(self.details[kind])
+        return tuple((f"{kind.value}:{i}", text) for i, text in numbered if _split_of(i) == split)
+
+
+def folded(question: str) -> str:
+    """A question without case, digits and punctuation, as distinct questions are counted."""
+    return " ".join(re.sub(r"[\W\d_]+", " ", question.lower()).split())
+
+
+def _split_of(index: int) -> WordingSplit:
+    return "test" if index % TEST_EVERY == TEST_EVERY - 1 else "train"
+
+
+def _read(name: str) -> Any:
+    return yaml.safe_load((files("inference.medseg_qa") / name).read_text(encoding="utf-8"))
+
+
+@cache
+def load_knowledge() -> Knowledge:
+    """The committed knowledge, checked; raises KnowledgeError naming label and field."""
+    frames = _read("wordings.yaml")
+    folder = files("inference.medseg_qa") / "knowledge"
+    labels: dict[str, LabelKnowledge] = {}
+    for path in sorted(folder.iterdir(), key=lambda item: item.name):
+        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["labels"]:
+            for label in _expanded(entry, frames["frames"]):
+                if label.label in labels:
+                    raise KnowledgeError(f"{path.name}: label {label.label!r} is there twice")
+                labels[label.label] = label
+    return Knowledge(
+        labels=labels,
+        details={QuestionKind(kind): tuple(texts) for kind, texts in frames["details"].items()},
+        answers={kind: tuple(texts) for kind, texts in _read("answers.yaml").items()},
+        requests=tuple(frames["requests"]),
+        openings=tuple(frames["openings"]),
+        images={modality: tuple(texts) for modality, texts in frames["images"].items()},
+        datasets=_read("datasets.yaml"),
+        frames=frames["frames"],
+    )
+
+
+def _expanded(entry: Mapping[str, Any], frames: Mapping[str, Any]) -> list[LabelKnowledge]:
+    if "pair" not in entry:
+        return [_label(entry, entry["label"], "", frames)]
+    found = []
+    for side, label in entry["pair"].items():
+        slots = {"side": side, "other": "left" if side == "right" else "right", **entry["side_terms"][side]}
+        found.append(_label(_filled(entry, slots), label, side, frames))
+    return found
+
+
+def _filled(value: Any, slots: Mapping[str, str]) -> Any:
+    if isinstance(value, str):
+        return value.format_map(slots)
+    if isinstance(value, list):
+        return [_filled(item, slots) for item in value]
+    if isinstance(value, dict):
+        return {key: item if key in ("pair", "side_terms") else _filled(item, slots) for key, item in value.items()}
+    return value
+
+
+def _label(entry: Mapping[str, Any], label: str, side: str, frames: Mapping[str, Any]) -> LabelKnowledge:
+    names = {QuestionKind.SYMPTOM: "symptoms"}
+    try:
+        cues = {kind: tuple(entry[names.get(kind, kind.value)]) for kind in IMPLICIT_KINDS}
+        made = LabelKnowledge(
+            label=label,
+            group=entry["class"],
+            thing=entry["thing"],
+            names=tuple(entry["names"]),
+            code=(entry["code"][0], entry["code"][1]),
+            site=tuple(entry["site"]) if "site" in entry else None,
+            side=side,
+            plural=entry.get("plural", False),
+            article=entry.get("article", ""),
+            cues=cues,
+            appearance=entry["appearance"],
+            confused_with=tuple(entry["confused_with"]),
+        )
+    except KeyError as error:
+        raise KnowledgeError(f"label {label!r} lacks {error}") from error
+    for kind, clauses in cues.items():
+        if len(set(clauses)) < TEST_EVERY:
+            raise KnowledgeError(f"label {label!r} has fewer than {TEST_EVERY} {kind.value} cues")
+    return LabelKnowledge(**{**made.__dict__, "wordings": _wordings(made, frames)})
+
+
+def _wordings(label: LabelKnowledge, frames: Mapping[str, Any]) -> tuple[Wording, ...]:
+    found = []
+    for kind in (*OPEN_KINDS, *IMPLICIT_KINDS):
+        texts = frames[label.group].get(kind.value) or frames["finding"][kind.value]
+        if kind in OPEN_KINDS:
+            found += [
+                Wording(f"{label.label}/{kind.value}:{i}", kind, t, "", _split_of(i)) for i, t in enumerate(texts)
+            ]
+            continue
+        for c, cue in enumerate(label.cues[kind]):
+            for i, text in enumerate(texts):
+                filled = text.replace("{cue}", cue).replace("{Cue}", cue[0].upper() + cue[1:])
+                found.append(Wording(f"{label.label}/{kind.value}:{c}.{i}", kind, filled, cue, _split_of(c)))
+    return tuple(found)
+
+
+def unknown_label(label: str, knowledge: Knowledge) -> LabelKnowledge:
+    """A label without knowledge that is only asked for openly (`--allow-unknown-labels`)."""
+    bare = LabelKnowledge(label, "structure", "structure", (label,), ("", label), None, "", False, "", {}, {}, ())
+    frames = {"structure": {kind.value: knowledge.frames["structure"][kind.value] for kind in OPEN_KINDS}}
+    found = [
+        Wording(f"{label}/{kind.value}:{i}", kind, text, "", _split_of(i))
+        for kind in OPEN_KINDS
+        for i, text in enumerate(frames["structure"][kind.value])
+    ]
+    return LabelKnowledge(**{**bare.__dict__, "wordings": tuple(found)})
