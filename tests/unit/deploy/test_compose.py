@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid for Debian's docker-compose, and its settings are settings of the node. No engine needed."""
+"""docker-compose.yml: valid for Debian's docker-compose, its settings are settings of the node. No engine needed."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def compose(checkout: Path, **environment: str) -> subprocess.CompletedProcess[s
     program = shutil.which("docker-compose")
     if program is None:
         missing("docker-compose", "docker-compose")
-    command = [program, "--env-file", os.devnull, "config"]
+    command = [program, "--env-file", ".env.example", "config"]
     environ = {"PATH": os.environ["PATH"], **environment}
     return subprocess.run(command, cwd=checkout, env=environ, capture_output=True, text=True, timeout=60)
 
