@@ -18,6 +18,7 @@ from dicom_node.errors import VolumeRefusal, VolumeRefused
 __all__ = ["is_color", "stored_frames"]
 
 _SEQUENCE_DELIMITER = b"\xfe\xff\xdd\xe0\x00\x00\x00\x00"
+_PIXEL_DATA = b"\xe0\x7f\x10\x00"
 _COLOR = frozenset(
     {"RGB", "PALETTE COLOR", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT", "YBR_PARTIAL_420", "YBR_PARTIAL_422"}
 )
@@ -37,6 +38,8 @@ def stored_frames(path: Path, frames: list[int] | None = None) -> Iterator[NDArr
     dataset = pydicom.dcmread(path, force=True)
     name = f"instance {dataset.get('SOPInstanceUID', '?')}"
     if "PixelData" not in dataset:
+        if _PIXEL_DATA in path.read_bytes():  # pydicom drops an element that the file ends in
+            raise VolumeRefused(VolumeRefusal.TRUNCATED_PIXEL_DATA, f"{name} ends inside its Pixel Data")
         raise VolumeRefused(VolumeRefusal.NO_PIXEL_DATA, f"{name} has no Pixel Data")
     if "TransferSyntaxUID" not in dataset.file_meta:
         # Without file meta information the data set was read as PS3.5 10.1's default or as it looked.
@@ -63,7 +66,7 @@ def _guessed_transfer_syntax(dataset: Dataset) -> UID:
 def _require_whole(dataset: Dataset, syntax: UID, path: Path, name: str) -> None:
     if syntax.is_encapsulated:
         contents = path.read_bytes()
-        if contents.rfind(_SEQUENCE_DELIMITER) < contents.rfind(b"\xe0\x7f\x10\x00"):
+        if contents.rfind(_SEQUENCE_DELIMITER) < contents.rfind(_PIXEL_DATA):
             raise VolumeRefused(VolumeRefusal.TRUNCATED_PIXEL_DATA, f"{name} ends inside its compressed Pixel Data")
         return
     try:
