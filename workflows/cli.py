@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from dicom_node.errors import DicomNodeError
@@ -112,7 +113,13 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         return
     table = Table("state", "study", "generation", "protocol", "reason")
     for study in studies:
-        row = (study["state"], study["study_uid"], str(study["generation"]), study["protocol"] or "", study["reason"])
+        row = (
+            study["state"],
+            study["study_uid"],
+            str(study["generation"]),
+            study["protocol"] or "",
+            escape(study["reason"]),
+        )
         table.add_row(*row)
     terms = {job["terms"] for study in studies for job in study["jobs"] if job["terms"]}
     out.print(table)
@@ -129,14 +136,14 @@ def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> N
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    out.print(f"[bold]{found['state']}[/] generation {found['generation']}: {found['reason']}")
+    out.print(f"[bold]{found['state']}[/] generation {found['generation']}: {escape(found['reason'])}")
     out.print(f"received from {found['source_ae_title']}, the last instance at {found['last_received_at']}")
     for series in found["series"]:
         out.print(f"  series {series['series_uid']}: {series['instances']} instances")
     for job in found["jobs"]:
-        out.print(f"asked: {job['question']} -> {job['state']} {job['answer'] or job['reason']}")
+        out.print(f"asked: {job['question']} -> {job['state']} {escape(job['answer'] or job['reason'])}")
     for refusal in found["not_asked"]:
-        out.print(f"not asked by {refusal['protocol']}: series {refusal['series_uid']}: {refusal['reason']}")
+        out.print(f"not asked by {refusal['protocol']}: series {refusal['series_uid']}: {escape(refusal['reason'])}")
 
 
 @app.command()
@@ -180,7 +187,7 @@ def doctor(config: Config = None) -> None:
     """Check whether a node could run with this configuration."""
     checks = examination.examine(_settings(config))
     for one in checks:
-        out.print(f"{'[green]ok  [/]' if one.ok else '[red]FAIL[/]'} {one.name}: {one.detail}")
+        out.print(f"{'[green]ok  [/]' if one.ok else '[red]FAIL[/]'} {one.name}: {escape(one.detail)}")
     if not all(one.ok for one in checks):
         raise typer.Exit(1)
 
@@ -212,10 +219,10 @@ def main() -> None:
     try:
         app()
     except (SettingsError, ProtocolErrors) as error:
-        err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(2)
     except (WorkflowError, DicomNodeError, InferenceError) as error:
-        err.print(f"[red]{type(error).__name__}[/]: {error}", highlight=False)
+        err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(1)
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from dicom_node.errors import PeerError
@@ -226,7 +227,9 @@ def _show(studies: list[dict[str, Any]], console: Console) -> None:
                 lines.append(f"overlay   {Path(job['results'][0]['path']).parent / 'overlay.png'}")
             if job["terms"]:
                 lines.append(f"terms     {job['terms'].upper()}")
-        console.print(f"[bold]study     {study['study_uid']}[/]", *lines, "", sep="\n", soft_wrap=True, highlight=False)
+        console.print(
+            f"study     {study['study_uid']}", *lines, "", sep="\n", soft_wrap=True, highlight=False, markup=False
+        )
 
 
 def _came_back(studies: list[dict[str, Any]], received: set[str] | None, console: Console) -> bool:
@@ -239,7 +242,7 @@ def _came_back(studies: list[dict[str, Any]], received: set[str] | None, console
             wanted = {"SR", "SEG"} if job["findings"] else {"SR"}
             refused = job["state"] == "FAILED" and job["reason"]  # a series that is no volume ends with its reason
             if not (refused or (wanted <= sent and arrived)):
-                console.print(f"[red]missing[/] {wanted - sent} of {job['question']}: {job['reason']}")
+                console.print(f"[red]missing[/] {wanted - sent} of {job['question']}: {escape(job['reason'])}")
                 good = False
     return good
 
