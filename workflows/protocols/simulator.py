@@ -1,20 +1,29 @@
-"""Simulator: reading protocols replayed over stored studies, with why and why not, before a rule goes live."""
+"""Simulator: reading protocols replayed over stored studies, with why and why not, before a rule goes live.
+
+python -m workflows.protocols.simulator PROTOCOLS_DIR STUDIES_DIR [--json]
+"""
 
 from __future__ import annotations
 
+import argparse
+import json
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
 from rich.table import Table
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.storage.headers import StudyHeader, read_identifiers, read_study_header
+from workflows.errors import ProtocolErrors
+from workflows.protocols.loader import load_directory
 from workflows.protocols.matching import match
 from workflows.protocols.schema import ReadingProtocol
 
-__all__ = ["Verdict", "read_studies", "replay", "verdict_table"]
+__all__ = ["Verdict", "main", "read_studies", "replay", "verdict_table"]
 
 
 @dataclass(frozen=True)
@@ -71,3 +80,26 @@ def verdict_table(verdicts: Sequence[Verdict]) -> Table:
         series = verdict.series_description or verdict.series_uid or ""
         table.add_row(verdict.study_uid, series, verdict.protocol, asked, verdict.reason)
     return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Replay a folder of protocols over a folder of DICOM files; 2 where the protocols have mistakes."""
+    parser = argparse.ArgumentParser(description="Which stored series would be asked what, and why.")
+    parser.add_argument("protocols", type=Path, help="folder of reading protocols")
+    parser.add_argument("studies", type=Path, help="folder of DICOM files, such as a node's data_dir/instances")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    given = parser.parse_args(arguments)
+    try:
+        verdicts = replay(read_studies(given.studies), load_directory(given.protocols))
+    except ProtocolErrors as error:
+        print(error, file=sys.stderr)
+        return 2
+    if given.json:
+        print(json.dumps([verdict.as_json() for verdict in verdicts], indent=2))
+    else:
+        Console(soft_wrap=True).print(verdict_table(verdicts))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

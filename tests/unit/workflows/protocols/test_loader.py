@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ import pytest
 from dicom_node.results.codes import LABELS
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory, load_file
-from workflows.protocols.schema import NumberRange, ProtocolQuestion
+from workflows.protocols.schema import NumberRange, ProtocolQuestion, Selector
 
 GOOD = """\
 name: abdomen
@@ -111,5 +113,14 @@ def test_an_empty_or_missing_folder_says_so(tmp_path: Path) -> None:
 
 def test_shipped_protocols_load_and_ask_only_what_has_a_code(checkout: Path) -> None:
     protocols = load_directory(checkout / "deploy" / "protocols")
-    assert {protocol.name for protocol in protocols} == {"abdominal-ct", "chest-radiograph"}
+    assert {protocol.name for protocol in protocols} >= {"abdominal-ct", "chest-radiograph", "cardiac-mr"}
     assert all(question.findings for protocol in protocols for question in protocol.questions)
+
+
+def test_the_documented_example_loads_and_shows_every_key(checkout: Path, tmp_path: Path) -> None:
+    (example,) = re.findall(r"^```yaml\n(.*?)^```", (checkout / "docs/protocols.md").read_text(), re.M | re.S)
+    (tmp_path / "example.yaml").write_text(example)
+    (protocol,) = load_directory(tmp_path)
+    unset = Selector(("CT",))
+    for field in fields(Selector):
+        assert getattr(protocol.selector, field.name) != getattr(unset, field.name) or field.name == "modality"
