@@ -7,7 +7,7 @@ import shutil
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import structlog
@@ -148,7 +148,6 @@ class _Builder:
         return self._report
 
     def _store_images(self) -> None:
-        ids: set[str] = set()
         spool = self._out / "spool.jsonl"
         with spool.open("w", encoding="utf-8") as lines:
             for source, stored in self._stored():
@@ -156,10 +155,6 @@ class _Builder:
                     self._report.skip(stored)
                     continue
                 record = self._bare_record(source, stored)
-                if record.id in ids:
-                    self._report.skip(Skip(Problem.DUPLICATE_ID, record.id))
-                    continue
-                ids.add(record.id)
                 for skip in stored.skips:
                     self._report.skip(skip)
                 lost = [skip for skip in stored.skips if skip.problem is not Problem.EMPTY_MASK]
@@ -180,6 +175,7 @@ class _Builder:
                 if isinstance(item, Skip):
                     self._report.skip(item)
                     continue
+                item = self._with_spacing(item)
                 name = f"{item.dataset}/{item.id}"
                 if name in names:
                     self._report.skip(Skip(Problem.DUPLICATE_ID, name))
@@ -197,10 +193,16 @@ class _Builder:
                 done += 1
                 self._progress("images", done, max(done, done + len(waiting)))
 
+    def _with_spacing(self, item: SourceImage) -> SourceImage:
+        """Spacing that a public set publishes beside its files."""
+        known = self._knowledge.datasets.get(item.dataset, {}).get("spacing_mm")
+        if item.spacing_mm is not None or known is None:
+            return item
+        return replace(item, spacing_mm=(float(known[0]), float(known[1])))
+
     def _store(self, item: SourceImage) -> StoredImage | Skip:
         try:
-            if item.split is not None:
-                Split(item.split)
+            Split(item.split or Split.ALL)
             return store_image(item, self._out, self._labels)
         except Skip as skip:
             return skip
@@ -298,7 +300,7 @@ class _AnyLabel(dict[str, LabelKnowledge]):
         super().__init__(knowledge.labels)
         self._knowledge = knowledge
 
-    def get(self, key: str, default: object = None) -> LabelKnowledge:  # type: ignore[override]
+    def get(self, key: str, default: object = None) -> LabelKnowledge:
         return self[key]
 
     def __contains__(self, key: object) -> bool:

@@ -61,12 +61,14 @@ class TurnComposer:
         self._used: set[str] = set()
         dataset = knowledge.datasets.get(facts.dataset, {})
         by_modality = knowledge.images.get(facts.modality, knowledge.images["other"])
-        self._images = tuple(dataset.get("images", by_modality))
+        self._images: tuple[str, ...] = tuple(dataset.get("images", by_modality))
+        self._image = self._images[0]
 
     def named(self, index: int, kind: QuestionKind) -> Turn:
         """A question that names or implies target `index`, answered with its mask."""
         target = self.facts.targets[index]
         label = self._labels[target.label]
+        self._image = self.random.choice(self._images)
         wording, question = self._question(label, kind)
         key = f"{kind.value}_{label.group}"
         frames = self._knowledge.answers.get(key) or self._knowledge.answers[kind.value]
@@ -79,9 +81,10 @@ class TurnComposer:
     def missing(self, name: str, kind: QuestionKind) -> Turn:
         """A question about a label that is not in the image, answered honestly."""
         label = self._labels[name]
+        self._image = self.random.choice(self._images)
         wording, question = self._question(label, kind)
         frames = self._knowledge.answers["absent_implicit" if kind in IMPLICIT_KINDS else "absent"]
-        answer = fill(self.random.choice(frames), self._slots(label))
+        answer = fill(self.random.choice(frames), self._slots(label, label.phrase))
         return Turn(question, answer, kind, (name,), (), (name,), wording.id)
 
     def implicit_kind(self, name: str, *, absent: bool = False) -> QuestionKind:
@@ -99,6 +102,7 @@ class TurnComposer:
         label = self._labels[target.label]
         fitting = [kind for kind in kinds if self._can_detail(target, label, kind)]
         kind = self.random.choice(fitting or [QuestionKind.LOCATION])
+        self._image = self.random.choice(self._images)
         name = self.random.choice(label.names)
         wording, frame = self.random.choice(self._knowledge.detail(kind, self._split))
         slots = {**self._slots(label, name), **self._target_slots(target, label), "target": f"the {name}"}
@@ -115,7 +119,8 @@ class TurnComposer:
     def overview(self) -> Turn:
         """What is seen: every target, or honestly nothing."""
         wording, frame = self.random.choice(self._knowledge.detail(QuestionKind.OVERVIEW, self._split))
-        image = {"image": self._image()}
+        self._image = self.random.choice(self._images)
+        image = {"image": self._image}
         targets = self.facts.targets
         key = "overview" if targets else "nothing"
         slots = {**image, "list": joined([self._listed(t) for t in targets]) if targets else "", "are": self._are()}
@@ -131,7 +136,7 @@ class TurnComposer:
         labels = [self._labels[target.label] for target in chosen]
         names = [f"the {self.random.choice(label.names)}" for label in labels]
         wording, frame = self.random.choice(self._knowledge.detail(QuestionKind.MULTI, self._split))
-        image = self._image()
+        image = self._image = self.random.choice(self._images)
         slots = {"image": image, "list": joined([self._listed(target) for target in chosen]), "are": "are"}
         answer = fill(self.random.choice(self._knowledge.answers["multi"]), slots)
         missing: tuple[str, ...] = ()
@@ -149,7 +154,7 @@ class TurnComposer:
         fresh = [wording for wording in choices if wording.id not in self._used]
         wording = self.random.choice(fresh or choices)
         self._used.add(wording.id)
-        slots = self._slots(label)
+        slots = self._slots(label, label.phrase if kind in IMPLICIT_KINDS else None)
         text = fill(wording.text, slots)
         if kind in IMPLICIT_KINDS:
             opening = self.random.choice(self._knowledge.openings) if "{image}" not in wording.text else ""
@@ -162,16 +167,16 @@ class TurnComposer:
         return wording, text
 
     def _slots(self, label: LabelKnowledge, name: str | None = None) -> dict[str, str]:
-        return {**label_slots(label, name or self.random.choice(label.names)), "image": self._image()}
+        return {**label_slots(label, name or self.random.choice(label.names)), "image": self._image}
 
     def _target_slots(self, target: Target, label: LabelKnowledge) -> dict[str, str]:
         """Slots of answers about a target; the grounded phrase decides number and article."""
         row0, column0, row1, column1 = target.bbox
         spacing = self.facts.spacing_mm or (0.0, 0.0)
-        words = self._knowledge.datasets["modality_words"]
+        words: Mapping[str, str] = self._knowledge.datasets["modality_words"]
         diseases = label.cues.get(QuestionKind.PATHOLOGICAL, ("", ""))
         first, second = self.random.sample(diseases, 2)
-        confusions = label.confused_with or ("",)
+        mimic = self.random.choice(label.confused_with or ("",))
         return {
             **label_slots(label, label.phrase),
             "g": grounded(target.phrase),
@@ -188,7 +193,7 @@ class TurnComposer:
             "disease2": second,
             "modality": words.get(self.facts.modality, "this modality"),
             "appearance": label.appearance.get(self.facts.modality, ""),
-            "confusion": self._labels[c].phrase if (c := self.random.choice(confusions)) in self._labels else c,
+            "confusion": self._labels[mimic].phrase if mimic in self._labels else mimic,
         }
 
     def _can_detail(self, target: Target, label: LabelKnowledge, kind: QuestionKind) -> bool:
@@ -197,9 +202,6 @@ class TurnComposer:
         if kind is QuestionKind.APPEARANCE:
             return self.facts.modality in label.appearance
         return kind is not QuestionKind.MEANING or bool(label.cues)
-
-    def _image(self) -> str:
-        return self.random.choice(self._images)
 
     def _listed(self, target: Target) -> str:
         return f"the {grounded(target.phrase)}"

@@ -53,6 +53,6 @@ def side_text(target: Target, orientation: str) -> str | None:
     if target.side is None:
         return None
     if orientation != "radiological":
-        return f"{target.side} half of the image"
+        return f"in the {target.side} half of the image"
     patient = "right" if target.side == "left" else "left"
-    return f"patient's {patient} ({target.side} half of the image)"
+    return f"on the patient's {patient} ({target.side} half of the image)"

@@ -48,6 +48,10 @@ def label_slots(label: LabelKnowledge, name: str) -> dict[str, str]:
         "spans": "span" if plural else "spans",
         "measures": "measure" if plural else "measures",
         "belongs": "belong" if plural else "belongs",
+        "deserves": "deserve" if plural else "deserves",
+        "fits": "fit" if plural else "fits",
+        "relates": "relate" if plural else "relates",
+        "goes": "go" if plural else "goes",
     }
 
 

@@ -80,7 +80,7 @@ def _canonical(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
     if not path.is_file():
         raise Skip(Problem.MISSING_FILE, path.name)
     try:
-        volume = nibabel.as_closest_canonical(nibabel.load(path))
+        volume = nibabel.as_closest_canonical(nibabel.load(path))  # type: ignore[no-untyped-call]
         values = np.asarray(volume.dataobj)
     except (OSError, ValueError, EOFError, nibabel.filebasedimages.ImageFileError) as error:
         raise Skip(Problem.BROKEN_IMAGE, f"{path.name}: {error}") from error
@@ -90,7 +90,8 @@ def _canonical(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
 
 def _windowed(values: NDArray[Any], modality: str) -> NDArray[np.uint8]:
     low, high = _CT_WINDOW_HU if modality == "CT" else tuple(np.percentile(values, (0.5, 99.5)))
-    return (np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255).astype(np.uint8)
+    scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return np.asarray(scaled, dtype=np.uint8)
 
 
 def _displayed(plane: NDArray[Any]) -> NDArray[Any]:

@@ -217,7 +217,8 @@ def _as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     low, high = np.percentile(values, (0.5, 99.5))
-    return (np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255).astype(np.uint8)
+    scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return np.asarray(scaled, dtype=np.uint8)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
@@ -226,7 +227,7 @@ def read_image(path: Path) -> NDArray[np.uint8]:
         grey = image.mode in ("1", "L", "LA") or image.mode.startswith(("I", "F"))
         if image.mode.startswith(("I", "F")):
             return _as_uint8(np.asarray(image, dtype=np.float64))
-        return np.asarray(image.convert("L" if grey else "RGB"))
+        return np.array(image.convert("L" if grey else "RGB"), dtype=np.uint8)
 
 
 def _opened(path: Path) -> Image.Image:

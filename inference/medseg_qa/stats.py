@@ -64,7 +64,7 @@ def statistics(directory: Path) -> dict[str, Any]:
                 "kinds": dict(sorted(kinds_by_label[name].items())),
             }
             for name, count in sorted(labels.items())
-        },  # fmt: skip
+        },
         **{name: dict(sorted(count.items())) for name, count in sorted(counts.items())},
         "question_words": _quantiles(words),
         "mask_share_percent": _quantiles(shares),

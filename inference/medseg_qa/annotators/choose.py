@@ -1,0 +1,32 @@
+"""The annotator that the command line names."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from inference.medseg_qa.annotators import Annotator
+from inference.medseg_qa.errors import BuildError
+
+__all__ = ["choose_annotator"]
+
+
+def choose_annotator(name: str, *, model: str, base_url: str | None, cache: Path, seed: int) -> Annotator | None:
+    """The annotator called `name`; None is the template annotator of the builder.
+
+    The key of an endpoint is taken from OPENAI_API_KEY. Raises BuildError.
+    """
+    if name == "template":
+        return None
+    if not model:
+        raise BuildError(f"--annotator {name} needs --model")
+    if name == "openai":
+        from inference.medseg_qa.annotators.endpoint import EndpointAnnotator, EndpointSettings
+
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        return EndpointAnnotator(EndpointSettings(model, base_url, key), cache, seed)
+    if name == "transformers":
+        from inference.medseg_qa.annotators.local import LocalAnnotator
+
+        return LocalAnnotator(Path(model))
+    raise BuildError(f"no annotator is called {name!r}; choose template, openai or transformers")

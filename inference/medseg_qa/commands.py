@@ -1,0 +1,203 @@
+"""The command medseg-qa: build, stats, check, sample, export and review."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from inference.medseg_qa.builder import BuildOptions, BuildReport, build
+from inference.medseg_qa.errors import MedSegQAError
+from inference.medseg_qa.export import ExportFormat, export
+from inference.medseg_qa.sources import Opener, open_source
+
+__all__ = ["make_app"]
+
+_console = Console(stderr=True)
+
+
+def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
+    """The command line application; `extra_sources` open folders that this package cannot, such as DICOM."""
+    app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, check and review MedSeg-QA sets.")
+
+    @app.command("build")
+    def build_set(
+        images: Annotated[Path, typer.Option(help="Folder with a manifest, image and mask folders, NIfTI or DICOM.")],
+        out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
+        seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
+        allow_unknown_labels: Annotated[bool, typer.Option(help="Ask openly for labels without knowledge.")] = False,
+        zero_shot: Annotated[list[str] | None, typer.Option(help="Label to hold out; repeatable.")] = None,
+        force: Annotated[bool, typer.Option(help="Replace the output folder.")] = False,
+        annotator: Annotated[str, typer.Option(help="template, openai or transformers.")] = "template",
+        model: Annotated[str, typer.Option(help="Model name, or folder of a local model.")] = "",
+        base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
+        cache: Annotated[Path, typer.Option(help="Responses kept for resuming.")] = Path(".medseg-qa-cache"),
+    ) -> None:
+        """Build a set: records.jsonl, images/, masks/."""
+        from inference.medseg_qa.annotators.choose import choose_annotator
+
+        options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force)
+        with _progress() as shown:
+            tasks: dict[str, TaskID] = {}
+
+            def report_progress(phase: str, done: int, total: int) -> None:
+                if phase not in tasks:
+                    tasks[phase] = shown.add_task(phase, total=total)
+                shown.update(tasks[phase], completed=done, total=total)
+
+            try:
+                chosen = choose_annotator(annotator, model=model, base_url=base_url, cache=cache, seed=seed)
+                report = build(
+                    open_source(images, extra_sources), out, options, annotator=chosen, progress=report_progress
+                )
+            except MedSegQAError as error:
+                raise _failed(error) from error
+        _print_report(report)
+
+    @app.command()
+    def stats(
+        directory: Path,
+        as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+        plot: Annotated[Path | None, typer.Option(help="Also write charts to this PNG.")] = None,
+    ) -> None:
+        """Counts per modality, label, question kind, turns, length and mask size."""
+        from inference.medseg_qa.plots import plot_statistics
+        from inference.medseg_qa.stats import statistics
+
+        try:
+            found = statistics(directory)
+        except MedSegQAError as error:
+            raise _failed(error) from error
+        if as_json:
+            typer.echo(json.dumps(found, indent=2, sort_keys=True))
+        else:
+            _print_statistics(found)
+        if plot is not None:
+            plot_statistics(found, plot)
+
+    @app.command()
+    def check(directory: Path) -> None:
+        """Fail if anything leaks between the splits."""
+        from inference.medseg_qa.stats import find_leaks
+
+        try:
+            leaks = find_leaks(directory)
+        except MedSegQAError as error:
+            raise _failed(error) from error
+        for leak in leaks:
+            typer.echo(leak)
+        typer.echo(f"{len(leaks)} leaks")
+        raise typer.Exit(1 if leaks else 0)
+
+    @app.command()
+    def sample(
+        directory: Path,
+        out: Annotated[Path, typer.Option(help="Contact sheet to write, PNG.")] = Path("medseg-qa-sample.png"),
+        count: int = 10,
+        seed: int = 0,
+    ) -> None:
+        """Print random conversations and draw them beside their overlays."""
+        from inference.medseg_qa.plots import write_contact_sheet
+
+        try:
+            for record in write_contact_sheet(directory, out, count, seed):
+                typer.echo(f"\n{record.id} ({record.modality}, {record.split.value})")
+                for turn in record.conversations[0].turns:
+                    typer.echo(f"  Q {turn.question}\n  A {turn.answer}")
+        except MedSegQAError as error:
+            raise _failed(error) from error
+
+    @app.command("export")
+    def export_set(
+        directory: Path,
+        out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
+        layout: Annotated[ExportFormat, typer.Option("--format")] = ExportFormat.JSONL,
+        accepted_in: Annotated[Path | None, typer.Option(help="Review database: accepted items only.")] = None,
+    ) -> None:
+        """Write a set as JSON Lines, Hugging Face datasets, LLaVA or LISA layout."""
+        from inference.medseg_qa.review.accepted import export_accepted
+
+        try:
+            if accepted_in is None:
+                count = export(directory, out, layout)
+            else:
+                count = export_accepted(directory, accepted_in, out, layout)
+        except MedSegQAError as error:
+            raise _failed(error) from error
+        typer.echo(f"{count} records written to {out}")
+
+    @app.command()
+    def review(
+        directory: Path,
+        database: Annotated[Path | None, typer.Option(help="Queue file; default DIR/review.sqlite3.")] = None,
+        readers: Annotated[int, typer.Option(min=1, max=2, help="Readers per item.")] = 1,
+        limit: Annotated[int | None, typer.Option(help="Queue at most this many new items.")] = None,
+        host: str = "127.0.0.1",
+        port: int = 8765,
+    ) -> None:
+        """Serve the review page on this machine."""
+        import uvicorn
+
+        from inference.medseg_qa.review.app import make_review_app
+        from inference.medseg_qa.review.store import ReviewStore
+
+        try:
+            store = ReviewStore(database or directory / "review.sqlite3")
+            added = store.queue(directory, readers=readers, limit=limit)
+        except MedSegQAError as error:
+            raise _failed(error) from error
+        typer.echo(f"{added} items queued; open http://{host}:{port}/?reader=YOUR-NAME")
+        uvicorn.run(make_review_app(directory, store), host=host, port=port, log_level="warning")
+
+    return app
+
+
+def _progress() -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    return Progress(*columns, console=_console)
+
+
+def _failed(error: MedSegQAError) -> typer.Exit:
+    typer.echo(f"error: {error}", err=True)
+    return typer.Exit(1)
+
+
+def _print_report(report: BuildReport) -> None:
+    typer.echo(f"{report.records} records, {report.pairs} image-mask pairs, {report.turns} turns")
+    typer.echo(f"{report.near_duplicate_pairs} near-duplicates; {report.moved_between_splits} images changed split")
+    for reason, count in sorted(report.skipped.items()):
+        shown = "; ".join(report.details.get(reason, [])[:3])
+        typer.echo(f"left out, {reason}: {count} ({shown})")
+    for fault, count in sorted(report.faults.items()):
+        typer.echo(f"dropped for {fault}: {count}")
+    for name, value in sorted(report.annotator_summary.items()):
+        typer.echo(f"{report.annotator} {name}: {value:g}")
+
+
+def _print_statistics(found: dict[str, object]) -> None:
+    console = Console(width=110)
+    for name, value in found.items():
+        if not isinstance(value, dict):
+            console.print(f"{name}: {value}")
+    for name, value in found.items():
+        if not isinstance(value, dict) or name == "labels":
+            continue
+        table = Table(title=name)
+        table.add_column(name)
+        table.add_column("count", justify="right")
+        for key, count in value.items():
+            table.add_row(str(key), str(count))
+        console.print(table)
+    table = Table(title="labels")
+    for column in ("label", "pairs", "turns", "absent turns"):
+        table.add_column(column, justify="left" if column == "label" else "right")
+    labels = found["labels"]
+    assert isinstance(labels, dict)
+    for label, count in labels.items():
+        table.add_row(label, str(count["pairs"]), str(count["turns"]), str(count["absent_turns"]))
+    console.print(table)

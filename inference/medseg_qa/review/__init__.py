@@ -1,0 +1,1 @@
+"""Review of conversations by physicians: a queue in a file and a local page."""

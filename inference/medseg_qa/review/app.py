@@ -1,0 +1,116 @@
+"""The review page: image, overlay and conversation, with every decision on the keyboard."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Annotated
+
+from fastapi import FastAPI, Query, Request, Response
+from fastapi.responses import HTMLResponse, JSONResponse
+from jinja2 import Environment, PackageLoader, select_autoescape
+from pydantic import BaseModel
+
+from inference.medseg_qa.checks import check_turn
+from inference.medseg_qa.compose import ImageFacts
+from inference.medseg_qa.errors import MedSegQAError, ReviewError
+from inference.medseg_qa.knowledge import load_knowledge
+from inference.medseg_qa.plots import overlay
+from inference.medseg_qa.records import Record, Turn
+from inference.medseg_qa.review.store import Decision, Item, ReviewStore
+
+__all__ = ["make_review_app"]
+
+_SIDE = 560
+
+
+class EditedTurn(BaseModel):
+    """Question and answer as a reader left them."""
+
+    question: str
+    answer: str
+
+
+class Verdict(BaseModel):
+    """What the page sends."""
+
+    reader: str
+    decision: Decision
+    reason: str = ""
+    turns: list[EditedTurn] | None = None
+
+
+def make_review_app(directory: Path, store: ReviewStore) -> FastAPI:
+    """The page over one set and its queue. It asks nobody to log in: serve it on the loopback interface."""
+    app = FastAPI(title="MedSeg-QA review", docs_url=None, redoc_url=None, openapi_url=None)
+    pages = Environment(loader=PackageLoader("inference.medseg_qa.review"), autoescape=select_autoescape())
+
+    @app.exception_handler(MedSegQAError)
+    def refused(request: Request, error: MedSegQAError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=409)
+
+    @app.get("/")
+    def page(reader: str = "", at: Annotated[int | None, Query(ge=0)] = None) -> HTMLResponse:
+        summary = store.summary()
+        position = at if at is not None else store.next_position(reader)
+        item = store.item(directory, position, reader) if reader and position is not None else None
+        html = pages.get_template("review.html").render(reader=reader, item=item, summary=summary)
+        return HTMLResponse(html, headers={"Cache-Control": "no-store"})
+
+    @app.get("/image/{position}")
+    def picture(position: int, masks: bool = True) -> Response:
+        record = store.item(directory, position, "").record
+        shown = record if masks else replace(record, targets=())
+        buffer = io.BytesIO()
+        overlay(directory, shown, _SIDE).save(buffer, format="PNG")
+        return Response(buffer.getvalue(), media_type="image/png")
+
+    @app.post("/verdict/{position}")
+    def decide(position: int, verdict: Verdict) -> JSONResponse:
+        item = store.item(directory, position, verdict.reader)
+        turns = _edited(item, verdict.turns) if verdict.decision is Decision.EDIT else None
+        store.decide(item, verdict.reader, verdict.decision, verdict.reason.strip(), turns)
+        return JSONResponse({"next": store.next_position(verdict.reader, position)})
+
+    @app.get("/history/{position}")
+    def history(position: int) -> JSONResponse:
+        return JSONResponse(store.history(store.item(directory, position, "").id))
+
+    @app.get("/summary")
+    def summary() -> JSONResponse:
+        return JSONResponse(asdict(store.summary()))
+
+    return app
+
+
+def _edited(item: Item, texts: list[EditedTurn] | None) -> tuple[Turn, ...]:
+    """The turns with a reader's texts, checked like any other; raises ReviewError naming turn and fault."""
+    turns = item.conversation.turns
+    if texts is None or len(texts) != len(turns):
+        raise ReviewError(f"an edit keeps the {len(turns)} turns of the conversation")
+    edited = tuple(
+        replace(turn, question=text.question.strip(), answer=text.answer.strip())
+        for turn, text in zip(turns, texts, strict=True)
+    )
+    facts = _facts(item.record)
+    for number, turn in enumerate(edited, start=1):
+        faults = check_turn(turn, facts, load_knowledge().labels)
+        if faults:
+            raise ReviewError(f"turn {number}: {', '.join(fault.value for fault in faults)}")
+    return edited
+
+
+def _facts(record: Record) -> ImageFacts:
+    return ImageFacts(
+        id=record.id,
+        split=record.split,
+        dataset=record.dataset,
+        modality=record.modality,
+        size=record.size,
+        spacing_mm=record.spacing_mm,
+        orientation=record.orientation,
+        context=record.context,
+        targets=record.targets,
+        absent=(),
+    )
