@@ -15,6 +15,7 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import CursorResult, Engine, and_, create_engine, event, make_url, or_, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from workflows.state.states import DeliveryState, JobState, StudyState, check_transition, study_state_of
@@ -132,6 +133,13 @@ class Repository:
 
         An identical instance changes nothing. A new one opens a new generation of a study that was already complete.
         """
+        try:
+            return self._record_instance(new)
+        except IntegrityError:
+            # Another association was quicker to insert the study; now it is there.
+            return self._record_instance(new)
+
+    def _record_instance(self, new: NewInstance) -> str | None:
         now = self._clock()
         with self._session() as session:
             study = session.get(StudyRow, new.study_uid, with_for_update=True)
@@ -252,7 +260,7 @@ class Repository:
                     session.add(self._new_job(study_uid, generation, plan, jobs, now))
             session.flush()
             study.plan_reasons, study.reason = reasons, summary
-            self._refresh_study(session, study, now)
+            self._follow_jobs(session, study, now)
             return True
 
     def _carry_over(self, session: Session, job: JobRow, generation: int, now: datetime) -> None:
@@ -261,6 +269,7 @@ class Repository:
             pending = [d.state is not DeliveryState.DELIVERED for d in self._results_of(session, job.job_key)]
             state = JobState.PLANNED if not pending else JobState.DELIVERING if any(pending) else JobState.DELIVERED
             self._set_job(job, state, now)
+            job.reason, job.attempts = "", 0
         job.wake_at = now
 
     def _new_job(
@@ -318,6 +327,11 @@ class Repository:
                 and_(JobRow.state == JobState.PREDICTING, or_(JobRow.lease_until < now, JobRow.lease_owner.is_(None))),
             )
             until = now + timedelta(seconds=lease_s)
+            study = session.scalar(
+                select(StudyRow).join(JobRow).where(JobRow.job_key == job_key).with_for_update(of=StudyRow)
+            )
+            if study is None:
+                return None
             claimed = session.execute(
                 update(JobRow)
                 .where(JobRow.job_key == job_key, free)
@@ -334,9 +348,9 @@ class Repository:
                 return None
             job = session.get_one(JobRow, job_key)
             if job.attempts > maximum_attempts:
-                self._fail(session, job, f"{maximum_attempts} workers died or gave up on this job", now)
+                self._fail(session, study, job, f"{maximum_attempts} workers died or gave up on this job", now)
                 return None
-            self._refresh_study(session, session.get_one(StudyRow, job.study_uid, with_for_update=True), now)
+            self._refresh_study(session, study, now)
             return job
 
     def extend_lease(self, job_key: str, owner: str, lease_s: float) -> bool:
@@ -352,20 +366,20 @@ class Repository:
         """Give a claimed job back to be tried again after `delay_s`."""
         now = self._clock()
         with self._session() as session:
-            job = session.get_one(JobRow, job_key, with_for_update=True)
+            study, job = self._locked(session, job_key)
             if job.lease_owner == owner and job.state is JobState.PREDICTING:
                 job.reason = reason
                 self._set_job(job, JobState.PLANNED, now)
                 job.wake_at = now + timedelta(seconds=delay_s)
-                self._refresh_study(session, session.get_one(StudyRow, job.study_uid), now)
+                self._refresh_study(session, study, now)
 
     def fail_job(self, job_key: str, owner: str, reason: str) -> None:
         """End a claimed job for good."""
         now = self._clock()
         with self._session() as session:
-            job = session.get_one(JobRow, job_key, with_for_update=True)
+            study, job = self._locked(session, job_key)
             if job.lease_owner == owner and job.state is JobState.PREDICTING:
-                self._fail(session, job, reason, now)
+                self._fail(session, study, job, reason, now)
 
     def save_results(
         self, job_key: str, owner: str, answers: list[dict[str, Any]], results: Sequence[SavedResult], archive: str
@@ -373,7 +387,7 @@ class Repository:
         """Record answers and saved result objects. False: the lease was lost, nothing is recorded."""
         now = self._clock()
         with self._session() as session:
-            job = session.get_one(JobRow, job_key, with_for_update=True)
+            study, job = self._locked(session, job_key)
             if job.lease_owner != owner or job.state is not JobState.PREDICTING:
                 return False
             job.answers, job.reason = answers, ""
@@ -392,7 +406,7 @@ class Repository:
                     )
                 )
             self._set_job(job, JobState.DELIVERING, now)
-            self._refresh_study(session, session.get_one(StudyRow, job.study_uid), now)
+            self._refresh_study(session, study, now)
             return True
 
     # Publish
@@ -429,7 +443,7 @@ class Repository:
         """Give the sending back: DELIVERED or FAILED when nothing is pending, else wait for the next attempt."""
         now = self._clock()
         with self._session() as session:
-            job = session.get_one(JobRow, job_key, with_for_update=True)
+            study, job = self._locked(session, job_key)
             if job.lease_owner != owner or job.state is not JobState.DELIVERING:
                 return
             job.lease_owner = job.lease_until = None
@@ -437,7 +451,7 @@ class Repository:
             states = {row.state for row in self._results_of(session, job_key)}
             if DeliveryState.PENDING not in states:
                 self._set_job(job, JobState.FAILED if DeliveryState.REJECTED in states else JobState.DELIVERED, now)
-            self._refresh_study(session, session.get_one(StudyRow, job.study_uid), now)
+            self._refresh_study(session, study, now)
 
     # Schedule
 
@@ -488,15 +502,27 @@ class Repository:
         job.state, job.changed_at, job.wake_at = state, now, now
         job.lease_owner = job.lease_until = None
 
-    def _fail(self, session: Session, job: JobRow, reason: str, now: datetime) -> None:
+    def _fail(self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime) -> None:
         job.reason = reason
         self._set_job(job, JobState.FAILED, now)
-        self._refresh_study(session, session.get_one(StudyRow, job.study_uid), now)
+        self._refresh_study(session, study, now)
+
+    @staticmethod
+    def _locked(session: Session, job_key: str) -> tuple[StudyRow, JobRow]:
+        """A job and its study, locked. The study always first: planning locks in that order, another could deadlock.
+
+        Two jobs that end at once would each miss the other's end without the study's lock.
+        """
+        study_uid = session.execute(select(JobRow.study_uid).where(JobRow.job_key == job_key)).scalar_one()
+        study = session.get_one(StudyRow, study_uid, with_for_update=True)
+        return study, session.get_one(JobRow, job_key, with_for_update=True)
 
     def _refresh_study(self, session: Session, study: StudyRow, now: datetime) -> None:
-        """Let the study's state follow its current jobs, unless it is being received again."""
-        if study.state is StudyState.RECEIVING:
-            return
+        """Let a planned study follow its jobs. One that is received again, or not planned yet, has none of its own."""
+        if study.state not in (StudyState.RECEIVING, StudyState.COMPLETE):
+            self._follow_jobs(session, study, now)
+
+    def _follow_jobs(self, session: Session, study: StudyRow, now: datetime) -> None:
         session.flush()
         jobs = session.scalars(
             select(JobRow).where(JobRow.study_uid == study.study_uid, JobRow.generation == study.generation)
