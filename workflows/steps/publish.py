@@ -7,7 +7,7 @@ from pathlib import Path
 
 import structlog
 
-from dicom_node.errors import PeerUnreachable
+from dicom_node.errors import PeerUnreachable, UnparseableInstance
 from dicom_node.network.status import Delivery
 from dicom_node.network.storage_scu import Peer, send
 from workflows.state.repository import Repository
@@ -56,9 +56,10 @@ def publish_job(key: str, repository: Repository, destination: Destination) -> N
                 reason=outcome.message,
             )
             bound.info("result_sent", kind=row.kind, ok=outcome.ok, sop_instance_uid=row.sop_instance_uid)
-    except PeerUnreachable as error:
+    except (PeerUnreachable, UnparseableInstance, OSError) as error:
         reason = str(error)
         for row in pending:
             repository.record_delivery(key, row.sop_instance_uid, delivered=False, reason=reason)
-        bound.warning("archive_unreachable", reason=reason, next_attempt_s=wait_s)
+        event = "archive_unreachable" if isinstance(error, PeerUnreachable) else "result_unreadable"
+        bound.warning(event, reason=reason, next_attempt_s=wait_s)
     repository.end_delivery(key, destination.owner, reason, wait_s)

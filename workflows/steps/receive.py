@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from dicom_node.errors import InstanceRefused
 from dicom_node.results.codes import MANUFACTURER
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance
 from dicom_node.storage.instance_store import InstanceStore
@@ -23,9 +24,7 @@ def receive_instance(received: ReceivedInstance, store: InstanceStore, repositor
     """
     with store.exclusive(received.sop_instance_uid):
         stored = store.write(received)
-        if stored.header.device.manufacturer == MANUFACTURER:
-            store.discard(stored.path)
-            log.info("own_result_ignored", study_uid=stored.study_uid, sop_instance_uid=stored.sop_instance_uid)
+        if _discarded_own_result(stored, store):
             return
         _index(stored, store, repository)
     log.info(
@@ -40,7 +39,8 @@ def receive_instance(received: ReceivedInstance, store: InstanceStore, repositor
 def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
     """Make files and rows agree after a crash; return how many were indexed and how many rows were dropped.
 
-    A file without a row was written by a receiver that died before it acknowledged; keeping it is always safe.
+    A file without a row was written by a receiver that died before it acknowledged; keeping it is always safe. One that
+    cannot be read is left where it is and named in the log.
     """
     indexed = {Path(row.path): row.sop_instance_uid for row in repository.all_instances()}
     current = set(indexed.values())
@@ -48,8 +48,14 @@ def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
     on_disk = set(store.sweep())
     found = 0
     for path in sorted(on_disk - set(indexed)):
-        stored = store.read(path)
+        try:
+            stored = store.read(path)
+        except InstanceRefused as error:
+            log.error("stored_file_unreadable", path=str(path), reason=str(error))
+            continue
         with store.exclusive(stored.sop_instance_uid):
+            if _discarded_own_result(stored, store):
+                continue
             if stored.sop_instance_uid in current:
                 # Another version has the row. This one was replaced, or was never acknowledged and comes again.
                 store.discard(path)
@@ -61,6 +67,14 @@ def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
         repository.forget_instances(gone)
         log.error("instance_files_missing", count=len(gone))
     return found, len(gone)
+
+
+def _discarded_own_result(stored: StoredInstance, store: InstanceStore) -> bool:
+    if stored.header.device.manufacturer != MANUFACTURER:
+        return False
+    store.discard(stored.path)
+    log.info("own_result_ignored", study_uid=stored.study_uid, sop_instance_uid=stored.sop_instance_uid)
+    return True
 
 
 def _index(stored: StoredInstance, store: InstanceStore, repository: Repository) -> None:
