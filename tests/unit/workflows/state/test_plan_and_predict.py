@@ -1,0 +1,176 @@
+"""Repository, second half: plans by compare-and-set, claims, leases, attempts."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from .conftest import World
+
+STUDY = "1.2.3"
+
+
+def test_a_plan_for_a_generation_that_has_passed_is_refused(world: World) -> None:
+    world.receive()
+    assert not world.plan("a1"), "still receiving"
+    world.make_complete()
+    world.receive(2)
+    assert not world.plan("a1")
+    world.make_complete()
+    assert not world.plan("a1", generation=1)
+    assert world.jobs() == {}
+    assert world.plan("a1", generation=2)
+    assert not world.plan("a2", generation=2), "planned already"
+    assert (world.state(), world.jobs()) == ("PLANNED", {"a1": "PLANNED"})
+
+
+def test_a_plan_without_jobs_leaves_the_study_unmatched_with_its_reason(world: World) -> None:
+    world.planned()
+    assert (world.state(), world.reason()) == ("UNMATCHED", "planned")
+
+
+def test_unchanged_keys_carry_over_and_changed_ones_are_superseded(world: World) -> None:
+    world.planned("a1", "b1")
+    for key in ("a1", "b1"):
+        assert world.answer(key)
+        world.deliver(key)
+    assert world.state() == "DELIVERED"
+    world.reopen()
+    assert world.plan("a2", "b1", generation=2)
+    assert world.jobs() == {"a2": "PLANNED", "b1": "DELIVERED"}
+    replaced = world.repository.job("a1")
+    assert (replaced.state.value, replaced.reason) == ("SUPERSEDED", "replaced by generation 2")
+    assert world.repository.job("b1").generation == 2
+    assert world.repository.job("a2").predecessor_key == "a1"
+    assert world.state() == "PREDICTING"
+
+
+def test_the_predecessor_is_the_latest_answered_job_of_the_same_series_and_protocol(world: World) -> None:
+    world.planned("a1", "b1")
+    world.answer("a1")
+    world.reopen(2)
+    world.plan("a2", "b1", generation=2)  # never answered
+    world.reopen(3)
+    world.plan("a3", "b2", generation=3)
+    assert world.repository.job("a3").predecessor_key == "a1"
+    assert world.repository.job("b2").predecessor_key is None
+
+
+def test_earlier_inputs_that_return_take_their_job_up_again_as_far_as_it_was(world: World) -> None:
+    world.planned("a1", "b1", "c1")
+    world.answer("a1")
+    world.deliver("a1")
+    world.answer("b1")
+    world.reopen(2)
+    world.plan("a2", "b2", "c2", generation=2)
+    world.reopen(3)
+    world.plan("a1", "b1", "c1", generation=3)
+    assert world.jobs() == {"a1": "DELIVERED", "b1": "DELIVERING", "c1": "PLANNED"}
+    assert "replaced" not in world.reason()
+    world.deliver("b1")
+    world.answer("c1")
+    world.deliver("c1")
+    assert world.state() == "DELIVERED"
+
+
+def test_of_many_workers_one_gets_the_job(world: World) -> None:
+    world.planned("a1")
+    count = 6
+    barrier = Barrier(count)
+
+    def claim(number: int) -> bool:
+        barrier.wait(10)
+        return world.repository.claim_job("a1", f"w{number}", 60, 3) is not None
+
+    with ThreadPoolExecutor(count) as pool:
+        assert sum(pool.map(claim, range(count))) == 1
+    assert world.repository.job("a1").attempts == 1
+    assert world.state() == "PREDICTING"
+
+
+def test_nothing_is_claimed_that_is_unknown_or_done(world: World) -> None:
+    world.planned("a1")
+    assert world.repository.claim_job("zz", "w", 60, 3) is None
+    world.answer("a1")
+    assert world.repository.claim_job("a1", "w", 60, 3) is None
+
+
+def test_a_lease_that_runs_out_gives_the_job_to_another_and_the_first_may_not_save(world: World) -> None:
+    world.planned("a1")
+    assert world.repository.claim_job("a1", "first", 60, 3)
+    world.tick(60)
+    assert world.repository.claim_job("a1", "second", 60, 3) is None
+    world.tick(1)
+    job = world.repository.claim_job("a1", "second", 60, 3)
+    assert job is not None and (job.attempts, job.lease_owner) == (2, "second")
+    assert not world.repository.extend_lease("a1", "first", 60)
+    assert not world.save("a1", "first")
+    world.repository.fail_job("a1", "first", "late")
+    assert world.repository.job("a1").state.value == "PREDICTING"
+    assert world.save("a1", "second")
+    assert len(world.repository.results("a1")) == 2
+
+
+def test_a_heartbeat_keeps_the_lease(world: World) -> None:
+    world.planned("a1")
+    world.repository.claim_job("a1", "first", 60, 3)
+    for _ in range(5):
+        world.tick(50)
+        assert world.repository.extend_lease("a1", "first", 60)
+    assert world.repository.claim_job("a1", "second", 60, 3) is None
+    assert world.save("a1", "first")
+    assert not world.repository.extend_lease("a1", "first", 60)
+
+
+def test_a_job_that_kills_its_workers_fails_with_a_reason(world: World) -> None:
+    world.planned("a1", "b1")
+    for _ in range(3):
+        assert world.repository.claim_job("a1", "w", 60, 3)
+        world.tick(61)
+    assert world.repository.claim_job("a1", "w", 60, 3) is None
+    assert world.repository.job("a1").state.value == "FAILED"
+    assert world.state() == "PREDICTING", "the other job is still to do"
+    world.answer("b1")
+    world.deliver("b1")
+    assert (world.state(), world.reason()) == ("FAILED", "3 workers died or gave up on this job")
+
+
+def test_a_released_job_waits_and_is_planned_again(world: World) -> None:
+    world.planned("a1")
+    world.repository.claim_job("a1", "w", 60, 3)
+    world.repository.release_job("a1", "w", "no memory", 60)
+    assert (world.state(), world.reason()) == ("PLANNED", "no memory")
+    assert world.repository.take_due().jobs == []
+    world.tick(60)
+    assert world.repository.take_due().jobs == ["a1"]
+
+
+@pytest.mark.parametrize("ending", ["save", "fail", "release"])
+def test_an_earlier_generations_job_that_ends_late_leaves_a_complete_study_to_be_planned(
+    world: World, ending: str
+) -> None:
+    world.planned("a1")
+    world.repository.claim_job("a1", "w", 600, 3)
+    world.reopen()
+    if ending == "save":
+        assert world.save("a1")
+    elif ending == "fail":
+        world.repository.fail_job("a1", "w", "broken")
+    else:
+        world.repository.release_job("a1", "w", "no memory", 1)
+    assert world.state() == "COMPLETE"
+    assert world.plan("a2", generation=2)
+    assert world.jobs() == {"a2": "PLANNED"}
+
+
+def test_a_study_that_cannot_be_planned_fails_unless_it_has_moved_on(world: World) -> None:
+    world.receive()
+    world.make_complete()
+    world.repository.fail_study(STUDY, 2, "broken")
+    assert world.state() == "COMPLETE"
+    world.repository.fail_study(STUDY, 1, "broken")
+    assert (world.state(), world.reason()) == ("FAILED", "broken")
