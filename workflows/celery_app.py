@@ -18,12 +18,17 @@ def configure(app: Celery, broker_url: str) -> Celery:
     """Point the application at a broker: `amqp://...`, or `filesystem:///FOLDER` for one machine."""
     embedded = broker_url.startswith("filesystem:")
     arguments: dict[str, Any] = {} if embedded else {"x-queue-type": "quorum"}
+    # What Celery sets up beside quorum queues complains of direct exchanges; with one binding each they are the same.
+    exchange = "direct" if embedded else "topic"
     names = [name for names in QUEUES_OF_ROLE.values() for name in names]
     app.conf.update(
         broker_url="filesystem://" if embedded else broker_url,
         broker_transport_options=_folders(broker_url) if embedded else {"confirm_publish": True},
         broker_connection_retry_on_startup=True,
-        task_queues=[Queue(name, Exchange(name), routing_key=name, queue_arguments=arguments) for name in names],
+        broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
+        task_queues=[
+            Queue(name, Exchange(name, type=exchange), routing_key=name, queue_arguments=arguments) for name in names
+        ],
         task_create_missing_queues=False,
         task_routes={
             "plan": {"queue": "planning"},

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from celery import Celery
+from kombu.exceptions import OperationalError
 
 from workflows.bootstrap import Node
 from workflows.celery_app import QUEUES_OF_ROLE, configure
@@ -14,6 +16,8 @@ from workflows.steps.publish import publish_job
 
 __all__ = ["CeleryWaker", "make_app", "run_worker"]
 
+log = structlog.get_logger()
+
 
 class CeleryWaker:
     """Wakes by sending a message with an id. A broker that is away is no error: the scheduler wakes again."""
@@ -22,13 +26,19 @@ class CeleryWaker:
         self._app = app
 
     def plan(self, study_uid: str) -> None:
-        self._app.send_task("plan", args=[study_uid])
+        self._send("plan", study_uid)
 
     def predict(self, job_key: str) -> None:
-        self._app.send_task("predict", args=[job_key])
+        self._send("predict", job_key)
 
     def publish(self, job_key: str) -> None:
-        self._app.send_task("publish", args=[job_key])
+        self._send("publish", job_key)
+
+    def _send(self, task: str, identifier: str) -> None:
+        try:
+            self._app.send_task(task, args=[identifier])
+        except OperationalError as error:
+            log.warning("broker_away", task=task, identifier=identifier, reason=str(error))
 
 
 def make_app(node: Node) -> Celery:
