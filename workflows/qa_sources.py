@@ -1,0 +1,135 @@
+"""MedSeg-QA from DICOM: series with DICOM SEG, so that reviewed results become training data."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dicom_node.errors import DicomNodeError
+from dicom_node.results.segments import read_segments
+from dicom_node.storage.headers import read_identifiers
+from dicom_node.volumes.load import SeriesVolume, load_series
+from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage
+from workflows.translate import display_view
+
+__all__ = ["DicomSegSource", "open_dicom"]
+
+_SEG_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
+_CT_WINDOW_HU = (-160.0, 240.0)
+_TOLERANCE_VOXELS = 0.5
+_NAMES = {"nasogastric tube": "nosogastric tube"}
+"""Labels that the public data spells otherwise."""
+
+
+def open_dicom(directory: Path) -> DicomSegSource | None:
+    """The source of a folder of DICOM files in which at least one is a SEG, or None."""
+    series: dict[str, list[Path]] = defaultdict(list)
+    segmentations: list[Path] = []
+    for path in sorted(item for item in directory.rglob("*") if item.is_file()):
+        try:
+            found = read_identifiers(path)
+        except DicomNodeError:
+            continue
+        if found.sop_class_uid in _SEG_CLASSES:
+            segmentations.append(path)
+        else:
+            series[found.series_uid].append(path)
+    return DicomSegSource(series, segmentations) if segmentations else None
+
+
+class DicomSegSource:
+    """Slices of series that a SEG was drawn on, in display orientation.
+
+    Patient ID and UIDs stay here: the set holds their hashes, with which patients can still be kept on one side.
+    """
+
+    def __init__(self, series: dict[str, list[Path]], segmentations: list[Path]) -> None:
+        self._series = series
+        self._segmentations = segmentations
+
+    def __len__(self) -> int:
+        return len(self._segmentations)
+
+    def __iter__(self) -> Iterator[SourceImage | Skip]:
+        for number, path in enumerate(self._segmentations):
+            try:
+                yield from self._images(path, number)
+            except Skip as skip:
+                yield skip
+            except DicomNodeError as error:
+                yield Skip(Problem.BROKEN_IMAGE, f"SEG {number}: {error}")
+
+    def _images(self, path: Path, number: int) -> Iterator[SourceImage]:
+        segments = list(read_segments(path))
+        if not segments or segments[0].series_uid not in self._series:
+            raise Skip(Problem.MISSING_FILE, f"SEG {number}: the series it was drawn on is not in the folder")
+        volume = load_series(self._series[segments[0].series_uid])
+        if volume.geometry is None:
+            raise Skip(Problem.BROKEN_IMAGE, f"SEG {number}: the series has no geometry")
+        masks: dict[str, NDArray[np.bool_]] = {}
+        for segment in segments:
+            label = _NAMES.get(segment.label, segment.label)
+            mask = _on_grid(segment.points, volume, f"SEG {number} segment {segment.number}")
+            masks[label] = masks.get(label, np.zeros_like(mask)) | mask
+        yield from _slices(volume, masks, _hash(segments[0].series_uid), number)
+
+
+def _on_grid(points: NDArray[np.float64], volume: SeriesVolume, name: str) -> NDArray[np.bool_]:
+    """Voxel centres, mm LPS, as bool `slices rows columns`; raises Skip if they lie on another grid."""
+    assert volume.geometry is not None
+    inverse = np.asarray(volume.geometry.inverse_affine, dtype=np.float64)
+    indices = points @ inverse[:3, :3].T + inverse[:3, 3]
+    nearest = np.rint(indices).astype(np.int64)
+    mask = np.zeros(volume.values.shape[:3], dtype=np.bool_)
+    outside = bool(((nearest < 0) | (nearest >= mask.shape)).any())
+    if outside or np.abs(indices - nearest).max(initial=0.0) > _TOLERANCE_VOXELS:
+        raise Skip(Problem.SIZE_MISMATCH, f"{name} lies on another grid than its series")
+    mask[tuple(nearest.T)] = True
+    return mask
+
+
+def _slices(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], name: str, number: int) -> Iterator[SourceImage]:
+    assert volume.geometry is not None
+    view = display_view(volume)
+    values = view.apply(_windowed(volume))
+    shown = {label: view.apply(mask) for label, mask in masks.items()}
+    spacing = volume.pixel_spacing_mm
+    if spacing is not None and view.transpose:
+        spacing = (spacing[1], spacing[0])
+    normal = np.asarray(volume.geometry.direction, dtype=float)[:, 0]
+    # seen from the side there is no left and right half of the patient
+    orientation = "image" if int(np.argmax(np.abs(normal))) == 0 else "radiological"
+    patient = str(volume.sources[0].get("PatientID", "") or name)
+    marked = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in shown.values()], axis=0))
+    for k in (int(index) for index in marked):
+        pixels = Pixels(values[k], {label: mask[k] for label, mask in shown.items() if mask[k].any()})
+        yield SourceImage(
+            id=f"{name}_{number:03d}_slice_{k:03d}",
+            dataset="dicom",
+            group=_hash(patient),
+            split=None,
+            modality=volume.modality,
+            source=f"DICOM series {name}",
+            licence="the hospital's own",
+            load=lambda pixels=pixels: pixels,  # type: ignore[misc]
+            spacing_mm=spacing,
+            orientation=orientation,
+            searched=tuple(shown),
+        )
+
+
+def _windowed(volume: SeriesVolume) -> NDArray[np.uint8]:
+    if volume.is_color:
+        return np.asarray(volume.values, dtype=np.uint8)
+    low, high = _CT_WINDOW_HU if volume.modality == "CT" else tuple(np.percentile(volume.values, (0.5, 99.5)))
+    scaled = np.clip((volume.values - low) / max(float(high - low), 1e-6), 0, 1) * 255
+    return np.asarray(scaled, dtype=np.uint8)
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(f"medseg-qa/{text}".encode()).hexdigest()[:16]
