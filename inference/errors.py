@@ -5,6 +5,7 @@ InferenceError
 │   └── TermsNotAccepted     research-only weights without `accept_research_use`
 ├── AnswerMalformed          the model's answer breaks its own grammar: [SEG] tokens without phrases, or the reverse
 ├── InputRefused             a question or a stack that the model cannot take; asking again will not help
+├── DeviceMissing            the device that the configuration names is not there
 └── OutOfMemory              no batch size fits on the device
 """
 
@@ -33,3 +34,7 @@ class InputRefused(InferenceError):
 
 class OutOfMemory(InferenceError):
     """No batch size fits on the device."""
+
+
+class DeviceMissing(InferenceError):
+    """The device that the configuration names is not there."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from inference.errors import DeviceMissing
 from inference.interface import Predictor, PredictorDescription
 
 __all__ = ["describe_predictor", "open_predictor"]
@@ -12,7 +13,7 @@ __all__ = ["describe_predictor", "open_predictor"]
 def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bool = False) -> Predictor:
     """Build the predictor named by `checkpoint`: "commissioning", "tiny" (the shipped weights), or a checkpoint folder.
 
-    `device`: a torch device such as "cpu" or "cuda:0". `accept_research_use`: the operator's consent to weights whose
+    `device`: a torch device such as "cpu" or "cuda:0", or "auto": the GPU where there is one. `accept_research_use`: the operator's consent to weights whose
     terms are research only; the shipped ones need none. Torch is imported only when weights are loaded.
     Raises `CheckpointError` and, below it, `TermsNotAccepted`.
     """
@@ -23,7 +24,7 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
     from inference.medseg_r.predictor import MedSegRPredictor
 
     folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
-    return MedSegRPredictor(folder, device, accept_research_use=accept_research_use)
+    return MedSegRPredictor(folder, _torch_device(device), accept_research_use=accept_research_use)
 
 
 def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
@@ -37,3 +38,13 @@ def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> Pr
 
     folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
     return describe_checkpoint(folder, accept_research_use=accept_research_use)
+
+
+def _torch_device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise DeviceMissing(f"device {device!r} is not there: torch sees no GPU; set [model] device to auto or cpu")
+    return device

@@ -50,7 +50,12 @@ def make_app(node: Node) -> Celery:
         plan_study(study_uid, node.repository(), node.store, node.planner(), waker)
 
     def predict(job_key: str) -> None:
-        predict_job(job_key, node.repository(), node.store, node.inference(), waker)
+        try:
+            predict_job(job_key, node.repository(), node.store, node.inference(), waker)
+        except Exception as error:  # the edge: a defect ends this attempt, not the worker, and leaves its reason
+            log.exception("predict_broke", job_key=job_key)
+            reason = f"{type(error).__name__}: {error}"
+            node.repository().release_job(job_key, node.owner, reason, delay_s=node.settings.node.rewake_s)
 
     def publish(job_key: str) -> None:
         publish_job(job_key, node.repository(), node.destination())
