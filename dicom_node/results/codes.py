@@ -30,7 +30,7 @@ def _private(value: str, meaning: str) -> Code:
     return Code(value, PRIVATE_SCHEME, meaning)
 
 
-ANATOMY = _sct("123037004", "Anatomical Structure")
+ANATOMY = _sct("91723000", "Anatomical Structure")
 ABNORMAL = _sct("49755003", "Morphologically Abnormal Structure")
 OBJECT = _sct("260787004", "Physical object")
 LEFT, RIGHT = _sct("7771000", "Left"), _sct("24028007", "Right")
@@ -40,6 +40,7 @@ HIPPOCAMPUS = _sct("5366008", "Hippocampus")
 PRESENCE = _private("presence", "Presence of finding")
 NOT_SEEN = _private("not-seen", "Looked for and not seen")
 SEEN = _private("seen", "Seen")
+NOTHING_MARKED = _private("nothing-marked", "Nothing marked")
 QUESTION = _private("question", "Clinical question")
 ANSWER = _private("answer", "Answer")
 CONFIDENCE = _private("confidence", "Confidence of mask")

@@ -43,9 +43,10 @@ def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Pat
 def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
     if not findings:
         return volume.values.shape[0] // 2
-    marked = np.stack([finding.mask.sum(axis=(1, 2)) for finding in findings]).sum(axis=0)
-    telling: np.intp = np.argmax(marked)
-    return int(telling)
+    marked = np.zeros(volume.values.shape[0], dtype=np.int64)
+    for finding in findings:
+        marked += finding.mask.sum(axis=(1, 2))
+    return int(np.argmax(marked))
 
 
 def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], volume: SeriesVolume) -> NDArray[np.uint8]:

@@ -157,6 +157,15 @@ def _groups(
         for finding in answer.findings:
             number += 1
             yield _finding_group(volume, finding, number, segmentation)
+        if not answer.findings and not answer.not_seen:
+            # A question without a coded target still leaves its trace; TID 1500 wants a group for it.
+            yield hd.sr.MeasurementsAndQualitativeEvaluations(
+                tracking_identifier=hd.sr.TrackingIdentifier(
+                    uid=derived_uid(context.job_key, "nothing marked", str(ordinal)),
+                    identifier=f"question {ordinal + 1}",
+                ),
+                qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOTHING_MARKED)],
+            )
         for concept in answer.not_seen:
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(

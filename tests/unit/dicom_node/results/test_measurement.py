@@ -1,0 +1,61 @@
+"""Measurements against figures worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image
+from pydicom.dataset import Dataset
+
+from dicom_node.results.measurement import area_mm2, diameters, mean_and_deviation, volume_ml
+from dicom_node.results.overlay import write_overlay
+from dicom_node.volumes.load import load_series
+
+
+def test_a_box(box_series) -> None:
+    volume = load_series(box_series().files)
+    mask = volume.values > 3000  # 3 slices x 6 rows x 9 columns
+    assert volume_ml(volume, mask) == pytest.approx(162 * 3.0 * 0.8 * 0.7 / 1000)
+    assert area_mm2(volume, mask) is None
+    size = diameters(volume, mask)
+    assert size is not None
+    height, width = 6 * 0.8, 9 * 0.7
+    assert size.longest_mm == pytest.approx(np.hypot(height, width))
+    assert size.perpendicular_mm == pytest.approx(2 * height * width / np.hypot(height, width))
+    assert mean_and_deviation(volume, mask) == (3071.0, 0.0)
+
+
+def test_an_x_ray_has_an_area_and_no_volume(shared_data) -> None:
+    volume = load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
+    mask = np.zeros(volume.values.shape, dtype=bool)
+    mask[0, 10:20, 10:30] = True
+    assert volume_ml(volume, mask) is None and mean_and_deviation(volume, mask) is None
+    assert area_mm2(volume, mask) == pytest.approx(200 * 1.2 * 1.2012, rel=1e-4)
+
+
+def test_without_spacing_nothing_is_measured(shared_data) -> None:
+    volume = load_series([shared_data / "dicom/pydicom/src/pydicom/data/test_files/examples_palette.dcm"])
+    mask = np.ones(volume.values.shape[:3], dtype=bool)
+    assert (volume_ml(volume, mask), area_mm2(volume, mask), diameters(volume, mask)) == (None, None, None)
+
+
+def test_the_overlay_shows_the_fullest_slice_in_its_true_shape(box_series, answered, tmp_path) -> None:
+    def flat(index: int, header: Dataset) -> None:
+        header.PixelSpacing = [1.6, 0.7]
+
+    volume = load_series(box_series(change=flat).files)
+    mask = np.zeros(volume.values.shape, dtype=bool)
+    mask[2, 4:8, 4:8] = True
+    mask[6, 4:12, 4:20] = True
+    write_overlay(volume, answered(mask), tmp_path / "seen.png")
+    write_overlay(volume, answered(), tmp_path / "not seen.png")
+    seen = Image.open(tmp_path / "seen.png")
+    height = round(seen.width * (24 * 1.6) / (32 * 0.7))
+    assert seen.height > height  # the legend stands beneath
+    pixels = np.asarray(seen.convert("RGB"))[:height].astype(int)
+    colored = np.argwhere(np.ptp(pixels, axis=2) > 60)
+    assert colored[:, 0].min() == pytest.approx(height * 4 / 24, abs=3)
+    assert colored[:, 0].max() == pytest.approx(height * 12 / 24, abs=3)
+    assert colored[:, 1].max() == pytest.approx(seen.width * 20 / 32, abs=3)
+    empty = np.asarray(Image.open(tmp_path / "not seen.png").convert("RGB"))[:height].astype(int)
+    assert np.ptp(empty, axis=2).max() <= 10

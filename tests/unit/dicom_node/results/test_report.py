@@ -1,0 +1,155 @@
+"""SRs: valid, readable by others, and in step with the SEG."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_node.identifiers import derived_uid
+from dicom_node.results.codes import LABELS, NOT_SEEN
+from dicom_node.results.finding import Profile, ReadAnswer
+from dicom_node.results.report import build_report
+from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.write import save
+from dicom_node.volumes.load import load_series
+
+DSRDUMP = "/usr/bin/dsrdump"
+
+
+def checked(tool: str) -> str:
+    if shutil.which(tool) is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(f"no {tool}")
+        pytest.skip(f"no {tool}: install dicom3tools and dcmtk")
+    return tool
+
+
+def dump(path: Path) -> str:
+    done = subprocess.run([checked(DSRDUMP), path], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode(errors="replace")
+
+
+@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_it_is_valid_and_dsrdump_reads_it(real_volume, context, answered, blob_in, tmp_path, count, profile) -> None:
+    shape = real_volume.values.shape[:3]
+    answers = answered(*[blob_in(shape, number) for number in range(count)])
+    predecessors = [("1.2.840.10008.5.1.4.1.1.88.34", derived_uid("older"))]
+    made = context(profile, predecessors=predecessors)
+    segmentation = build_segmentation(real_volume, answers, made)
+    path = tmp_path / "sr.dcm"
+    save(build_report(real_volume, answers, segmentation, made), path)
+    done = subprocess.run([checked("dciodvfy"), path], capture_output=True, check=False)
+    verdict = done.stderr.decode(errors="replace").splitlines()
+    assert [line for line in verdict if line.startswith("Error")] == []
+    text = dump(path)
+    assert "Where is the liver?" in text and "RESEARCH USE ONLY" in text and "Looked for and not seen" in text
+    assert text.count('"Measurement Group"') == count + 1
+    stored = pydicom.dcmread(path)
+    source = real_volume.sources[0]
+    assert (stored.PatientID, stored.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
+    assert str(stored.PatientName) == str(source.PatientName)
+    assert (stored.CompletionFlag, stored.VerificationFlag) == ("COMPLETE", "UNVERIFIED")
+
+
+def test_groups_track_their_segments(box_series, context, answered, blob_in) -> None:
+    volume = load_series(box_series().files)
+    answers = answered(volume.values > 3000, blob_in(volume.values.shape))
+    segmentation = build_segmentation(volume, answers, context())
+    report = build_report(volume, answers, segmentation, context())
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()
+    for number, group in enumerate(groups, start=1):
+        segment = segmentation.SegmentSequence[number - 1]
+        assert group.tracking_uid == segment.TrackingUID and group.tracking_identifier == segment.TrackingID
+        assert group.finding_type.value == segment.SegmentedPropertyTypeCodeSequence[0].CodeValue
+        reference = group.roi.referenced_sop_instance_uid if hasattr(group.roi, "referenced_sop_instance_uid") else None
+        assert reference in (None, segmentation.SOPInstanceUID)
+    assert len(groups) == 2
+    values = {item.name.meaning: item.value for item in groups[0].get_measurements()}
+    assert values["Volume"] == pytest.approx(162 * 3.0 * 0.8 * 0.7 / 1000, abs=1e-3)  # 3 x 6 x 9 voxels
+    assert groups[1].finding_sites[0].laterality.meaning == "Left"
+
+
+def test_mean_is_in_hounsfield_units_for_ct_only(box_series, context, answered, shared_data) -> None:
+    volume = load_series(box_series().files)
+    answers = answered(volume.values > 3000)
+    text = str(build_report(volume, answers, build_segmentation(volume, answers, context()), context()))
+    assert "Attenuation Coefficient" in text and "3071" in text
+    mr = load_series(sorted((shared_data / "dicom/dcm_qa_decubitus/In/HFP/2_t1_fl2d_sag").iterdir()))
+    answers = answered(mr.values > 1000)
+    text = str(build_report(mr, answers, build_segmentation(mr, answers, context()), context()))
+    assert "Attenuation" not in text and "Hounsfield" not in text and "Volume" in text
+
+
+def test_not_seen_is_coded(box_series, context) -> None:
+    volume = load_series(box_series().files)
+    answers = (ReadAnswer("Is there a spleen?", "No spleen is seen.", (), (LABELS["spleen"],)),)
+    report = build_report(volume, answers, None, context())
+    groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert len(groups) == 1 and groups[0].finding_type.meaning == "Spleen"
+    assert NOT_SEEN.value in [item.value.value for item in groups[0].get_qualitative_evaluations()]
+
+
+def test_a_question_without_a_coded_target_leaves_a_trace(box_series, context) -> None:
+    volume = load_series(box_series().files)
+    report = build_report(volume, (ReadAnswer("What is this?", "An image.", (), ()),), None, context())
+    assert "Nothing marked" in str(report) and "not seen" not in str(report)
+
+
+def test_same_job_same_bytes(box_series, context, answered, tmp_path) -> None:
+    files = box_series().files
+    written = []
+    for turn in range(2):
+        volume = load_series(files[:: -1 if turn else 1])
+        answers = answered(volume.values > 3000)
+        report = build_report(volume, answers, build_segmentation(volume, answers, context()), context())
+        save(report, tmp_path / f"{turn}.dcm")
+        written.append((tmp_path / f"{turn}.dcm").read_bytes())
+    assert written[0] == written[1]
+
+
+def test_a_partial_report_and_its_predecessor_say_so(box_series, context, answered) -> None:
+    volume = load_series(box_series().files)
+    first = build_report(volume, answered(), None, context(job_key="first"))
+    made = context(job_key="second", complete=False, predecessors=[(first.SOPClassUID, first.SOPInstanceUID)])
+    second = build_report(volume, answered(), None, made)
+    assert second.CompletionFlag == "PARTIAL" and second.SOPInstanceUID != first.SOPInstanceUID
+    series = second.PredecessorDocumentsSequence[0].ReferencedSeriesSequence[0]
+    assert series.SeriesInstanceUID == first.SeriesInstanceUID
+    assert series.ReferencedSOPSequence[0].ReferencedSOPInstanceUID == first.SOPInstanceUID
+
+
+@pytest.mark.parametrize("text", ["Die Größe der Leber", "肝臓", "plain"])
+@pytest.mark.parametrize("file", ["chrGreek.dcm", "chrRuss.dcm", "chrH31.dcm", "chrGerm.dcm"])
+def test_texts_and_names_both_survive_any_character_set(shared_data, context, tmp_path, file, text) -> None:
+    volume = load_series([shared_data / "dicom/pydicom/src/pydicom/data/charset_files" / file])
+    report = build_report(volume, (ReadAnswer(text, text, (), ()),), None, context())
+    save(report, tmp_path / "sr.dcm")
+    stored = pydicom.dcmread(tmp_path / "sr.dcm")
+    assert stored.PatientName == volume.sources[0].PatientName
+    assert text in [element.value for element in stored.iterall() if element.keyword == "TextValue"]
+    if text == "plain":
+        assert stored.get("SpecificCharacterSet") == volume.sources[0].get("SpecificCharacterSet")
+
+
+def test_ohif_gets_the_title_that_it_opens(box_series, context, answered) -> None:
+    volume = load_series(box_series().files)
+    titles = {
+        profile: build_report(volume, answered(), None, context(profile)).ConceptNameCodeSequence[0].CodeValue
+        for profile in Profile
+    }
+    assert titles == {Profile.AIR: "126000", Profile.OHIF: "126001"}
+
+
+def test_an_empty_mask_does_no_harm(box_series, context, answered, tmp_path) -> None:
+    volume = load_series(box_series().files)
+    answers = answered(np.zeros(volume.values.shape, dtype=bool))
+    assert build_segmentation(volume, answers, context()) is not None

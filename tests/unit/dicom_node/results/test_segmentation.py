@@ -1,0 +1,207 @@
+"""SEGs: valid by others' checkers, voxel for voxel where the masks are, the same bytes for the same job."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import highdicom as hd
+import numpy as np
+import pydicom
+import pytest
+
+from dicom_node.errors import ResultRefused
+from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.finding import Profile
+from dicom_node.results.gate import check_segmentation, read_segment_points
+from dicom_node.results.identity import PATIENT_AND_STUDY
+from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.write import save
+from dicom_node.volumes.load import load_series
+
+ORIENTATIONS = [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1), (0.9, 0.3, -0.2, -0.25, 0.9, 0.3)]
+
+
+def complaints(path: Path) -> list[str]:
+    """What dciodvfy calls an error."""
+    if shutil.which("dciodvfy") is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail("no dciodvfy: install dicom3tools")
+        pytest.skip("no dciodvfy: install dicom3tools")
+    verdict = subprocess.run(["dciodvfy", path], capture_output=True, check=False).stderr.decode(errors="replace")
+    assert "Segmentation" in verdict or "SR" in verdict
+    return [line for line in verdict.splitlines() if line.startswith("Error")]
+
+
+@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("count", [1, 2])
+def test_it_is_valid_and_covers_the_masks(real_volume, context, answered, blob_in, tmp_path, count, profile) -> None:
+    shape = real_volume.values.shape[:3]
+    answers = answered(*[blob_in(shape, number) for number in range(count)])
+    segmentation = build_segmentation(real_volume, answers, context(profile))
+    path = tmp_path / "seg.dcm"
+    save(segmentation, path)
+    assert complaints(path) == []
+    check_segmentation(path, real_volume, answers)
+    stored = pydicom.dcmread(path)
+    source = real_volume.sources[0]
+    for keyword in PATIENT_AND_STUDY:
+        assert stored.get(keyword) == source.get(keyword) or not (stored.get(keyword) or source.get(keyword)), keyword
+    assert str(stored.get("PatientName", "")) == str(source.get("PatientName", ""))
+    assert stored.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2.1" and stored.SegmentationType == "BINARY"
+    assert [item.SegmentNumber for item in stored.SegmentSequence] == list(range(1, count + 1))
+    assert all("RecommendedDisplayCIELabValue" in item for item in stored.SegmentSequence)
+    assert stored.SeriesDescription.startswith("RESEARCH USE ONLY")
+    assert (stored.Manufacturer, stored.DeviceSerialNumber) == (MANUFACTURER, DEVICE_SERIAL_NUMBER)
+
+
+@pytest.mark.parametrize("step_sign", [1, -1])
+@pytest.mark.parametrize("orientation", ORIENTATIONS)
+def test_highdicom_reads_the_mask_back_at_its_patient_coordinates(
+    box_series, context, answered, tmp_path, orientation, step_sign
+) -> None:
+    series = box_series(orientation, step_sign)
+    volume = load_series(series.files)
+    save(build_segmentation(volume, answered(volume.values > 3000), context()), tmp_path / "seg.dcm")
+    read = hd.seg.segread(tmp_path / "seg.dcm").get_volume(combine_segments=True)
+    points = np.argwhere(read.array == 1) @ np.asarray(read.affine)[:3, :3].T + np.asarray(read.affine)[:3, 3]
+    np.testing.assert_allclose(points.min(axis=0), series.low, atol=0.01)
+    np.testing.assert_allclose(points.max(axis=0), series.high, atol=0.01)
+    uid, ours = read_segment_points(tmp_path / "seg.dcm")
+    assert uid == "1.2.2" and len(ours) == len(points)
+
+
+def test_the_same_job_gives_the_same_bytes_and_another_job_others(box_series, context, answered, tmp_path) -> None:
+    files = box_series().files
+    written = []
+    for turn, job in enumerate(("job 1", "job 1", "job 2")):
+        volume = load_series(files if turn % 2 else files[::-1])
+        save(build_segmentation(volume, answered(volume.values > 3000), context(job_key=job)), tmp_path / f"{turn}.dcm")
+        written.append((tmp_path / f"{turn}.dcm").read_bytes())
+    assert written[0] == written[1] != written[2]
+    assert pydicom.dcmread(tmp_path / "0.dcm").ContentDate == "20260102"
+
+
+def test_nothing_seen_is_no_segmentation(box_series, context, answered) -> None:
+    assert build_segmentation(load_series(box_series().files), answered(), context()) is None
+
+
+def test_overlapping_segments_stay_whole(box_series, context, answered, blob_in, tmp_path) -> None:
+    volume = load_series(box_series().files)
+    masks = volume.values > 3000, np.ones(volume.values.shape, dtype=bool), blob_in(volume.values.shape)
+    answers = answered(*masks)
+    save(build_segmentation(volume, answers, context()), tmp_path / "seg.dcm")
+    check_segmentation(tmp_path / "seg.dcm", volume, answers)
+    assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentsOverlap == "YES"
+
+
+def test_ohif_gets_empty_frames_and_others_do_not(box_series, context, answered) -> None:
+    volume = load_series(box_series().files)
+    answers = answered(volume.values > 3000)
+    assert build_segmentation(volume, answers, context(Profile.OHIF)).NumberOfFrames == 9
+    assert build_segmentation(volume, answers, context(Profile.AIR)).NumberOfFrames == 3
+
+
+def test_a_side_is_a_modifier_of_the_type(box_series, context, answered) -> None:
+    volume = load_series(box_series().files)
+    segmentation = build_segmentation(volume, answered(volume.values > 3000, labels=("kidney left",)), context())
+    type_ = segmentation.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
+    assert type_.CodeValue == "64033007"
+    assert type_.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Left"
+
+
+def test_a_mask_of_another_grid_is_refused(box_series, context, answered) -> None:
+    volume = load_series(box_series().files)
+    with pytest.raises(ResultRefused, match="grid"):
+        build_segmentation(volume, answered(np.ones((2, 3, 4), dtype=bool)), context())
+
+
+# The gate refuses what went wrong elsewhere.
+
+
+def swap_frames(segmentation) -> None:
+    frames = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
+    segmentation.PixelData = pydicom.pixels.pack_bits(frames[::-1])
+
+
+def swap_positions(segmentation) -> None:
+    frames = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
+    marked = int(np.argmax(frames.any(axis=(1, 2))))
+    first, last = (segmentation.PerFrameFunctionalGroupsSequence[index] for index in (marked, -1))
+    first.PlanePositionSequence, last.PlanePositionSequence = last.PlanePositionSequence, first.PlanePositionSequence
+
+
+def mirror(segmentation) -> None:
+    frames = segmentation.pixel_array.reshape(-1, segmentation.Rows, segmentation.Columns)
+    segmentation.PixelData = pydicom.pixels.pack_bits(np.ascontiguousarray(frames[:, :, ::-1]))
+
+
+def moved(segmentation, by_mm: float) -> None:
+    for group in segmentation.PerFrameFunctionalGroupsSequence:
+        x, y, z = group.PlanePositionSequence[0].ImagePositionPatient
+        group.PlanePositionSequence[0].ImagePositionPatient = [x + by_mm, y, z]
+
+
+def shift(segmentation) -> None:
+    moved(segmentation, 0.7)
+
+
+def shift_half(segmentation) -> None:
+    moved(segmentation, 0.35)
+
+
+def respace(segmentation) -> None:
+    segmentation.SharedFunctionalGroupsSequence[0].PixelMeasuresSequence[0].PixelSpacing = [0.8, 0.75]
+
+
+def other_patient(segmentation) -> None:
+    segmentation.PatientID = "P2"
+
+
+def other_study(segmentation) -> None:
+    segmentation.StudyInstanceUID = "1.2.99"
+
+
+def other_frame_of_reference(segmentation) -> None:
+    segmentation.FrameOfReferenceUID = "1.2.99"
+
+
+def other_tracking(segmentation) -> None:
+    segmentation.SegmentSequence[0].TrackingUID = "1.2.99"
+
+
+def no_reference(segmentation) -> None:
+    del segmentation.ReferencedSeriesSequence
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [swap_frames, swap_positions, mirror, shift, shift_half, respace, other_patient, other_study,
+     other_frame_of_reference, other_tracking, no_reference],
+)  # fmt: skip
+@pytest.mark.parametrize("profile", Profile)
+def test_the_gate_refuses_a_spoilt_segmentation(
+    box_series, context, answered, blob_in, tmp_path, spoil, profile
+) -> None:
+    volume = load_series(box_series().files)
+    answers = answered(blob_in(volume.values.shape))
+    segmentation = build_segmentation(volume, answers, context(profile))
+    save(segmentation, tmp_path / "good.dcm")
+    check_segmentation(tmp_path / "good.dcm", volume, answers)
+    spoilt = pydicom.dcmread(tmp_path / "good.dcm")
+    spoil(spoilt)
+    save(spoilt, tmp_path / "spoilt.dcm")
+    with pytest.raises(ResultRefused):
+        check_segmentation(tmp_path / "spoilt.dcm", volume, answers)
+
+
+def test_the_gate_refuses_a_mirrored_x_ray_mask(shared_data, context, answered, blob_in, tmp_path) -> None:
+    volume = load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
+    answers = answered(blob_in(volume.values.shape))
+    segmentation = build_segmentation(volume, answers, context())
+    mirror(segmentation)
+    save(segmentation, tmp_path / "seg.dcm")
+    with pytest.raises(ResultRefused, match="does not cover"):
+        check_segmentation(tmp_path / "seg.dcm", volume, answers)
