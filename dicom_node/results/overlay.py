@@ -42,7 +42,7 @@ def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Pat
 
 def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
     if not findings:
-        return volume.values.shape[0] // 2
+        return int(volume.values.shape[0]) // 2
     marked = np.zeros(volume.values.shape[0], dtype=np.int64)
     for finding in findings:
         marked += finding.mask.sum(axis=(1, 2))
