@@ -13,7 +13,7 @@ __all__ = ["describe_predictor", "open_predictor"]
 def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bool = False) -> Predictor:
     """Build the predictor named by `checkpoint`: "commissioning", "tiny" (the shipped weights), or a checkpoint folder.
 
-    `device`: a torch device such as "cpu" or "cuda:0", or "auto": the GPU where there is one. `accept_research_use`: the
+    `device`: a torch device such as "cpu" or "cuda:0", or "auto": the GPU if there is one. `accept_research_use`: the
     operator's consent to weights whose terms are research only; the shipped ones need none. Torch is imported only when
     weights are loaded.
     Raises `CheckpointError` and, below it, `TermsNotAccepted`.
