@@ -39,13 +39,15 @@ _TEXT_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
 
 
 def tolerant_source(source: Dataset) -> Dataset:
-    """A copy of a source header that a strict writer accepts: empty where a type 2 value is missing or malformed.
+    """A copy of a source's standard attributes that a strict writer accepts: empty where a type 2 value is missing
+    or malformed.
 
     Only for building; `copy_identity` puts the source's own values back.
     """
     tolerant = Dataset()
-    for element in source:  # iterating decodes text by the source's character set
-        tolerant.add(element)
+    for tag in source.keys():  # noqa: SIM118 - iterating a data set gives elements, and would decode private ones too
+        if not tag.is_private:
+            tolerant.add(source[tag])
     if hasattr(source, "file_meta"):
         tolerant.file_meta = source.file_meta
     tolerant.pop("SpecificCharacterSet", None)
