@@ -1,0 +1,55 @@
+"""The committed knowledge covers the public labels with enough wordings, kept apart for training and test."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from inference.medseg_qa.knowledge import folded, load_knowledge
+from inference.medseg_qa.records import QuestionKind
+
+ASKED_KINDS = list(QuestionKind)[:7]
+LABELS = sorted(load_knowledge().labels)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_every_label_has_sixty_wordings_and_eight_of_each_kind(name: str) -> None:
+    label = load_knowledge().labels[name]
+    distinct = {(wording.kind, folded(wording.text)) for wording in label.wordings}
+    counts = Counter(kind for kind, _ in distinct)
+    assert len({text for _, text in distinct}) >= 60
+    assert all(counts[kind] >= 8 for kind in ASKED_KINDS)
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_wordings_for_test_are_not_those_for_training(name: str) -> None:
+    wordings = load_knowledge().labels[name].wordings
+    sides = {split: {folded(w.text) for w in wordings if w.split == split} for split in ("train", "test")}
+    assert sides["train"] and sides["test"]
+    assert not sides["train"] & sides["test"]
+
+
+def test_implicit_wordings_do_not_name_their_label() -> None:
+    openly = [
+        (name, wording.text)
+        for name, label in load_knowledge().labels.items()
+        for wording in label.wordings
+        if wording.cue and re.search(rf"\b{re.escape(label.phrase)}\b", wording.text, re.IGNORECASE)
+    ]
+    assert not openly
+
+
+def test_public_labels_are_known(shared_data: Path) -> None:
+    rows = [json.loads(line) for line in (shared_data / "images" / "manifest.jsonl").open()]
+    public = {name for row in rows for name in (*row.get("labels", {}).values(), *row.get("masks", {}))}
+    assert public <= set(LABELS)
+
+
+def test_every_label_has_a_code_and_says_how_it_looks() -> None:
+    for label in load_knowledge().labels.values():
+        assert label.code[0].isdigit() and label.code[1]
+        assert len(label.appearance) >= 2 and label.confused_with
