@@ -45,14 +45,17 @@ def diameters(volume: SeriesVolume, mask: NDArray[np.bool_]) -> Diameters | None
 
 
 def _of_slice(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> Diameters:
-    rows, columns = np.nonzero(mask)
-    corners = np.concatenate([np.stack([rows + dr, columns + dc], axis=1) for dr in (0, 1) for dc in (0, 1)])
-    points = np.unique(corners, axis=0) * spacing
+    rows = np.flatnonzero(mask.any(axis=1))
+    first_column = mask[rows].argmax(axis=1)
+    end_column = mask.shape[1] - mask[rows, ::-1].argmax(axis=1)
+    # Only the ends of each row can be corners of the hull.
+    corners = [np.stack([rows + edge, ends], axis=1) for edge in (0, 1) for ends in (first_column, end_column)]
+    points = np.unique(np.concatenate(corners), axis=0) * spacing
     points = points[ConvexHull(points).vertices]  # the corners of one voxel already span an area
     differences = points[:, None] - points[None]
     lengths = np.linalg.norm(differences, axis=-1)
-    first, second = np.unravel_index(int(lengths.argmax()), lengths.shape)
-    direction = differences[first, second] / lengths[first, second]
+    one, other = np.unravel_index(int(lengths.argmax()), lengths.shape)
+    direction = differences[one, other] / lengths[one, other]
     across = points @ np.array([-direction[1], direction[0]])
     return Diameters(float(lengths.max()), float(across.max() - across.min()))
 

@@ -59,3 +59,16 @@ def test_the_overlay_shows_the_fullest_slice_in_its_true_shape(box_series, answe
     assert colored[:, 1].max() == pytest.approx(seen.width * 20 / 32, abs=3)
     empty = np.asarray(Image.open(tmp_path / "not seen.png").convert("RGB"))[:height].astype(int)
     assert np.ptp(empty, axis=2).max() <= 10
+
+
+def test_the_longest_diameter_is_that_of_all_voxel_corners(box_series) -> None:
+    volume = load_series(box_series().files)
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        mask = np.zeros(volume.values.shape, dtype=bool)
+        mask[4] = random.random(mask.shape[1:]) > 0.97
+        rows, columns = np.nonzero(mask[4])
+        corners = np.concatenate([np.stack([rows + i, columns + j], 1) for i in (0, 1) for j in (0, 1)]) * (0.8, 0.7)
+        farthest = np.linalg.norm(corners[:, None] - corners[None], axis=-1).max()
+        size = diameters(volume, mask)
+        assert size is not None and size.longest_mm == pytest.approx(farthest)
