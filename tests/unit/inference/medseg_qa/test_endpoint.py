@@ -49,7 +49,7 @@ def good(body: dict[str, Any]) -> Reply:
 @pytest.fixture
 def endpoint() -> Iterator[Endpoint]:
     class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802
+        def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             served.asked.append(body)
             status, text = served.reply(body)

@@ -47,7 +47,7 @@ def test_two_readers_decide_and_only_accepted_items_are_exported(built: Path, tm
     assert store.next_position("ann") == 3 and store.next_position("bob") == 2
     summary = store.summary()
     assert (summary.finished, summary.accepted, summary.disputed, summary.rejected) == (2, 1, 1, 0)
-    assert summary.kappa == pytest.approx(0.0)
+    assert summary.kappa == pytest.approx(-1 / 3)
     (change,) = [row for row in store.history(first.id) if row["decision"] == "edit"]
     assert change["reader"] == "ann" and "Outline it." in str(change["after"]) and change["before"] != change["after"]
     assert export_accepted(built, tmp_path / "review.sqlite3", tmp_path / "out", ExportFormat.JSONL) == 1
