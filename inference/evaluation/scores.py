@@ -41,10 +41,10 @@ def summary(scored: Iterable[Scored]) -> dict[str, Any]:
     labels: dict[str, dict[str, Any]] = {}
     for label in sorted({one.label for one in everything}):
         own = [one for one in everything if one.label == label]
-        present = [one.dice for one in own if one.dice is not None]
+        dices = [one.dice for one in own if one.dice is not None]
         labels[label] = {
-            "dice": _mean(present),
-            "n": len(present),
+            "dice": _mean(dices),
+            "n": len(dices),
             "present_recall": _mean([one.answered for one in own if one.dice is not None]),
             "absent_specificity": _mean([not one.answered for one in own if one.dice is None and not one.foreign]),
             "absent_n": sum(one.dice is None and not one.foreign for one in own),

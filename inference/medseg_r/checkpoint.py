@@ -110,16 +110,17 @@ def save_checkpoint(
     save_file(tensors, folder / _WEIGHTS)
     (folder / _WEIGHTS).chmod(0o644)
     model.words.tokenizer.save(str(folder / _TOKENIZER))
+    digest = _digest(folder)
     stated = {
         "name": name,
         "version": version,
-        "digest": _digest(folder),
+        "digest": digest,
         "terms": terms,
         "thresholds": vars(thresholds),
         "model": model.config.to_json(),
     }
     (folder / _DESCRIPTION).write_text(json.dumps(stated, indent=2) + "\n")
-    return PredictorDescription(name, version, stated["digest"], terms)
+    return PredictorDescription(name, version, digest, terms)
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

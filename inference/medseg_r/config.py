@@ -69,7 +69,10 @@ class MedSegRConfig:
         unknown = sorted(set(values) - known)
         if unknown:
             raise CheckpointError(f"the checkpoint's model has settings this version does not know: {unknown}")
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        settings: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+        }
+        return cls(**settings)
 
 
 PRESETS: dict[str, MedSegRConfig] = {"tiny": MedSegRConfig()}

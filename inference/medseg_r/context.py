@@ -140,7 +140,7 @@ def check_question(model: LlavaForConditionalGeneration, words: Words, question:
         raise InputRefused("the question is empty; ask for something, for example: Where is the liver?")
     tokens = len(words.question(question))
     used = len(words.prefix(int(model.config.image_seq_length))) + tokens
-    room = int(model.config.text_config.max_position_embeddings) - used
+    room = int(model.config.get_text_config().max_position_embeddings) - used
     if room < _SHORTEST_ANSWER:
         raise InputRefused(
             f"the question is {tokens} tokens long, {_SHORTEST_ANSWER - room} too many for this model; "
@@ -179,7 +179,7 @@ def speak(
         if not open_rows:
             break
         ids = following[:, None]
-    width = int(model.config.text_config.hidden_size)
+    width = int(model.config.get_text_config().hidden_size)
     return [
         Spoken(tuple(ids_), torch.stack(found) if found else torch.zeros(0, width, device=device))
         for ids_, found in zip(said, states, strict=True)

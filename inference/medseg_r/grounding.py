@@ -134,8 +134,9 @@ class Grounding(nn.Module):
             self.pixel_features = _PixelFeatures(config)
             self.decoder_gain = nn.Parameter(torch.tensor(0.1))
             self.read_fine = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, quarter))
-            self.read_finest = nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, half + 1))
-            nn.init.constant_(self.read_finest[-1].bias[-1], -2.0)  # most pixels are not the target
+            last = nn.Linear(width, half + 1)
+            nn.init.constant_(last.bias[-1], -2.0)  # most pixels are not the target
+            self.read_finest = nn.Sequential(nn.Linear(width, width), nn.ReLU(), last)
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """Encode `images 3 rows columns` (standardised, square) once for all that will be asked of them."""
@@ -178,4 +179,6 @@ class Grounding(nn.Module):
         reading = self.read_finest(prompts)  # prompts half+1: a weight per channel, and a bias
         size = self.config.mask_size
         refined = F.interpolate(logits, size=(size, size), mode="bilinear", align_corners=False)[:, 0]
-        return refined + torch.einsum("pc,crk->prk", reading[:, :-1], features.finest[0]) + reading[:, -1, None, None]
+        weights, bias = reading[:, :-1], reading[:, -1, None, None]
+        total: Tensor = refined + torch.einsum("pc,crk->prk", weights, features.finest[0]) + bias
+        return total

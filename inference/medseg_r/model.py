@@ -86,7 +86,7 @@ class MedSegR(nn.Module):
         prompts = self.prompt_projector(states[rows, positions - 1])  # the state that predicts [SEG]: one before it
         features = self.grounding.encode(batch.images)
         masks, qualities = [], []
-        for row in rows.unique().tolist():
+        for row in sorted(set(rows.tolist())):
             own = rows == row
             drawn, quality = self.grounding.decode(features[row], prompts[own])
             masks.append(mask_loss(drawn, batch.masks[own]))

@@ -20,14 +20,15 @@ __all__ = ["export"]
 def export(
     states: Path, folder: Path, config: MedSegRConfig, *, version: str, thresholds: Thresholds
 ) -> PredictorDescription:
-    """Compose vision.pt, language.pt and projector.pt of `states` and write them as a checkpoint to `folder`."""
+    """Compose vision.pt and language.pt of `states` and write them as a checkpoint to `folder`."""
     words = Words(Tokenizer.from_file(str(states / "tokenizer.json")))
     model = MedSegR(config, words)
     vision = VisionStage(config)
     vision.load_state_dict(torch.load(states / "vision.pt", weights_only=True)["average"])
     model.grounding.load_state_dict(vision.grounding.state_dict())
-    model.language_model.load_state_dict(torch.load(states / "language.pt", weights_only=True)["model"])
-    model.prompt_projector.load_state_dict(torch.load(states / "projector.pt", weights_only=True))
+    language = torch.load(states / "language.pt", weights_only=True)
+    model.language_model.load_state_dict(language["model"])
+    model.prompt_projector.load_state_dict(language["projector"])
     return save_checkpoint(
         folder, model, name="medseg-r tiny", version=version, terms=RESEARCH_ONLY, thresholds=thresholds
     )

@@ -47,7 +47,8 @@ class Pack:
     def mask(self, record: int, label: str) -> NDArray[np.bool_]:
         """Return the mask of one label: bool `256 256`."""
         bit = DATASETS[str(self.datasets[record])].index(label)
-        return (self.masks[record] >> np.uint16(bit) & np.uint16(1)).astype(np.bool_)
+        mask: NDArray[np.bool_] = (self.masks[record] >> np.uint16(bit) & np.uint16(1)).astype(np.bool_)
+        return mask
 
 
 def pack(images: Path, cache: Path) -> Pack:

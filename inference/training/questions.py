@@ -8,7 +8,7 @@ import numpy as np
 
 from inference.training.labels import LABELS
 
-__all__ = ["all_texts", "answer_text", "question_text"]
+__all__ = ["MODALITIES", "all_texts", "answer_text", "question_text"]
 
 MODALITIES = {
     "CT": "CT",

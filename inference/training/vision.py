@@ -112,7 +112,7 @@ def train_vision(
             group["lr"] = float(rate)
         losses = _step(stage, sample_batch(pack, random, batch_size), decoder=progress >= decoder_from)
         optimiser.zero_grad(set_to_none=True)
-        (losses["mask"] + losses["quality"]).backward()
+        torch.autograd.backward(losses["mask"] + losses["quality"])
         nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
         optimiser.step()
         step += 1

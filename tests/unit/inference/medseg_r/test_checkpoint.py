@@ -1,0 +1,100 @@
+"""Checkpoints: whole, or refused by name."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from inference.errors import CheckpointError, TermsNotAccepted
+from inference.medseg_r.checkpoint import SHIPPED, describe_checkpoint, load_checkpoint
+from inference.medseg_r.model import MedSegR
+from inference.open import open_predictor
+
+
+def test_what_was_saved_is_loaded(checkpoint_folder: Path, model: MedSegR) -> None:
+    loaded = load_checkpoint(checkpoint_folder, accept_research_use=True)
+    for name, value in model.state_dict().items():
+        assert torch.allclose(loaded.model.state_dict()[name], value, atol=2e-3, rtol=2e-3), name
+    language = loaded.model.language_model
+    assert language.lm_head.weight is language.get_input_embeddings().weight
+
+
+def test_loading_leaves_the_random_state_alone(checkpoint_folder: Path) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(1)
+    torch.manual_seed(5)
+    load_checkpoint(checkpoint_folder, accept_research_use=True)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_research_only_weights_need_consent(checkpoint_folder: Path) -> None:
+    with pytest.raises(TermsNotAccepted, match="accept_research_use"):
+        open_predictor(str(checkpoint_folder))
+    assert describe_checkpoint(checkpoint_folder, accept_research_use=True).terms == "research use only"
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="nowhere"):
+        open_predictor(str(tmp_path / "nowhere"))
+
+
+def test_a_truncated_file_is_refused(checkpoint_folder: Path) -> None:
+    weights = checkpoint_folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    with pytest.raises(CheckpointError, match="truncated"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+def test_altered_weights_are_refused(checkpoint_folder: Path) -> None:
+    weights = checkpoint_folder / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-7] ^= 1
+    weights.write_bytes(content)
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra"])
+def test_a_missing_or_extra_tensor_is_named(
+    checkpoint_folder: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = checkpoint_folder / "model.safetensors"
+    tensors = load_file(weights)
+    if change == "missing":
+        del tensors["prompt_projector.0.weight"]
+    else:
+        tensors["prompt_projector.9.weight"] = torch.zeros(1)
+    save_file(tensors, weights)
+    _restate_digest(checkpoint_folder)
+    with pytest.raises(CheckpointError, match=r"prompt_projector\.[09]\.weight"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+def test_a_description_without_terms_is_refused(checkpoint_folder: Path) -> None:
+    path = checkpoint_folder / "checkpoint.json"
+    stated = json.loads(path.read_text())
+    del stated["terms"]
+    path.write_text(json.dumps(stated))
+    with pytest.raises(CheckpointError, match="lacks terms"):
+        describe_checkpoint(checkpoint_folder)
+
+
+def test_the_shipped_checkpoint_is_small_marked_and_needs_no_consent() -> None:
+    description = describe_checkpoint(SHIPPED)
+    assert description.terms == "research use only"
+    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 30_000_000
+    assert load_checkpoint(SHIPPED).description == description
+
+
+def _restate_digest(folder: Path) -> None:
+    import hashlib
+
+    path = folder / "checkpoint.json"
+    stated = json.loads(path.read_text())
+    digest = hashlib.sha256((folder / "tokenizer.json").read_bytes() + (folder / "model.safetensors").read_bytes())
+    stated["digest"] = digest.hexdigest()
+    path.write_text(json.dumps(stated))

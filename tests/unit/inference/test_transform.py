@@ -1,0 +1,62 @@
+"""Slices to squares and masks back again."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from inference.interface import SliceStack
+from inference.transform import SIDE, from_square, standardise, to_square, window, windowed
+
+
+@pytest.mark.parametrize("shape", [(256, 256), (512, 512), (100, 40), (40, 100), (300, 257), (9, 200)])
+def test_a_mask_survives_the_way_to_the_square_and_back(shape: tuple[int, int]) -> None:
+    rows, columns = shape
+    true = np.zeros(shape, dtype=np.bool_)
+    true[rows // 5 : rows // 2 + 1, columns // 3 : 4 * columns // 5] = True
+    square, extent = to_square(true.astype(np.uint8) * 255)
+    logits = F.avg_pool2d(torch.from_numpy(square / 255.0 - 0.5).float()[None, None], 2)[:, 0]
+    back = from_square(logits, extent, rows, columns, 0.0)
+    assert back.shape == (1, rows, columns)
+    overlap = 2 * (back[0] & true).sum() / (back[0].sum() + true.sum())
+    assert overlap > (0.95 if min(shape) > 20 else 0.8)
+    rows_drawn, columns_drawn = np.nonzero(back[0])
+    rows_true, columns_true = np.nonzero(true)
+    assert abs(rows_drawn.mean() - rows_true.mean()) < 0.02 * max(shape)
+    assert abs(columns_drawn.mean() - columns_true.mean()) < 0.02 * max(shape)
+
+
+def test_padding_stays_below_and_to_the_right() -> None:
+    square, extent = to_square(np.full((50, 100, 3), 200, dtype=np.uint8))
+    assert square.shape == (SIDE, SIDE, 3)
+    assert extent == (128, 256)
+    assert (square[:128] == 200).all()
+    assert (square[128:] == 0).all()
+
+
+def test_ct_is_shown_like_the_images_it_learned_from() -> None:
+    stack = SliceStack(np.array([[[-2000.0, -1024.0, 110.0, 5000.0]]], dtype=np.float32), "CT", None, (-1024, 3071))
+    shown = windowed(stack.values[0], window(stack))[0, :, 0]
+    assert shown.tolist() == [0, 0, 136, 255]
+
+
+def test_mr_is_shown_between_percentiles_of_the_whole_stack() -> None:
+    values = np.linspace(0, 1000, 4 * 50 * 50, dtype=np.float32).reshape(4, 50, 50)
+    values[0, 0, 0] = 1e6
+    limits = window(SliceStack(values, "MR", None, (0, 4095)))
+    assert limits is not None
+    assert limits[0] == pytest.approx(5, abs=1)
+    assert limits[1] == pytest.approx(995, abs=1)
+
+
+def test_rgb_is_shown_as_it_is() -> None:
+    values = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
+    stack = SliceStack(values, "ES", None, (0, 255))
+    assert window(stack) is None
+    assert (windowed(stack.values[1], None) == values[1]).all()
+
+
+def test_a_blank_image_standardises_to_zeros() -> None:
+    assert (standardise(np.full((8, 8, 3), 77, dtype=np.uint8)) == 0).all()
