@@ -533,6 +533,9 @@ class Repository:
         reasons = sorted({job.reason for job in jobs if job.reason and job.state is not JobState.SUPERSEDED})
         if reasons:
             study.reason = "; ".join(reasons)
+        elif state is StudyState.DELIVERED:
+            # Else the reason of a wait that is over would stay.
+            study.reason = f"{', '.join(sorted({job.protocol for job in jobs}))}: answered and delivered"
 
 
 def _changed_one(result: Any) -> bool:
