@@ -1,0 +1,102 @@
+"""The whole way of a real study: received, complete, planned, predicted, delivered; each step twice changes nothing."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from dicom_node.errors import UnparseableInstance
+from dicom_node.results.gate import read_segment_points
+from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.volumes.marker import Marker
+from workflows.state.repository import Repository
+from workflows.steps.complete import complete_quiet_studies
+from workflows.steps.receive import receive_instance
+
+if TYPE_CHECKING:
+    from .conftest import Archive, Steps
+
+Marked = tuple[list[Path], Marker]
+DELIVERED = ("DELIVERED", "commissioning: answered and delivered")
+
+
+def test_a_marker_comes_back_where_it_was_burnt_in(steps: Steps, archive: Archive, marked: Marked) -> None:
+    files, marker = marked
+    study_uid = steps.through(*files)
+    assert steps.state(study_uid) == DELIVERED
+    assert archive.kinds() == ["SEG", "SR"]
+    segmentation, report = archive.objects
+    assert segmentation.StudyInstanceUID == report.StudyInstanceUID == study_uid
+    assert "PredecessorDocumentsSequence" not in report
+    (key,) = steps.keys(study_uid)
+    (path,) = (Path(row.path) for row in steps.repository.results(key) if row.kind == "SEG")
+    _series_uid, points = read_segment_points(path)
+    assert np.abs(points.min(axis=0) - marker.low).max() < 0.01
+    assert np.abs(points.max(axis=0) - marker.high).max() < 0.01
+    assert (path.parent / "overlay.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_each_step_twice_changes_nothing(steps: Steps, archive: Archive, marked: Marked) -> None:
+    files, _marker = marked
+    steps.receive(*files)
+    steps.receive(*files)
+    study_uid = steps.to_plan()
+    assert len(steps.repository.instances(study_uid)) == len(files)
+    assert complete_quiet_studies(steps.repository, steps.settings, steps.waker) == []
+    steps.plan(study_uid)
+    (key,) = steps.keys(study_uid)
+    assert (steps.waker.plans, steps.waker.jobs) == ([study_uid], [key])
+    steps.predict(key)
+    saved = {row.path: Path(row.path).read_bytes() for row in steps.repository.results(key)}
+    steps.predict(key)
+    assert {path: Path(path).read_bytes() for path in saved} == saved
+    assert steps.waker.deliveries == [key]
+    steps.publish(key)
+    steps.publish(key)
+    assert archive.kinds() == ["SEG", "SR"]
+    steps.receive(*files)
+    steps.tick(1000)
+    steps.wake()
+    assert (steps.state(study_uid), steps.waker.jobs) == (DELIVERED, [key])
+
+
+def test_the_same_job_gives_the_same_bytes_in_another_node(
+    steps: Steps, archive: Archive, marked: Marked, tmp_path: Path
+) -> None:
+    from dataclasses import replace
+
+    files, _marker = marked
+    steps.receive(*files)
+    (key,) = steps.keys(steps.to_plan())
+    assert steps.repository.claim_job(key, "killed", 60, 3)
+    steps.tick(61)
+    steps.predict(key)
+    first = {row.kind: row.digest for row in steps.repository.results(key)}
+    other = type(steps)(tmp_path, archive.peer)
+    other.receive(*files)
+    (same,) = other.keys(other.to_plan())
+    other.inference = replace(other.inference, owner="another")
+    other.predict(same)
+    assert same == key, "the key follows from what is asked, not from when or by whom"
+    assert {row.kind: row.digest for row in other.repository.results(same)} == first
+
+
+def test_an_instance_whose_row_is_not_committed_is_not_acknowledged(
+    steps: Steps, marked: Marked, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("the disk of the database is full")
+
+    monkeypatch.setattr(Repository, "record_instance", broken)
+    with pytest.raises(OSError, match="database"):
+        steps.receive(marked[0][0])
+
+
+def test_what_is_no_instance_leaves_neither_file_nor_row(steps: Steps) -> None:
+    received = ReceivedInstance(b"no DICOM at all", "1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
+    with pytest.raises(UnparseableInstance):
+        receive_instance(received, steps.store, steps.repository)
+    assert list(steps.store.sweep()) == steps.repository.all_instances() == []

@@ -1,0 +1,136 @@
+"""Translate: what is turned for display is turned back exactly; made-up geometries stand as a reader expects them."""
+
+from __future__ import annotations
+
+import itertools
+from types import SimpleNamespace
+from typing import Any, cast
+
+import numpy as np
+import pytest
+
+from dicom_node.identifiers import derived_uid
+from dicom_node.results.codes import LABELS
+from dicom_node.volumes.load import SeriesVolume
+from inference.interface import Answer, Question, SeenTarget
+from workflows.protocols.schema import ProtocolQuestion
+from workflows.translate import DisplayView, display_view, read_answer, slice_stack
+
+VIEWS = [DisplayView(*flags) for flags in itertools.product([False, True], repeat=3)]
+# Patient directions, LPS.
+LEFT, POSTERIOR, HEAD = np.eye(3)
+
+
+def made_up(along: Any, down: Any, shape: tuple[int, int, int] = (2, 3, 5)) -> SeriesVolume:
+    """A volume whose rows run `along` and whose columns run `down`; slices ascend along their cross product."""
+    direction = np.stack([np.cross(along, down), down, along], axis=1)
+    return cast(
+        SeriesVolume,
+        SimpleNamespace(
+            geometry=SimpleNamespace(direction=direction),
+            values=np.arange(np.prod(shape), dtype=np.float32).reshape(shape),
+            spacing_mm=(7.0, 2.0, 3.0),
+            modality="CT",
+            stored_range=(0.0, 4095.0),
+        ),
+    )
+
+
+@pytest.mark.parametrize("view", VIEWS)
+@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 5, 3)])
+def test_what_is_applied_is_restored(view: DisplayView, shape: tuple[int, ...]) -> None:
+    values = np.arange(np.prod(shape)).reshape(shape)
+    shown = view.apply(values)
+    assert shown.shape[1:3] == ((5, 3) if view.transpose else (3, 5))
+    assert (view.restore(shown) == values).all()
+    assert shown.flags.c_contiguous and view.restore(shown).flags.c_contiguous
+
+
+def test_the_eight_views_differ() -> None:
+    values = np.arange(9).reshape(1, 3, 3)
+    assert len({view.apply(values).tobytes() for view in VIEWS}) == 8
+
+
+@pytest.mark.parametrize(
+    ("name", "along", "down", "view"),
+    [
+        ("axial, supine", LEFT, POSTERIOR, DisplayView(False, False, False)),
+        ("axial, prone", -LEFT, -POSTERIOR, DisplayView(False, True, True)),
+        ("axial, decubitus", POSTERIOR, -LEFT, DisplayView(True, False, True)),
+        ("axial, mirrored", -LEFT, POSTERIOR, DisplayView(False, False, True)),
+        ("coronal", LEFT, -HEAD, DisplayView(False, False, False)),
+        ("coronal, head down", LEFT, HEAD, DisplayView(False, True, False)),
+        ("sagittal", POSTERIOR, -HEAD, DisplayView(False, False, False)),
+        ("sagittal, face right", -POSTERIOR, -HEAD, DisplayView(False, False, True)),
+        ("sagittal, lying", HEAD, POSTERIOR, DisplayView(True, True, False)),
+    ],
+)
+def test_each_orientation_is_shown_as_a_reader_expects(name: str, along: Any, down: Any, view: DisplayView) -> None:
+    assert display_view(made_up(along, down)) == view
+
+
+@pytest.mark.parametrize("degrees", [-30, -10, 10, 30])
+def test_an_oblique_series_is_shown_as_the_plane_it_is_nearest_to(degrees: float) -> None:
+    tilt = np.radians(degrees)
+    down = np.cos(tilt) * POSTERIOR + np.sin(tilt) * HEAD
+    assert display_view(made_up(LEFT, down)) == DisplayView(False, False, False)
+    assert display_view(made_up(-LEFT, -down)) == DisplayView(False, True, True)
+
+
+@pytest.mark.parametrize("axes", list(itertools.permutations([LEFT, POSTERIOR, HEAD], 2)))
+@pytest.mark.parametrize("signs", list(itertools.product([1, -1], repeat=2)))
+def test_any_two_axes_are_shown_with_the_patients_left_or_back_on_the_right(
+    axes: tuple[Any, Any], signs: tuple[int, int]
+) -> None:
+    along, down = axes[0] * signs[0], axes[1] * signs[1]
+    view = display_view(made_up(along, down))
+    shown_along, shown_down = (down, along) if view.transpose else (along, down)
+    shown_along = -shown_along if view.flip_columns else shown_along
+    shown_down = -shown_down if view.flip_rows else shown_down
+    sagittal = abs(np.cross(along, down) @ LEFT) == 1
+    assert (shown_along == (POSTERIOR if sagittal else LEFT)).all()
+    axial = abs(np.cross(along, down) @ HEAD) == 1
+    assert (shown_down == (POSTERIOR if axial else -HEAD)).all()
+
+
+def test_without_patient_geometry_nothing_is_turned() -> None:
+    volume = cast(SeriesVolume, SimpleNamespace(geometry=None))
+    assert display_view(volume) == DisplayView(False, False, False)
+
+
+def test_the_stack_has_its_spacing_turned_with_its_pixels() -> None:
+    volume = made_up(HEAD, POSTERIOR)
+    stack = slice_stack(volume, display_view(volume))
+    assert stack.values.shape == (2, 5, 3)
+    assert stack.spacing_mm == (7.0, 3.0, 2.0)
+    assert (stack.modality, stack.stored_range) == ("CT", (0.0, 4095.0))
+
+
+def answered(*phrases: str) -> Answer:
+    mask = np.zeros((2, 5, 3), dtype=bool)
+    mask[1, 4, 0] = True
+    return Answer(Question("Where?"), "text", tuple(SeenTarget(phrase, 0.5, mask) for phrase in phrases), (0, 1))
+
+
+def test_masks_come_back_on_the_source_grid_with_codes_and_names_of_their_own() -> None:
+    volume = made_up(HEAD, POSTERIOR)
+    question = ProtocolQuestion("q", "Where?", (LABELS["liver"], LABELS["spleen"]))
+    view = display_view(volume)
+    read = read_answer(answered("Liver", "liver"), question, view, "key", 0)
+    assert [finding.concept for finding in read.findings] == [LABELS["liver"]] * 2
+    assert read.not_seen == (LABELS["spleen"],)
+    turned = view.apply(read.findings[0].mask)
+    assert read.findings[0].mask.shape == (2, 3, 5) and np.argwhere(turned).tolist() == [[1, 4, 0]]
+    assert [finding.tracking_uid for finding in read.findings] == [
+        derived_uid("key", "tracking", "0", "0"), derived_uid("key", "tracking", "0", "1")
+    ]  # fmt: skip
+    assert len({finding.tracking_id for finding in read.findings}) == 2
+    assert read_answer(answered("liver"), question, view, "key", 1).findings[0].tracking_uid not in {
+        finding.tracking_uid for finding in read.findings
+    }
+
+
+def test_a_phrase_without_a_code_stays_in_the_text_only() -> None:
+    question = ProtocolQuestion("q", "Where?", (LABELS["liver"],))
+    read = read_answer(answered("the odd thing there"), question, DisplayView(False, False, False), "key", 0)
+    assert (read.findings, read.not_seen, read.text) == ((), (LABELS["liver"],), "text")
