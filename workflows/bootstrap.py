@@ -115,6 +115,10 @@ class Node:
             port=node.port,
             allowed_calling_ae=node.allowed_calling_ae,
             maximum_associations=node.maximum_associations,
+            acse_timeout_s=node.acse_timeout_s,
+            dimse_timeout_s=node.dimse_timeout_s,
+            network_timeout_s=node.network_timeout_s,
+            maximum_pdu_bytes=node.maximum_pdu_bytes,
         )
         return StorageSCP(settings, receive)
 
