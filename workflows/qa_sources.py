@@ -28,7 +28,8 @@ _NAMES = {"nasogastric tube": "nosogastric tube"}
 
 def open_dicom(directory: Path) -> DicomSegSource | None:
     """The source of a folder of DICOM files in which at least one is a SEG, or None."""
-    series: dict[str, list[Path]] = defaultdict(list)
+    # objects of another class may share a series with its images: the class with most instances is the images'
+    classes: dict[str, dict[str, list[Path]]] = defaultdict(lambda: defaultdict(list))
     segmentations: list[Path] = []
     for path in sorted(item for item in directory.rglob("*") if item.is_file()):
         try:
@@ -38,7 +39,8 @@ def open_dicom(directory: Path) -> DicomSegSource | None:
         if found.sop_class_uid in _SEG_CLASSES:
             segmentations.append(path)
         else:
-            series[found.series_uid].append(path)
+            classes[found.series_uid][found.sop_class_uid].append(path)
+    series = {uid: max(by_class.values(), key=len) for uid, by_class in classes.items()}
     return DicomSegSource(series, segmentations) if segmentations else None
 
 

@@ -233,7 +233,7 @@ class _Builder:
         """Labels that may be called absent: looked for by the annotators, or surely outside the field."""
         known = self._knowledge.datasets.get(source.dataset, {})
         searched = source.searched if source.searched is not None else known.get("absent", ())
-        outside = self._knowledge.datasets["out_of_field"].get(source.modality, ())
+        outside = known.get("outside") or self._knowledge.datasets["out_of_field"].get(source.modality, ())
         # a mask that was unusable says nothing about absence
         unsure = {skip.detail.split(": ")[1] for skip in stored.skips if skip.problem is not Problem.EMPTY_MASK}
         shown = {target.label for target in stored.targets} | unsure
