@@ -61,6 +61,7 @@ class Node:
             quiet_period_s = 1.0
             scheduler_interval_s = 0.2
             lease_s = {LEASE_S}
+            rewake_s = 2.0
             allowed_calling_ae = ["{archive.ae_title}", "OTHER"]
             log_format = "json"
             [database]

@@ -15,6 +15,7 @@ import numpy as np
 import pydicom
 import pytest
 from numpy.typing import NDArray
+from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from dicom_node.network.storage_scu import send
@@ -203,6 +204,17 @@ class TestCommissioning:
             lambda: queues() == dict.fromkeys(("planning", "inference", "delivery"), ("quorum", "0")),
             "empty quorum queues",
         )
+
+    def test_a_broker_that_goes_away_delays_a_study_and_loses_nothing(self, commissioning: Hospital) -> None:
+        node, broker = commissioning.node, commissioning.broker
+        broker.control("stop_app")
+        try:
+            study_uid = commissioning.send([Path(str(get_testdata_file("CT_small.dcm")))])
+            await_true(lambda: node.events("scheduler", "broker_away", identifier=study_uid), "the warning", 60.0)
+            assert node.state(study_uid) == "COMPLETE"
+        finally:
+            broker.control("start_app")
+        assert "SR" in commissioning.await_delivered(study_uid)
 
 
 @pytest.mark.timeout(600)
