@@ -79,7 +79,7 @@ class Node:
         commissioning = self.settings.model.checkpoint == COMMISSIONING
         return Planner(
             protocols=() if commissioning else load_directory(self.settings.protocols.directory),
-            model=describe_predictor(self.settings.model.checkpoint),
+            model=describe_predictor(self.settings.model.checkpoint, self.settings.model.accept_research_use),
             profile=self.settings.results.profile,
             software_version=version("medseg-node"),
             commissioning=commissioning,
