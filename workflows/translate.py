@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dicom_node.results.codes import concept_for
-from dicom_node.volumes.load import SeriesVolume
 from numpy.typing import NDArray
 
 from dicom_node.identifiers import derived_uid
+from dicom_node.results.codes import concept_for
 from dicom_node.results.finding import Finding, ReadAnswer, SegmentedConcept
+from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, SliceStack
 from workflows.protocols.schema import ProtocolQuestion
 

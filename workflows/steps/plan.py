@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import structlog
-from dicom_node.results.codes import COMMISSIONING_CONCEPT
 
+from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from dicom_node.results.finding import Profile
 from dicom_node.storage.headers import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.storage.instance_store import InstanceStore

@@ -11,17 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+
+from dicom_node.errors import DicomNodeError, VolumeRefused
+from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
 from dicom_node.results.gate import check_segmentation
 from dicom_node.results.measurement import area_mm2, volume_ml
 from dicom_node.results.overlay import write_overlay
 from dicom_node.results.report import build_report
 from dicom_node.results.segmentation import build_segmentation
 from dicom_node.results.write import save
-from dicom_node.volumes.load import SeriesVolume, load_series
-
-from dicom_node.errors import DicomNodeError, VolumeRefused
-from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
 from dicom_node.storage.instance_store import InstanceStore
+from dicom_node.volumes.load import SeriesVolume, load_series
 from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Predictor, Question
 from workflows.protocols.schema import ProtocolQuestion
