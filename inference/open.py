@@ -6,6 +6,7 @@ from pathlib import Path
 
 from inference.errors import DeviceMissing
 from inference.interface import Predictor, PredictorDescription
+from inference.medseg_r.description import SHIPPED, describe_checkpoint
 
 __all__ = ["describe_predictor", "open_predictor"]
 
@@ -24,21 +25,21 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
         return CommissioningPredictor()
     from inference.medseg_r.predictor import MedSegRPredictor
 
-    folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
-    return MedSegRPredictor(folder, _torch_device(device), accept_research_use=accept_research_use)
+    return MedSegRPredictor(_folder(checkpoint), _torch_device(device), accept_research_use=accept_research_use)
 
 
 def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
-    """What `open_predictor` would answer with, read from the checkpoint's own description; no weights are loaded.
+    """What `open_predictor` would answer with, read from the checkpoint's own description: no weights, no torch.
 
     Raises `CheckpointError` and, below it, `TermsNotAccepted`.
     """
     if checkpoint == "commissioning":
         return open_predictor(checkpoint).description
-    from inference.medseg_r.checkpoint import describe_checkpoint
+    return describe_checkpoint(_folder(checkpoint), accept_research_use=accept_research_use)
 
-    folder = Path(__file__).parent / "weights" / "tiny" if checkpoint == "tiny" else Path(checkpoint)
-    return describe_checkpoint(folder, accept_research_use=accept_research_use)
+
+def _folder(checkpoint: str) -> Path:
+    return SHIPPED if checkpoint == "tiny" else Path(checkpoint)
 
 
 def _torch_device(device: str) -> str:

@@ -12,7 +12,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -20,18 +19,16 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 
-from inference.errors import CheckpointError, TermsNotAccepted
+from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.context import Words
+from inference.medseg_r.description import DESCRIPTION_FILE, describe_checkpoint, read_description
 from inference.medseg_r.model import MedSegR
 
-__all__ = ["SHIPPED", "Checkpoint", "Thresholds", "describe_checkpoint", "load_checkpoint", "save_checkpoint"]
+__all__ = ["Checkpoint", "Thresholds", "load_checkpoint", "save_checkpoint"]
 
-SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
-RESEARCH_ONLY = "research use only"
-
-_WEIGHTS, _TOKENIZER, _DESCRIPTION = "model.safetensors", "tokenizer.json", "checkpoint.json"
+_WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
 _TIED = "language_model.lm_head.weight"  # the token embeddings again: not saved, not expected
 
 
@@ -53,23 +50,6 @@ class Checkpoint:
     thresholds: Thresholds
 
 
-def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> PredictorDescription:
-    """Read name, version, digest and terms of a checkpoint without its weights.
-
-    Raises `CheckpointError` where the folder or its description is missing or not readable, and `TermsNotAccepted`
-    for terms that are research only, unless accepted or the shipped ones.
-    """
-    stated = _read_description(folder)
-    description = PredictorDescription(stated["name"], stated["version"], stated["digest"], stated["terms"])
-    shipped = folder.resolve() == SHIPPED
-    if description.terms is not None and not shipped and not accept_research_use:
-        raise TermsNotAccepted(
-            f"the weights in {folder} are for {description.terms}; "
-            "set accept_research_use = true under [model] if you may use them so"
-        )
-    return description
-
-
 def load_checkpoint(folder: Path, *, accept_research_use: bool = False, device: str = "cpu") -> Checkpoint:
     """Load a model from `folder` in float32 on `device`, ready to answer.
 
@@ -77,7 +57,7 @@ def load_checkpoint(folder: Path, *, accept_research_use: bool = False, device: 
     shape (named), and `TermsNotAccepted` as `describe_checkpoint` does.
     """
     description = describe_checkpoint(folder, accept_research_use=accept_research_use)
-    stated = _read_description(folder)
+    stated = read_description(folder)
     tensors = _read_tensors(folder / _WEIGHTS)
     digest = _digest(folder)
     if digest != description.digest:
@@ -91,7 +71,7 @@ def load_checkpoint(folder: Path, *, accept_research_use: bool = False, device: 
         with torch.random.fork_rng(devices=[]):
             model = MedSegR(MedSegRConfig.from_json(stated["model"]), words)
     except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / _DESCRIPTION} does not describe a model: {error}") from error
+        raise CheckpointError(f"{folder / DESCRIPTION_FILE} does not describe a model: {error}") from error
     _fill(model, tensors, folder)
     model.eval().requires_grad_(False)
     return Checkpoint(model.to(device), description, thresholds)
@@ -119,23 +99,8 @@ def save_checkpoint(
         "thresholds": vars(thresholds),
         "model": model.config.to_json(),
     }
-    (folder / _DESCRIPTION).write_text(json.dumps(stated, indent=2) + "\n")
+    (folder / DESCRIPTION_FILE).write_text(json.dumps(stated, indent=2) + "\n")
     return PredictorDescription(name, version, digest, terms)
-
-
-def _read_description(folder: Path) -> dict[str, Any]:
-    path = folder / _DESCRIPTION
-    if not path.is_file():
-        raise CheckpointError(f"{folder} is no checkpoint: it holds no {_DESCRIPTION}; set [model] checkpoint to one")
-    try:
-        stated = json.loads(path.read_text())
-    except ValueError as error:
-        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
-    needed = {"name", "version", "digest", "terms", "thresholds", "model"}
-    if not isinstance(stated, dict) or needed - set(stated):
-        lacking = sorted(needed - set(stated)) if isinstance(stated, dict) else sorted(needed)
-        raise CheckpointError(f"{path} lacks {', '.join(lacking)}")
-    return stated
 
 
 def _read_tensors(path: Path) -> dict[str, Tensor]:

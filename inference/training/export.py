@@ -8,9 +8,10 @@ import torch
 from tokenizers import Tokenizer
 
 from inference.interface import PredictorDescription
-from inference.medseg_r.checkpoint import RESEARCH_ONLY, Thresholds, save_checkpoint
+from inference.medseg_r.checkpoint import Thresholds, save_checkpoint
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.context import Words
+from inference.medseg_r.description import RESEARCH_ONLY
 from inference.medseg_r.model import MedSegR
 from inference.training.vision import VisionStage
 

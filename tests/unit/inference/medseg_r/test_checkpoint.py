@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import CheckpointError, TermsNotAccepted
-from inference.medseg_r.checkpoint import SHIPPED, describe_checkpoint, load_checkpoint
+from inference.medseg_r.checkpoint import load_checkpoint
+from inference.medseg_r.description import SHIPPED, describe_checkpoint
 from inference.medseg_r.model import MedSegR
 from inference.open import open_predictor
 

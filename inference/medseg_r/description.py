@@ -1,0 +1,51 @@
+"""What a checkpoint folder says of itself, read without torch: planning needs name, digest and terms, no weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from inference.errors import CheckpointError, TermsNotAccepted
+from inference.interface import PredictorDescription
+
+__all__ = ["DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "describe_checkpoint", "read_description"]
+
+SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
+RESEARCH_ONLY = "research use only"
+DESCRIPTION_FILE = "checkpoint.json"
+
+
+def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> PredictorDescription:
+    """Read name, version, digest and terms of a checkpoint without its weights.
+
+    Raises `CheckpointError` where the folder or its description is missing or not readable, and `TermsNotAccepted`
+    for terms that are research only, unless accepted or the shipped ones.
+    """
+    stated = read_description(folder)
+    description = PredictorDescription(stated["name"], stated["version"], stated["digest"], stated["terms"])
+    shipped = folder.resolve() == SHIPPED
+    if description.terms is not None and not shipped and not accept_research_use:
+        raise TermsNotAccepted(
+            f"the weights in {folder} are for {description.terms}; "
+            "set accept_research_use = true under [model] if you may use them so"
+        )
+    return description
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Read checkpoint.json as it stands; raise `CheckpointError` where it is missing, unreadable or lacks a key."""
+    path = folder / DESCRIPTION_FILE
+    if not path.is_file():
+        raise CheckpointError(
+            f"{folder} is no checkpoint: it holds no {DESCRIPTION_FILE}; set [model] checkpoint to one"
+        )
+    try:
+        stated = json.loads(path.read_text())
+    except ValueError as error:
+        raise CheckpointError(f"{path} is not readable JSON: {error}") from error
+    needed = {"name", "version", "digest", "terms", "thresholds", "model"}
+    if not isinstance(stated, dict) or needed - set(stated):
+        lacking = sorted(needed - set(stated)) if isinstance(stated, dict) else sorted(needed)
+        raise CheckpointError(f"{path} lacks {', '.join(lacking)}")
+    return stated
