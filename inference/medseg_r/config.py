@@ -3,55 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, TypeVar
 
 from inference.errors import CheckpointError
 
-__all__ = ["PRESETS", "MedSegRConfig"]
+__all__ = ["PRESETS", "GroundingConfig", "MedSegRConfig"]
+
+
+@dataclass(frozen=True)
+class GroundingConfig:
+    """Pixel-level grounding: segment_anything's ViT, prompt encoder and mask decoder, and what stands around them."""
+
+    image_size: int = 256  # pixels a side; SAM and MedSAM: 1024
+    refined: bool = True  # a convolutional stem (stride 16) before the ViT and a refinement to full size after the decoder
+    patch_size: int = 1  # of the ViT: of the stem's last level, or of the image where there is no stem
+    width: int = 192
+    layers: int = 4
+    heads: int = 4
+    window: int = 8  # tokens a side; 0 attends everywhere
+    global_layers: tuple[int, ...] = (1, 3)
+    prompt_width: int = 192  # SAM and MedSAM: 256
+    decoder_layers: int = 2
+    decoder_heads: int = 4
+    decoder_mlp_width: int = 384
+    pixel_channels: tuple[int, int, int] = (48, 32, 8)  # of the refinement, at a quarter, a half and the whole size
+
+    @property
+    def grid_size(self) -> int:
+        """Tokens a side of the ViT's embedding."""
+        return self.image_size // (16 if self.refined else 1) // self.patch_size
+
+    @property
+    def mask_size(self) -> int:
+        """Pixels a side of the mask logits."""
+        return self.image_size if self.refined else 4 * self.grid_size
 
 
 @dataclass(frozen=True)
 class MedSegRConfig:
     """Sizes of both parts of the model; everything else is learned."""
 
-    image_size: int = 256  # pixels a side that pixel-level grounding sees
     context_image_size: int = 64  # pixels a side that global context understanding sees
-    context_patch_size: int = 16  # so (64 / 16)^2 = 16 visual tokens
+    context_patch_size: int = 8  # so (64 / 8)^2 = 64 visual tokens
 
     # global context understanding: transformers' Llava with a CLIP tower and a Llama language model
-    vision_width: int = 128
-    vision_layers: int = 3
+    vision_width: int = 192
+    vision_layers: int = 4
     vision_heads: int = 4
-    language_width: int = 192
+    language_width: int = 256
     language_layers: int = 4
     language_heads: int = 4
-    language_context: int = 128  # positions, visual tokens included
-    vocabulary_size: int = 2048  # upper bound; the tokenizer in the checkpoint says how many are used
+    language_context: int = 256  # positions, visual tokens included
+    vocabulary_size: int = 4096  # upper bound; the tokenizer in the checkpoint says how many are used
 
-    # pixel-level grounding: segment_anything's ViT, prompt encoder and mask decoder
-    stem_channels: tuple[int, int, int] = (12, 32, 64)  # at strides 2, 4, 8
-    grounding_width: int = 128
-    grounding_layers: int = 3
-    grounding_heads: int = 4
-    grounding_window: int = 8  # tokens a side; 0 attends everywhere
-    grounding_global_layers: tuple[int, ...] = (2,)
-    grounding_patch_size: int = 2  # of the stem's last level, so the grid is 256 / 8 / 2 = 16 a side
-    prompt_width: int = 128  # SAM and MedSAM: 256
-    decoder_layers: int = 2
-    decoder_heads: int = 4
-    decoder_mlp_width: int = 256
-    high_resolution: bool = True  # refine SAM's mask (4 x grid) to 128 x 128 with skips from the stem
-
-    @property
-    def grid_size(self) -> int:
-        """Tokens a side of the grounding encoder's embedding."""
-        return self.image_size // 8 // self.grounding_patch_size
-
-    @property
-    def mask_size(self) -> int:
-        """Pixels a side of the mask logits."""
-        return self.image_size // 2 if self.high_resolution else 4 * self.grid_size
+    grounding: GroundingConfig = field(default_factory=GroundingConfig)
 
     @property
     def visual_tokens(self) -> int:
@@ -60,19 +66,33 @@ class MedSegRConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `checkpoint.json`."""
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(self).items()}
+        return _plain(asdict(self))
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MedSegRConfig:
         """Read what `to_json` wrote; raises `CheckpointError` naming a setting this version does not know."""
-        known = {field.name for field in fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise CheckpointError(f"the checkpoint's model has settings this version does not know: {unknown}")
-        settings: dict[str, Any] = {
-            name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
-        }
-        return cls(**settings)
+        grounding = _read(GroundingConfig, values.get("grounding", {}))
+        return _read(cls, {**values, "grounding": grounding})
+
+
+_Config = TypeVar("_Config", GroundingConfig, MedSegRConfig)
+
+
+def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
+    unknown = sorted(set(values) - {one.name for one in fields(kind)})
+    if unknown:
+        raise CheckpointError(f"the checkpoint's model has settings this version does not know: {unknown}")
+    settings: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+    }
+    return kind(**settings)
+
+
+def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+    }
 
 
 PRESETS: dict[str, MedSegRConfig] = {"tiny": MedSegRConfig()}

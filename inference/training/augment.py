@@ -6,6 +6,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 from inference.training.labels import MIRRORED
@@ -25,7 +26,7 @@ def augment(
         image, masks = image[:, ::-1], masks[:, ::-1]
     if dataset == "kvasir_seg" and random.random() < 0.5:
         image, masks = image[::-1], masks[::-1]
-    if random.random() < 0.85:
+    if random.random() < 0.9:
         image, masks = _affine(image, masks, random)
     return _rewindow(image, random), masks
 
@@ -34,17 +35,20 @@ def _affine(
     image: NDArray[np.uint8], masks: NDArray[np.uint16], random: np.random.Generator
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     side = image.shape[0]
-    angle = math.radians(random.uniform(-15, 15))
-    scale = math.exp(random.uniform(-0.25, 0.25))
+    angle = math.radians(random.uniform(-20, 20))
+    scale = math.exp(random.uniform(-0.3, 0.3))
     matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
+    matrix[:, 0] *= math.exp(random.uniform(-0.12, 0.12))  # wider or narrower
     centre = np.full(2, (side - 1) / 2)
-    offset = centre + random.uniform(-0.08, 0.08, size=2) * side - matrix @ centre
-    rows, columns = np.mgrid[0:side, 0:side]
-    source_rows = np.rint(matrix[0, 0] * rows + matrix[0, 1] * columns + offset[0]).astype(np.int64)
-    source_columns = np.rint(matrix[1, 0] * rows + matrix[1, 1] * columns + offset[1]).astype(np.int64)
-    inside = (source_rows >= 0) & (source_rows < side) & (source_columns >= 0) & (source_columns < side)
-    taken = (source_rows.clip(0, side - 1), source_columns.clip(0, side - 1))
-    return np.where(inside[..., None], image[taken], 0).astype(np.uint8), np.where(inside, masks[taken], 0)
+    offset = centre + random.uniform(-0.1, 0.1, size=2) * side - matrix @ centre
+    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])  # x, y of the source for x, y of the result
+    turned = Image.fromarray(image).transform(
+        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
+    labels = Image.fromarray(masks.astype(np.int32)).transform(
+        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.NEAREST
+    )
+    return np.asarray(turned), np.asarray(labels).astype(np.uint16)
 
 
 def _rewindow(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
