@@ -20,7 +20,8 @@ from inference.open import describe_predictor, open_predictor
 from workflows.errors import SettingsError
 from workflows.protocols.loader import load_directory
 from workflows.settings import Settings
-from workflows.state.repository import Repository, open_engine, upgrade_schema
+from workflows.state.engine import open_engine, upgrade_schema
+from workflows.state.repository import Repository
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
 from workflows.steps.publish import Destination

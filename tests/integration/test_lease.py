@@ -21,7 +21,8 @@ from dicom_node.network.storage_scu import Peer, send
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.volumes.marker import burn_in_marker
 from tests.services import await_true, free_port
-from workflows.state.repository import Repository, open_engine
+from workflows.state.engine import open_engine
+from workflows.state.repository import Repository
 
 PATIENCE_S = 120
 

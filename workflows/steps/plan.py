@@ -18,7 +18,8 @@ from dicom_node.storage.instance_store import InstanceStore
 from inference.interface import PredictorDescription
 from workflows.protocols.matching import Plan, Refusal, SeriesMatch, match
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
-from workflows.state.repository import JobPlan, Repository
+from workflows.state.records import JobPlan
+from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.tables import InstanceRow
 from workflows.state.waking import Waker

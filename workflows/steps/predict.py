@@ -25,7 +25,8 @@ from dicom_node.volumes.load import SeriesVolume, load_series
 from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Predictor, Question
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.state.repository import Repository, SavedResult
+from workflows.state.records import SavedResult
+from workflows.state.repository import Repository
 from workflows.state.tables import JobRow
 from workflows.state.waking import Waker
 from workflows.translate import display_view, read_answer, slice_stack

@@ -10,7 +10,8 @@ from dicom_node.errors import InstanceRefused
 from dicom_node.results.codes import MANUFACTURER
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance
 from dicom_node.storage.instance_store import InstanceStore
-from workflows.state.repository import NewInstance, Repository
+from workflows.state.records import NewInstance
+from workflows.state.repository import Repository
 
 __all__ = ["receive_instance", "reconcile"]
 

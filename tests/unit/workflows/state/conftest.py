@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from workflows.state.repository import JobPlan, NewInstance, Repository, SavedResult, open_engine, upgrade_schema
+from workflows.state.engine import open_engine, upgrade_schema
+from workflows.state.records import JobPlan, NewInstance, SavedResult
+from workflows.state.repository import Repository
 
 STUDY = "1.2.3"
 

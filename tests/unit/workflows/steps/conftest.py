@@ -24,7 +24,8 @@ from dicom_node.storage.part10 import data_set_offset
 from dicom_node.volumes.marker import Marker, burn_in_marker
 from inference.open import open_predictor
 from workflows.settings import Settings
-from workflows.state.repository import Repository, open_engine, upgrade_schema
+from workflows.state.engine import open_engine, upgrade_schema
+from workflows.state.repository import Repository
 from workflows.state.waking import RecordingWaker
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.plan import Planner, plan_study
