@@ -16,7 +16,9 @@ class GroundingConfig:
     """Pixel-level grounding: segment_anything's ViT, prompt encoder and mask decoder, and what stands around them."""
 
     image_size: int = 256  # pixels a side; SAM and MedSAM: 1024
-    refined: bool = True  # a convolutional stem (stride 16) before the ViT and a refinement to full size after the decoder
+    refined: bool = (
+        True  # a convolutional stem (stride 16) before the ViT and a refinement to full size after the decoder
+    )
     patch_size: int = 1  # of the ViT: of the stem's last level, or of the image where there is no stem
     width: int = 192
     layers: int = 4
@@ -44,8 +46,8 @@ class GroundingConfig:
 class MedSegRConfig:
     """Sizes of both parts of the model; everything else is learned."""
 
-    context_image_size: int = 64  # pixels a side that global context understanding sees
-    context_patch_size: int = 8  # so (64 / 8)^2 = 64 visual tokens
+    context_image_size: int = 96  # pixels a side that global context understanding sees
+    context_patch_size: int = 16  # so (96 / 16)^2 = 36 visual tokens
 
     # global context understanding: transformers' Llava with a CLIP tower and a Llama language model
     vision_width: int = 192
@@ -54,7 +56,7 @@ class MedSegRConfig:
     language_width: int = 256
     language_layers: int = 4
     language_heads: int = 4
-    language_context: int = 256  # positions, visual tokens included
+    language_context: int = 384  # positions, visual tokens included
     vocabulary_size: int = 4096  # upper bound; the tokenizer in the checkpoint says how many are used
 
     grounding: GroundingConfig = field(default_factory=GroundingConfig)

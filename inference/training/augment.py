@@ -1,4 +1,4 @@
-"""Random views of one training image with its masks, and the standardisation the model expects."""
+"""Random views of one training image with its masks."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from PIL import Image
 from scipy import ndimage
 
 from inference.training.labels import MIRRORED
-from inference.transform import standardise
 
-__all__ = ["augment", "standardise"]
+__all__ = ["augment", "shift_and_turn"]
 
 
 def augment(
@@ -29,6 +28,20 @@ def augment(
     if random.random() < 0.9:
         image, masks = _affine(image, masks, random)
     return _rewindow(image, random), masks
+
+
+def shift_and_turn(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Move an image (`rows columns 3`) a little and rewindow it; so little that what was said of its places stays true."""
+    side = image.shape[0]
+    angle, scale = math.radians(random.uniform(-8, 8)), math.exp(random.uniform(-0.08, 0.08))
+    matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
+    centre = np.full(2, (side - 1) / 2)
+    offset = centre + random.uniform(-0.04, 0.04, size=2) * side - matrix @ centre
+    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
+    turned = Image.fromarray(image).transform(
+        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
+    )
+    return _rewindow(np.asarray(turned), random)
 
 
 def _affine(
