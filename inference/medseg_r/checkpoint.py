@@ -89,7 +89,7 @@ def save_checkpoint(
     }
     save_file(tensors, folder / _WEIGHTS)
     (folder / _WEIGHTS).chmod(0o644)
-    model.words.tokenizer.save(str(folder / _TOKENIZER))
+    model.words.tokenizer.backend_tokenizer.save(str(folder / _TOKENIZER))
     digest = _digest(folder)
     stated = {
         "name": name,

@@ -16,9 +16,7 @@ class GroundingConfig:
     """Pixel-level grounding: segment_anything's ViT, prompt encoder and mask decoder, and what stands around them."""
 
     image_size: int = 256  # pixels a side; SAM and MedSAM: 1024
-    refined: bool = (
-        True  # a convolutional stem (stride 16) before the ViT and a refinement to full size after the decoder
-    )
+    refined: bool = True  # a stem (stride 16) before the ViT and a refinement to full size after the decoder
     patch_size: int = 1  # of the ViT: of the stem's last level, or of the image where there is no stem
     width: int = 192
     layers: int = 4

@@ -1,0 +1,191 @@
+"""Conversations as token ids, for any tokenizer that has a chat template.
+
+A conversation is a prefix with the image, then for each turn a question and its answer. What stands around them is read
+from the template once, by rendering it with stand-ins for what people say; questions and answers are then put between
+as ids. So a person's text never meets the template, and never becomes one of its tokens.
+
+For `tiny` the prefix is `<bos> <image>...` and a turn is `<user> question <assistant> answer <eos>`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tokenizers import AddedToken, Tokenizer
+
+from inference.errors import CheckpointError
+from inference.medseg_r.tiny import wrap_tokenizer
+
+__all__ = ["IGNORED", "MARKS", "TokenisedConversation", "Turn", "Words", "add_marks"]
+
+MARKS = ("<p>", "</p>", "[SEG]")
+"""The tokens that MedSeg-R adds to a language model."""
+
+IGNORED = -100
+"""The target of a position that is not learned from."""
+
+# A conversion without a chat template is asked as LLaVA-1.5 is.
+_LLAVA_TEMPLATE = (
+    "{% for message in messages %}{{ 'USER: ' if message['role'] == 'user' else ' ASSISTANT: ' }}"
+    "{% for part in message['content'] %}"
+    "{{ '<image>\n' if part['type'] == 'image' else part['text'] }}"
+    "{% endfor %}{% if message['role'] != 'user' %}{{ eos_token }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
+)
+_ASKED, _ANSWERED, _ASKED_NEXT = "\ue000", "\ue001", "\ue002"  # stand-ins: private-use characters, in no template
+_MARK = re.compile("(" + "|".join(map(re.escape, MARKS)) + ")")
+
+
+@dataclass(frozen=True)
+class Turn:
+    """A question and what was answered, its marks included: `The CT shows <p> liver </p> [SEG].`"""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
+class TokenisedConversation:
+    """A whole conversation for training. `targets`: the ids of answers and their ends, `IGNORED` elsewhere."""
+
+    ids: list[int]
+    targets: list[int]
+
+
+def add_marks(tokenizer: Any) -> None:
+    """Make `<p>`, `</p>` and `[SEG]` tokens of a transformers tokenizer, where they are not yet."""
+    known = tokenizer.get_vocab()
+    tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS if mark not in known])
+
+
+class Words:
+    """Text to token ids and back, with the ids of the tokens that mean something to the model.
+
+    `tokenizer`: a transformers tokenizer, or the bare one of `train_tokenizer`, with the marks in it. `image`: the
+    model's image token. `stops`: ids that end an answer besides the tokenizer's and the template's own.
+    Raises `CheckpointError` where the marks are missing or the template has no place for an image and a question.
+    """
+
+    def __init__(self, tokenizer: Any, image: int | None = None, stops: Iterable[int] = ()) -> None:
+        self.tokenizer = wrap_tokenizer(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer
+        self.open, self.close, self.seg = (self._id(mark) for mark in MARKS)
+        self.image = self._id("<image>") if image is None else image
+        self.eos = int(self.tokenizer.eos_token_id)
+        pad = self.tokenizer.pad_token_id
+        self.pad = self.eos if pad is None else int(pad)
+        self._image_token = str(self.tokenizer.convert_ids_to_tokens(self.image))
+        fixed = {*MARKS, self._image_token, *map(str, self.tokenizer.all_special_tokens)}
+        self._fixed = re.compile("|".join(re.escape(token) for token in sorted(fixed, key=len, reverse=True)))
+        self._read_template()
+        self.stops = frozenset({self.eos, self.end, *stops})
+
+    def _id(self, token: str) -> int:
+        number = self.tokenizer.convert_tokens_to_ids(token)
+        if number is None or number == self.tokenizer.unk_token_id:
+            raise CheckpointError(f"the tokenizer has no token {token}; compose the model with `medseg-r init`")
+        return int(number)
+
+    def _read_template(self) -> None:
+        asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _ASKED}]}
+        answered = {"role": "assistant", "content": [{"type": "text", "text": _ANSWERED}]}
+        next_asked = {"role": "user", "content": [{"type": "text", "text": _ASKED_NEXT}]}
+        opening, header = self._rendered([asked], True, _ASKED)
+        ending = self._rendered([asked, answered], False, _ASKED, _ANSWERED)[-1]
+        between = self._rendered([asked, answered, next_asked], False, _ASKED, _ANSWERED, _ASKED_NEXT)[2]
+        begins = getattr(self.tokenizer, "boi_token", None)
+        if begins and self._image_token not in opening:  # Gemma's template leaves the image tokens to its processor
+            opening = opening.replace(begins, f"\n\n{begins}{self._image_token}{self.tokenizer.eoi_token}\n\n")
+        ids = self._encoded(opening)
+        bos = self.tokenizer.bos_token_id
+        if bos is not None and ids[0] != bos and self.tokenizer.encode("a")[0] == bos:
+            ids.insert(0, int(bos))
+        if ids.count(self.image) != 1:
+            raise CheckpointError(
+                f"the chat template gives {ids.count(self.image)} image tokens for one image; it must give one"
+            )
+        self._header = self._encoded(header)
+        self.end, *_ = self._ended(ending)
+        _, *self._later = self._ended(between)  # between the end of an answer and the next question
+        shared = 0
+        while shared < len(self._later) and ids[len(ids) - 1 - shared] == self._later[-1 - shared]:
+            shared += 1
+        self._first = self._later[len(self._later) - shared :]  # what stands before every question, also the first
+        ids = ids[: len(ids) - shared]
+        place = ids.index(self.image)
+        self._before_image, self._after_image = ids[:place], ids[place + 1 :]
+
+    def _rendered(self, messages: list[dict[str, Any]], asks: bool, *stand_ins: str) -> list[str]:
+        """Return the template's own text around the stand-ins."""
+        text = self.tokenizer.apply_chat_template(
+            messages,
+            chat_template=self.tokenizer.chat_template or _LLAVA_TEMPLATE,
+            tokenize=False,
+            add_generation_prompt=asks,
+        )
+        pieces = re.split("|".join(stand_ins), text)
+        if len(pieces) != len(stand_ins) + 1:
+            raise CheckpointError("the tokenizer's chat template loses or repeats what is said; it cannot be used")
+        return pieces
+
+    def _ended(self, text: str) -> list[int]:
+        """Return the ids that follow an answer, the first of which ends it."""
+        ids = self._encoded(text)
+        while ids and ids[0] not in self.tokenizer.all_special_ids and ids[0] != self.eos:
+            ids = ids[1:]  # such as a space before the end, which nothing is gained from learning
+        return ids if ids else [self.eos]
+
+    def _encoded(self, text: str) -> list[int]:
+        return [int(number) for number in self.tokenizer.encode(text, add_special_tokens=False)] if text else []
+
+    def _plain(self, text: str) -> list[int]:
+        """Encode text as nothing but text: "[SEG]" typed by a person is cut in two, so that it is letters."""
+        pieces = self._fixed.sub(lambda found: f"{found[0][0]}\0{found[0][1:]}", text).split("\0")
+        return [number for piece in pieces for number in self._encoded(piece)]
+
+    @property
+    def size(self) -> int:
+        """How many tokens there are."""
+        return len(self.tokenizer)
+
+    def prefix(self, visual_tokens: int) -> list[int]:
+        """Return the ids that every conversation about an image begins with."""
+        return [*self._before_image, *([self.image] * visual_tokens), *self._after_image]
+
+    def question(self, text: str, *, later: bool = False) -> list[int]:
+        """Return the ids from the prefix, or for a `later` turn from the last answer's end, to where an answer begins."""
+        before = self._later if later else self._first
+        return [*before, *self._plain(" ".join(text.replace("\0", " ").split())), *self._header]
+
+    def answer(self, text: str) -> list[int]:
+        """Return the ids of an answer, <p>, </p> and [SEG] as tokens, with the one that ends it."""
+        return [*self._said(text), self.end]
+
+    def asked_after(self, earlier: Sequence[Turn], question: str) -> list[int]:
+        """Return the ids from the prefix to where the answer to `question` begins, `earlier` turns in between."""
+        ids: list[int] = []
+        for place, turn in enumerate(earlier):
+            ids += [*self.question(turn.question, later=place > 0), *self.answer(turn.answer)]
+        return ids + self.question(question, later=bool(earlier))
+
+    def conversation(self, turns: Sequence[Turn], visual_tokens: int) -> TokenisedConversation:
+        """Return a whole conversation about one image as ids and targets."""
+        ids = self.prefix(visual_tokens)
+        targets = [IGNORED] * len(ids)
+        for place, turn in enumerate(turns):
+            asked, said = self.question(turn.question, later=place > 0), self.answer(turn.answer)
+            ids += [*asked, *said]
+            targets += [*([IGNORED] * len(asked)), *said]
+        return TokenisedConversation(ids, targets)
+
+    def _said(self, text: str) -> list[int]:
+        ids: list[int] = []
+        for piece in _MARK.split(text):
+            ids += [self._id(piece)] if piece in MARKS else self._plain(piece)
+        return ids
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, marks included."""
+        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
