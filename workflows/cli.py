@@ -140,6 +140,8 @@ def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> N
     out.print(f"received from {found['source_ae_title']}, the last instance at {found['last_received_at']}")
     for series in found["series"]:
         out.print(f"  series {series['series_uid']}: {series['instances']} instances")
+    for lost in found["lost"]:
+        out.print(f"  [red]gone from the store[/]: instance {lost['sop_instance_uid']}; send it again")
     for job in found["jobs"]:
         out.print(f"asked: {job['question']} -> {job['state']} {escape(job['answer'] or job['reason'])}")
     for refusal in found["not_asked"]:

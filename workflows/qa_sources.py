@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.results.segments import read_segments
+from dicom_node.results.segments import ReadSegment, read_segments
 from dicom_node.storage.headers import read_identifiers
 from dicom_node.volumes.load import SeriesVolume, load_series
 from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage
@@ -71,21 +71,23 @@ class DicomSegSource:
         if not segments or segments[0].series_uid not in self._series:
             raise Skip(Problem.MISSING_FILE, f"SEG {number}: the series it was drawn on is not in the folder")
         volume = load_series(self._series[segments[0].series_uid])
-        if volume.geometry is None:
-            raise Skip(Problem.BROKEN_IMAGE, f"SEG {number}: the series has no geometry")
         masks: dict[str, NDArray[np.bool_]] = {}
         for segment in segments:
             label = _NAMES.get(segment.label, segment.label)
-            mask = _on_grid(segment.points, volume, f"SEG {number} segment {segment.number}")
+            mask = _on_grid(segment, volume, f"SEG {number} segment {segment.number}")
             masks[label] = masks.get(label, np.zeros_like(mask)) | mask
         yield from _slices(volume, masks, _hash(segments[0].series_uid), number)
 
 
-def _on_grid(points: NDArray[np.float64], volume: SeriesVolume, name: str) -> NDArray[np.bool_]:
-    """Voxel centres, mm LPS, as bool `slices rows columns`; raises Skip if they lie on another grid."""
-    assert volume.geometry is not None
+def _on_grid(segment: ReadSegment, volume: SeriesVolume, name: str) -> NDArray[np.bool_]:
+    """A segment as bool `slices rows columns` of its series; raises Skip if it lies on another grid."""
+    if volume.geometry is None or segment.plane is not None:
+        plane = np.zeros(volume.values.shape[1:3], dtype=np.bool_) if segment.plane is None else segment.plane
+        if volume.geometry is not None or len(segment.points) or plane.shape != volume.values.shape[1:3]:
+            raise Skip(Problem.SIZE_MISMATCH, f"{name} lies on another grid than its series")
+        return plane[None]
     inverse = np.asarray(volume.geometry.inverse_affine, dtype=np.float64)
-    indices = points @ inverse[:3, :3].T + inverse[:3, 3]
+    indices = segment.points @ inverse[:3, :3].T + inverse[:3, 3]
     nearest = np.rint(indices).astype(np.int64)
     mask = np.zeros(volume.values.shape[:3], dtype=np.bool_)
     outside = bool(((nearest < 0) | (nearest >= mask.shape)).any())
@@ -96,16 +98,12 @@ def _on_grid(points: NDArray[np.float64], volume: SeriesVolume, name: str) -> ND
 
 
 def _slices(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], name: str, number: int) -> Iterator[SourceImage]:
-    assert volume.geometry is not None
     view = display_view(volume)
     values = view.apply(_windowed(volume))
     shown = {label: view.apply(mask) for label, mask in masks.items()}
     spacing = volume.pixel_spacing_mm
     if spacing is not None and view.transpose:
         spacing = (spacing[1], spacing[0])
-    normal = np.asarray(volume.geometry.direction, dtype=float)[:, 0]
-    # seen from the side there is no left and right half of the patient
-    orientation = "image" if int(np.argmax(np.abs(normal))) == 0 else "radiological"
     patient = str(volume.sources[0].get("PatientID", "") or name)
     marked = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in shown.values()], axis=0))
     for k in (int(index) for index in marked):
@@ -120,9 +118,26 @@ def _slices(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], name: str
             licence="the hospital's own",
             load=lambda pixels=pixels: pixels,  # type: ignore[misc]
             spacing_mm=spacing,
-            orientation=orientation,
+            orientation=_orientation(volume),
+            laterality=_laterality(volume),
             searched=tuple(shown),
         )
+
+
+def _orientation(volume: SeriesVolume) -> str:
+    """`radiological` where the patient's left is on the image's right by the geometry, else `image`."""
+    if volume.geometry is None:
+        return "image"
+    normal = np.asarray(volume.geometry.direction, dtype=float)[:, 0]
+    # seen from the side there is no left and right half of the patient
+    return "image" if int(np.argmax(np.abs(normal))) == 0 else "radiological"
+
+
+def _laterality(volume: SeriesVolume) -> str | None:
+    """The paired body part's side as the image or its series states it (PS3.3 C.7.6.1, C.7.3.1)."""
+    header = volume.sources[0]
+    stated = str(header.get("ImageLaterality", "") or header.get("Laterality", ""))
+    return stated if stated in ("L", "R") else None
 
 
 def _windowed(volume: SeriesVolume) -> NDArray[np.uint8]:

@@ -51,7 +51,7 @@ def _questions(repository: Repository, job: JobRow) -> list[dict[str, Any]]:
 
 
 def explain_study(repository: Repository, study_uid: str) -> dict[str, Any] | None:
-    """All that is known of one study: status, its series, and why each protocol matched or did not."""
+    """All that is known of one study: status, its series, what was lost, and why a protocol did not match."""
     study = repository.study(study_uid)
     if study is None:
         return None
@@ -64,5 +64,9 @@ def explain_study(repository: Repository, study_uid: str) -> dict[str, Any] | No
         "first_received_at": study.first_received_at.isoformat(),
         "last_received_at": study.last_received_at.isoformat(),
         "series": [{"series_uid": uid, "instances": count} for uid, count in sorted(series.items())],
+        "lost": [
+            {"series_uid": row.series_uid, "sop_instance_uid": row.sop_instance_uid}
+            for row in repository.lost_instances(study_uid)
+        ],
         "not_asked": study.plan_reasons,
     }

@@ -20,7 +20,10 @@ DETAIL_KINDS = (
     QuestionKind.MEANING,
     QuestionKind.APPEARANCE,
 )
-_ABSENT_DEVICE_KINDS = (QuestionKind.ANATOMICAL, QuestionKind.FUNCTIONAL, QuestionKind.COMPARATIVE)
+_DISTINCTIVE_KINDS = (QuestionKind.ANATOMICAL, QuestionKind.FUNCTIONAL, QuestionKind.COMPARATIVE)
+
+# computed radiography looks like digital radiography
+_LOOKS_LIKE = {"CR": "DX"}
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,11 @@ class TurnComposer:
         label = self._labels[name]
         if not label.cues:
             return QuestionKind.EXPLICIT
-        groups = {self._labels[target.label].group for target in self.facts.targets}
-        doubtful = label.group == "device" or (label.group == "finding" and "finding" in groups)
-        return self.random.choice(_ABSENT_DEVICE_KINDS if absent and doubtful else IMPLICIT_KINDS)
+        groups = [self._labels[target.label].group for target in self.facts.targets if target.label != name]
+        rivals = label.group != "structure" and label.group in groups
+        # a disease or a setting would fit several findings or devices alike; place, role and looks tell them apart
+        doubtful = rivals or (absent and label.group == "device")
+        return self.random.choice(_DISTINCTIVE_KINDS if doubtful else IMPLICIT_KINDS)
 
     def detail(self, index: int, kinds: tuple[QuestionKind, ...] = DETAIL_KINDS) -> Turn:
         """A follow-up on target `index`: where, how large, which side, what it may mean, how it looks."""
@@ -134,7 +139,7 @@ class TurnComposer:
         """One question about several things at once, one of which may be missing."""
         chosen = [self.facts.targets[index] for index in indices]
         labels = [self._labels[target.label] for target in chosen]
-        names = [f"the {self.random.choice(label.names)}" for label in labels]
+        names = [self._slots(label)["target"] for label in labels]
         wording, frame = self.random.choice(self._knowledge.detail(QuestionKind.MULTI, self._split))
         image = self._image = self.random.choice(self._images)
         slots = {"image": image, "list": joined([self._listed(target) for target in chosen]), "are": "are"}
@@ -142,7 +147,7 @@ class TurnComposer:
         missing: tuple[str, ...] = ()
         if absent is not None:
             label, missing = self._labels[absent], (absent,)
-            names.insert(self.random.randrange(len(names) + 1), articled(label, label.phrase))
+            names.insert(self.random.randrange(len(names) + 1), self._slots(label)["target"])
             denied = {**self._slots(label), "image": image, "absent": articled(label, label.phrase)}
             answer = f"{answer} {fill(self.random.choice(self._knowledge.answers['multi_absent']), denied)}"
         question = fill(frame, {"targets": joined(names), "image": image})
@@ -192,19 +197,25 @@ class TurnComposer:
             "disease1": first,
             "disease2": second,
             "modality": words.get(self.facts.modality, "this modality"),
-            "appearance": label.appearance.get(self.facts.modality, ""),
+            "appearance": self._appearance(label),
             "confusion": self._labels[mimic].phrase if mimic in self._labels else mimic,
         }
 
     def _can_detail(self, target: Target, label: LabelKnowledge, kind: QuestionKind) -> bool:
         if kind is QuestionKind.SIDE:
-            return target.side is not None
+            # "on which side is the right kidney?" would answer itself
+            return target.side is not None and not label.side
         if kind is QuestionKind.APPEARANCE:
-            return self.facts.modality in label.appearance
-        return kind is not QuestionKind.MEANING or bool(label.cues)
+            return self._appearance(label) != ""
+        return kind is not QuestionKind.MEANING or (bool(label.cues) and label.group != "device")
+
+    def _appearance(self, label: LabelKnowledge) -> str:
+        modality = _LOOKS_LIKE.get(self.facts.modality, self.facts.modality)
+        return label.appearance.get(modality, "")
 
     def _listed(self, target: Target) -> str:
-        return f"the {grounded(target.phrase)}"
+        article = articled(self._labels[target.label], target.phrase).removesuffix(target.phrase)
+        return f"{article}{grounded(target.phrase)}"
 
     def _are(self) -> str:
         targets = self.facts.targets

@@ -44,7 +44,7 @@ def zone_text(target: Target, size: tuple[int, int]) -> str:
     row = ("upper", "middle", "lower")[min(2, int(3 * target.centroid[0] / size[0]))]
     column = ("left", "central", "right")[min(2, int(3 * target.centroid[1] / size[1]))]
     if row == "middle":
-        return "centre" if column == "central" else f"{column} part"
+        return f"{column} part"
     return f"{row} {'middle' if column == 'central' else column} part"
 
 

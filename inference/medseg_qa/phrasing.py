@@ -28,7 +28,7 @@ def articled(label: LabelKnowledge, name: str) -> str:
 
 def label_slots(label: LabelKnowledge, name: str) -> dict[str, str]:
     """Slots that depend on a label and the name in use."""
-    plural = label.plural or (" and " in name and not label.thing.endswith(("lesion", "structure", "pathway")))
+    plural = label.plural or " and " in name
     bare = articled(label, name)
     optional = label.group != "structure"
     return {
@@ -47,10 +47,8 @@ def label_slots(label: LabelKnowledge, name: str) -> dict[str, str]:
         "lies": "lie" if plural else "lies",
         "spans": "span" if plural else "spans",
         "measures": "measure" if plural else "measures",
-        "belongs": "belong" if plural else "belongs",
         "deserves": "deserve" if plural else "deserves",
         "fits": "fit" if plural else "fits",
-        "relates": "relate" if plural else "relates",
         "goes": "go" if plural else "goes",
     }
 

@@ -32,12 +32,12 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
-def upgrade_schema(engine: Engine) -> None:
-    """Bring the schema to the newest migration; safe to call from several processes."""
+def upgrade_schema(engine: Engine, revision: str = "head") -> None:
+    """Bring the schema to a migration, the newest by default; safe to call from several processes."""
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
     with engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7746577)")
         config.attributes["connection"] = connection
-        command.upgrade(config, "head")
+        command.upgrade(config, revision)

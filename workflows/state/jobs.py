@@ -91,7 +91,7 @@ class Jobs(Transactions):
             return session.get_one(JobRow, job_key)
 
     def claim_job(self, job_key: str, owner: str, lease_s: float, maximum_attempts: int) -> JobRow | None:
-        """Claim a planned job, or one whose lease ran out; None when there is nothing to claim."""
+        """Claim a planned job of the study's generation, or one whose lease ran out; None: nothing to claim."""
         now = self._clock()
         with self._session() as session:
             free = or_(
@@ -104,9 +104,11 @@ class Jobs(Transactions):
             )
             if study is None:
                 return None
+            # A job of an earlier generation waits for the plan that carries it over: its inputs may have changed.
+            current = JobRow.generation == study.generation
             claimed = session.execute(
                 update(JobRow)
-                .where(JobRow.job_key == job_key, free)
+                .where(JobRow.job_key == job_key, free, current)
                 .values(
                     state=JobState.PREDICTING,
                     lease_owner=owner,

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from enum import Enum
 
-__all__ = ["DeliveryState", "IllegalTransition", "JobState", "StudyState", "check_transition", "study_state_of"]
+__all__ = [
+    "RESULTS_STAND", "DeliveryState", "IllegalTransition", "JobState", "StudyState", "check_transition",
+    "study_state_of",
+]  # fmt: skip
 
 
 class StudyState(Enum):
@@ -47,7 +50,8 @@ class IllegalTransition(Exception):
 _S = StudyState
 _STUDY: dict[StudyState, frozenset[StudyState]] = {
     # Any state may fall back to RECEIVING: a new instance opens a new generation.
-    _S.RECEIVING: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    # RECEIVING -> FAILED: instances were lost from the store, and a study is never read without them.
+    _S.RECEIVING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.FAILED}),
     _S.COMPLETE: frozenset(
         {_S.RECEIVING, _S.PLANNED, _S.PREDICTING, _S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED}
     ),
@@ -58,6 +62,9 @@ _STUDY: dict[StudyState, frozenset[StudyState]] = {
     _S.UNMATCHED: frozenset({_S.RECEIVING}),
     _S.FAILED: frozenset({_S.RECEIVING}),
 }
+
+RESULTS_STAND = frozenset({_S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED})
+"""States in which nothing of the study is still to be read: to lose instances changes nothing that was decided."""
 
 _J = JobState
 _JOB: dict[JobState, frozenset[JobState]] = {

@@ -107,6 +107,7 @@ class InstanceRow(Base):
     calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
     generation: Mapped[int]
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    lost_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # found without its file
 
     __table_args__ = (ForeignKeyConstraint(["study_uid", "series_uid"], ["series.study_uid", "series.series_uid"]),)
 

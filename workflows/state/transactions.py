@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, select
+from sqlalchemy import CursorResult, Engine, and_, select
 from sqlalchemy.orm import Session
 
 from workflows.state.states import JobState, StudyState, check_transition, study_state_of
@@ -37,8 +37,16 @@ class Transactions:
 
     @staticmethod
     def _instances_of(study_uid: str) -> Any:
+        """The study's instances that are held: lost ones have a row, but no file."""
         order = (InstanceRow.series_uid, InstanceRow.sop_instance_uid)
-        return select(InstanceRow).where(InstanceRow.study_uid == study_uid).order_by(*order)
+        held = and_(InstanceRow.study_uid == study_uid, InstanceRow.lost_at.is_(None))
+        return select(InstanceRow).where(held).order_by(*order)
+
+    @staticmethod
+    def _lost_of(study_uid: str) -> Any:
+        order = (InstanceRow.series_uid, InstanceRow.sop_instance_uid)
+        lost = and_(InstanceRow.study_uid == study_uid, InstanceRow.lost_at.is_not(None))
+        return select(InstanceRow).where(lost).order_by(*order)
 
     @staticmethod
     def _results_of(session: Session, job_key: str) -> Sequence[DeliveryRow]:

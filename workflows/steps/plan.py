@@ -11,6 +11,7 @@ from typing import Any
 
 import structlog
 
+from dicom_node.errors import InstanceRefused
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from dicom_node.results.finding import Profile
 from dicom_node.storage.headers import SeriesHeader, StudyHeader, read_study_header
@@ -23,6 +24,7 @@ from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.tables import InstanceRow
 from workflows.state.waking import Waker
+from workflows.steps.inputs import inputs_of, report_lost
 
 __all__ = ["COMMISSIONING_QUESTION", "Planner", "job_key", "plan_study"]
 
@@ -77,16 +79,26 @@ def job_key(study_uid: str, series_uid: str, inputs: Sequence[str], protocol: Re
 
 
 def plan_study(study_uid: str, repository: Repository, store: InstanceStore, planner: Planner, waker: Waker) -> None:
-    """Plan one complete study and wake its jobs. Running twice changes nothing."""
+    """Plan one complete study and wake its jobs. Running twice changes nothing.
+
+    A study whose files are gone is received anew; one with a header that cannot be read any more fails and says so.
+    """
     study = repository.study(study_uid)
     if study is None or study.state is not StudyState.COMPLETE:
         return
     rows = repository.instances(study_uid)
+    if report_lost(rows, store, repository):
+        return
     by_series: dict[str, list[InstanceRow]] = {}
     for row in rows:
         by_series.setdefault(row.series_uid, []).append(row)
     paths = {uid: [store.absolute(Path(row.path)) for row in rows] for uid, rows in by_series.items()}
-    header = read_study_header(paths, sources=sorted({row.calling_ae_title for row in rows}))
+    try:
+        header = read_study_header(paths, sources=sorted({row.calling_ae_title for row in rows}))
+    except InstanceRefused as error:
+        log.error("study_unreadable", study_uid=study_uid, reason=str(error))
+        repository.fail_study(study_uid, study.generation, f"a stored instance cannot be read: {error}")
+        return
     plan = planner.plan(header)
     jobs = [_job(study_uid, found, by_series, planner) for found in plan.matches]
     reasons: list[dict[str, Any]] = [
@@ -104,7 +116,7 @@ def plan_study(study_uid: str, repository: Repository, store: InstanceStore, pla
 
 def _job(study_uid: str, found: SeriesMatch, rows: Mapping[str, list[InstanceRow]], planner: Planner) -> JobPlan:
     protocol = found.protocol
-    inputs = sorted(f"{row.sop_instance_uid}:{row.digest}" for row in rows[found.series_uid])
+    inputs = inputs_of(rows[found.series_uid])
     return JobPlan(
         job_key=job_key(study_uid, found.series_uid, inputs, protocol, planner),
         series_uid=found.series_uid,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,8 +27,9 @@ from inference.interface import Predictor, Question
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.records import SavedResult
 from workflows.state.repository import Repository
-from workflows.state.tables import JobRow
+from workflows.state.tables import InstanceRow, JobRow
 from workflows.state.waking import Waker
+from workflows.steps.inputs import inputs_of, report_lost
 from workflows.translate import display_view, read_answer, slice_stack
 
 __all__ = ["Inference", "answer_series", "answers_as_json", "predict_job", "save_objects"]
@@ -57,9 +58,15 @@ def predict_job(key: str, repository: Repository, store: InstanceStore, inferenc
         return
     bound = log.bind(study_uid=job.study_uid, job_key=key)
     bound.info("job_claimed", attempt=job.attempts)
+    rows = [row for row in repository.instances(job.study_uid) if row.series_uid == job.series_uid]
+    if report_lost(rows, store, repository) or inputs_of(rows) != job.inputs:
+        reason = "the series is not what it was when the job was planned; the next plan decides"
+        repository.release_job(key, inference.owner, reason, delay_s=0)
+        bound.warning("inputs_changed")
+        return
     try:
         with _heartbeat(repository, key, inference):
-            answers, results = _work(job, repository, store, inference)
+            answers, results = _work(job, rows, repository, store, inference)
     except (VolumeRefused, DicomNodeError, InferenceError) as error:
         if isinstance(error, OutOfMemory):
             repository.release_job(key, inference.owner, str(error), delay_s=60.0)
@@ -75,9 +82,8 @@ def predict_job(key: str, repository: Repository, store: InstanceStore, inferenc
 
 
 def _work(
-    job: JobRow, repository: Repository, store: InstanceStore, inference: Inference
+    job: JobRow, rows: Sequence[InstanceRow], repository: Repository, store: InstanceStore, inference: Inference
 ) -> tuple[list[dict[str, Any]], list[SavedResult]]:
-    rows = [row for row in repository.instances(job.study_uid) if row.series_uid == job.series_uid]
     volume = load_series([store.absolute(Path(row.path)) for row in rows])
     questions = [ProtocolQuestion.from_json(question) for question in job.questions]
     answers = answer_series(volume, questions, inference.predictor, job.job_key)

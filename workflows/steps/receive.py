@@ -38,15 +38,20 @@ def receive_instance(received: ReceivedInstance, store: InstanceStore, repositor
 
 
 def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
-    """Make files and rows agree after a crash; return how many were indexed and how many rows were dropped.
+    """Make files and rows agree after a crash; return how many files were indexed and how many were found lost.
 
     A file without a row was written by a receiver that died before it acknowledged; keeping it is always safe. One that
-    cannot be read is left where it is and named in the log.
+    cannot be read is left where it is and named in the log. A row without a file says that its instance was lost; when
+    the file is back, put there by a restore or sent again, the instance is.
     """
-    indexed = {Path(row.path): row.sop_instance_uid for row in repository.all_instances()}
-    current = set(indexed.values())
+    indexed = {Path(row.path): row.sop_instance_uid for row in repository.held_instances()}
     # Rows are read before files: an instance that arrives in between then looks new, never gone.
     on_disk = set(store.sweep())
+    gone = sorted(str(path) for path in set(indexed) - on_disk)
+    if gone:
+        repository.lose_instances(gone)
+        log.error("instance_files_missing", count=len(gone))
+    current = {sop_instance_uid for path, sop_instance_uid in indexed.items() if path in on_disk}
     found = 0
     for path in sorted(on_disk - set(indexed)):
         try:
@@ -63,10 +68,6 @@ def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
                 continue
             _index(stored, store, repository)
             found += 1
-    gone = sorted(str(path) for path in set(indexed) - on_disk)
-    if gone:
-        repository.forget_instances(gone)
-        log.error("instance_files_missing", count=len(gone))
     return found, len(gone)
 
 

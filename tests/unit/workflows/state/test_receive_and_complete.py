@@ -80,20 +80,3 @@ def test_associations_that_bring_a_new_study_at_the_same_time_are_all_kept(world
         list(pool.map(receive, range(count)))
     assert len(world.repository.instances(STUDY)) == count
     assert world.generation() == 1
-
-
-def test_forgotten_instances_open_a_generation_that_says_which_is_gone(world: World) -> None:
-    world.receive(1)
-    world.receive(2)
-    world.make_complete()
-    world.repository.forget_instances(["1.2.3.1/2.a"])
-    assert (world.state(), world.generation()) == ("RECEIVING", 2)
-    assert "1.2.3.1.2 is gone" in world.reason()
-    assert [row.path for row in world.repository.all_instances()] == ["1.2.3.1/1.a"]
-
-
-def test_a_study_whose_every_instance_is_gone_never_completes(world: World) -> None:
-    world.receive()
-    world.repository.forget_instances(["1.2.3.1/1.a"])
-    world.tick(1000)
-    assert world.complete() == []

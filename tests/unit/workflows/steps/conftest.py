@@ -84,10 +84,13 @@ class Steps:
         for path in paths:
             receive_instance(received_from(path), self.store, self.repository)
 
+    def complete(self) -> list[str]:
+        return complete_quiet_studies(self.repository, self.settings, self.waker)
+
     def to_plan(self) -> str:
         """Wait the quiet period out and plan; returns the study."""
         self.tick(60)
-        (study_uid,) = complete_quiet_studies(self.repository, self.settings, self.waker)
+        (study_uid,) = self.complete()
         self.plan(study_uid)
         return study_uid
 
