@@ -1,32 +1,55 @@
-"""Scores of answers: Dice of what is there, and whether what is not there is said not to be.
+"""Scores of answers: how well what is there is drawn, and whether what is not there is said not to be.
 
-Dice is taken per question whose target is present, and is 0 where no mask is given; it is averaged per label, then over
-the labels with at least five such images. Recall of the present: the share of them that got a mask. Specificity of the
-absent: the share of questions about what is not there that got none.
+A *present* question-target is a label that a question asks for and the image has; an *absent* one is asked for and not there.
+
+- Dice and gIoU: per present question-target, 0 where no mask is given for it; averaged per label, then over the labels
+  with at least `FEWEST_IMAGES` images.
+- cIoU: intersections summed over all present question-targets, divided by their summed unions.
+- present_recall: the share of present question-targets that got a mask; absent_specificity: the share of absent ones that
+  got none; seen_precision: of the masks given for a label that was asked, the share whose label is there.
+- ece: masks in ten bins of confidence; the mean distance of confidence from true IoU (0 for what is absent), weighted by
+  the masks in a bin. Confidence is an estimate of that IoU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_IMAGES", "Scored", "dice", "summary"]
+__all__ = ["FEWEST_IMAGES", "Scored", "calibration_error", "dice", "score_masks", "summary"]
 
 FEWEST_IMAGES = 5
+_BINS = 10
 
 
 @dataclass(frozen=True)
 class Scored:
-    """One question. `dice` is None where the target is absent; `answered` tells whether a mask was given."""
+    """One question-target. `dice`, `intersection`, `union` (pixels) are None where the target is absent.
+
+    `given`: a mask was given for it; `confidence` of that mask, 0 to 1. `image`: which image it was asked of.
+    """
 
     label: str
-    dice: float | None
-    answered: bool
-    foreign: bool = False  # a label of another kind of image
+    image: str
+    given: bool
+    confidence: float | None = None
+    dice: float | None = None
+    intersection: int | None = None
+    union: int | None = None
+
+    @property
+    def present(self) -> bool:
+        """Whether the target is there."""
+        return self.dice is not None
+
+    @property
+    def iou(self) -> float:
+        """Intersection over union; 0 for what is absent or was not drawn."""
+        return self.intersection / self.union if self.intersection and self.union else 0.0
 
 
 def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
@@ -35,35 +58,62 @@ def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
     return 1.0 if total == 0 else 2.0 * int((first & second).sum()) / total
 
 
+def score_masks(
+    label: str, image: str, drawn: NDArray[np.bool_] | None, true: NDArray[np.bool_] | None, confidence: float | None
+) -> Scored:
+    """Compare what was drawn for a label, or None, with what is true, or None where it is absent; `rows columns` each."""
+    if true is None:
+        return Scored(label, image, drawn is not None, confidence)
+    mask = np.zeros_like(true) if drawn is None else drawn
+    both, either = int((mask & true).sum()), int((mask | true).sum())
+    return Scored(label, image, drawn is not None, confidence, dice(mask, true), both, either)
+
+
 def summary(scored: Iterable[Scored]) -> dict[str, Any]:
-    """Return `overall` and `labels` as plain values for JSON."""
+    """Return `overall` and `labels` as plain values for JSON; rates are None where there is nothing to count."""
     everything = list(scored)
-    labels: dict[str, dict[str, Any]] = {}
-    for label in sorted({one.label for one in everything}):
-        own = [one for one in everything if one.label == label]
-        dices = [one.dice for one in own if one.dice is not None]
-        labels[label] = {
-            "dice": _mean(dices),
-            "n": len(dices),
-            "present_recall": _mean([one.answered for one in own if one.dice is not None]),
-            "absent_specificity": _mean([not one.answered for one in own if one.dice is None and not one.foreign]),
-            "absent_n": sum(one.dice is None and not one.foreign for one in own),
-        }
-    enough = [row["dice"] for row in labels.values() if row["n"] >= FEWEST_IMAGES]
-    present = [one for one in everything if one.dice is not None]
-    absent = [one for one in everything if one.dice is None]
+    labels = {
+        label: _rates([one for one in everything if one.label == label])
+        for label in sorted({one.label for one in everything})
+    }
+    enough = [row for row in labels.values() if row["images"] >= FEWEST_IMAGES]
+    overall = _rates(everything)
+    overall["dice"] = _mean(row["dice"] for row in enough)
+    overall["giou"] = _mean(row["giou"] for row in enough)
+    overall["labels"] = len(enough)
+    overall["ece"] = calibration_error(
+        [one.confidence for one in everything if one.given and one.confidence is not None],
+        [one.iou for one in everything if one.given and one.confidence is not None],
+    )
+    return {"overall": overall, "labels": labels}
+
+
+def calibration_error(confidences: Sequence[float], truths: Sequence[float]) -> float | None:
+    """Return the expected calibration error of `confidences` against `truths`, both 0 to 1; None without any."""
+    if not confidences:
+        return None
+    said, true = np.asarray(confidences), np.asarray(truths)
+    bins = np.minimum((said * _BINS).astype(int), _BINS - 1)
+    gaps = [
+        abs(said[bins == one].mean() - true[bins == one].mean()) * (bins == one).mean() for one in np.unique(bins)
+    ]
+    return round(float(np.sum(gaps)), 4)
+
+
+def _rates(scored: Sequence[Scored]) -> dict[str, Any]:
+    present = [one for one in scored if one.present]
+    absent = [one for one in scored if not one.present]
+    unions = sum(one.union or 0 for one in present)
     return {
-        "overall": {
-            "dice": _mean(enough),
-            "labels": len(enough),
-            "present_recall": _mean([one.answered for one in present]),
-            "absent_specificity": _mean([not one.answered for one in absent]),
-            "absent_specificity_same_kind": _mean([not one.answered for one in absent if not one.foreign]),
-            "absent_specificity_other_kind": _mean([not one.answered for one in absent if one.foreign]),
-            "n": len(present),
-            "absent_n": len(absent),
-        },
-        "labels": labels,
+        "dice": _mean(one.dice for one in present),
+        "giou": _mean(one.iou for one in present),
+        "ciou": round(sum(one.intersection or 0 for one in present) / unions, 4) if unions else None,
+        "present_recall": _mean(one.given for one in present),
+        "absent_specificity": _mean(not one.given for one in absent),
+        "seen_precision": _mean(one.present for one in scored if one.given),
+        "n": len(present),
+        "absent_n": len(absent),
+        "images": len({one.image for one in present}),
     }
 
 

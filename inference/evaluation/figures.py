@@ -1,0 +1,89 @@
+"""Pictures of an evaluation: best, median and worst cases, and how far confidence can be believed."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")
+from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
+from matplotlib.axes import Axes  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from inference.evaluation.run import Case, Evaluation  # noqa: E402
+
+__all__ = ["case_grid", "reliability_plot"]
+
+_COLUMNS = 4
+_BINS = np.linspace(0, 1, 11)
+
+
+def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
+    """Write a PNG of the best, median and worst answered questions by Dice, one per label; true green, drawn orange."""
+    best_of: dict[str, list[Case]] = {}
+    for case in evaluation.cases:
+        best_of.setdefault(case.label, []).append(case)
+    rows = [
+        ("best", [max(cases, key=lambda one: one.score) for cases in best_of.values()], True),
+        ("median", [sorted(cases, key=lambda one: one.score)[len(cases) // 2] for cases in best_of.values()], True),
+        ("worst", [min(cases, key=lambda one: one.score) for cases in best_of.values()], False),
+    ]
+    figure, axes = plt.subplots(3, _COLUMNS, figsize=(4 * _COLUMNS, 14), squeeze=False)
+    for line, (name, cases, high) in zip(axes, rows, strict=True):
+        chosen = sorted(cases, key=lambda one: one.score, reverse=high)
+        if name == "median":  # across labels as well
+            middle = max(0, (len(chosen) - _COLUMNS) // 2)
+            chosen = chosen[middle:]
+        for place, axis in enumerate(line):
+            axis.axis("off")
+            if place < len(chosen):
+                _draw(axis, chosen[place], qa, name)
+    figure.tight_layout()
+    figure.savefig(out, dpi=70)
+    plt.close(figure)
+
+
+def reliability_plot(evaluation: Evaluation, out: Path) -> None:
+    """Write a PNG of confidence against true IoU, in ten bins, with the number of masks in each."""
+    given = [one for one in evaluation.scored if one.given and one.confidence is not None]
+    said = np.array([one.confidence for one in given], dtype=float)
+    true = np.array([one.iou for one in given])
+    bins = np.minimum((said * 10).astype(int), 9)
+    figure, (upper, lower) = plt.subplots(2, 1, figsize=(5, 6), sharex=True, height_ratios=(3, 1))
+    upper.plot([0, 1], [0, 1], color="0.7", linestyle="--")
+    for one in np.unique(bins):
+        upper.plot(said[bins == one].mean(), true[bins == one].mean(), "o", color="tab:blue")
+    upper.set(ylabel="mean IoU with the true mask", ylim=(0, 1), title="Is the confidence right?")
+    lower.hist(said, bins=_BINS, color="tab:blue")
+    lower.set(xlabel="confidence", ylabel="masks", xlim=(0, 1))
+    figure.tight_layout()
+    figure.savefig(out, dpi=90)
+    plt.close(figure)
+
+
+def _draw(axis: Axes, case: Case, qa: Path, name: str) -> None:
+    with Image.open(qa / case.image) as picture:
+        axis.imshow(np.asarray(picture.convert("RGB")))
+    for mask, colour in ((case.true, "lime"), (case.drawn, "orange")):
+        if mask.any():
+            axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
+    words = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)
+    axis.set_title(words, fontsize=9)
+
+
+def curves(rows: Sequence[dict[str, float]], out: Path, names: Sequence[str]) -> None:
+    """Write a PNG of losses over steps; `rows` as a log's lines hold them."""
+    figure, axis = plt.subplots(figsize=(7, 4))
+    for name in names:
+        points = [(row["step"], row[name]) for row in rows if name in row]
+        if points:
+            axis.plot(*zip(*points, strict=True), label=name)
+    axis.set(xlabel="step", ylabel="loss", yscale="log")
+    axis.legend()
+    figure.tight_layout()
+    figure.savefig(out, dpi=90)
+    plt.close(figure)

@@ -1,0 +1,185 @@
+"""Ask a predictor the questions of a MedSeg-QA set, image by image, and score what it says and draws."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from inference.errors import InputRefused
+from inference.evaluation.scores import Scored, score_masks, summary
+from inference.evaluation.text import text_scores
+from inference.interface import Answer, Predictor, Question, SeenTarget, SliceStack
+from inference.medseg_qa.records import Record, Turn, read_records
+
+__all__ = ["Case", "Evaluation", "canonical", "evaluate", "stack_of"]
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One image with one question, for the picture grid. `true` and `drawn`: bool `rows columns`; `score`: Dice."""
+
+    image: str
+    label: str
+    question: str
+    answer: str
+    score: float
+    true: NDArray[np.bool_]
+    drawn: NDArray[np.bool_]
+
+
+@dataclass
+class Evaluation:
+    """What was measured so far."""
+
+    scored: list[Scored] = field(default_factory=list)
+    cases: list[Case] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+    references: list[str] = field(default_factory=list)
+    refused: int = 0
+    images: int = 0
+    seconds: float = 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Return `overall`, `labels`, `text`, `images`, `questions`, `refused` and `seconds_per_image`."""
+        result = summary(self.scored)
+        result["text"] = text_scores(self.answers, self.references) if self.answers else None
+        result["images"], result["questions"], result["refused"] = self.images, len(self.answers), self.refused
+        result["seconds_per_image"] = round(self.seconds / max(1, self.images), 4)
+        return result
+
+
+def canonical(label: str) -> str:
+    """Return the label a score is kept under: breast tumours are one, benign or malignant is for the text."""
+    return "breast tumour" if label.startswith("breast tumour") else label
+
+
+def evaluate(
+    predictor: Predictor,
+    qa: Path,
+    split: str,
+    *,
+    most_per_set: int | None = None,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Ask every question of a split (`all`: of every split) that stands alone; images of a set evenly spaced.
+
+    All questions about an image are asked at once, as a node would. A question that the predictor refuses (too long)
+    counts as not answered. Raises `SourceError` where `qa` holds no set.
+    """
+    records = _chosen(qa, split, most_per_set)
+    result = Evaluation()
+    for number, record in enumerate(records):
+        turns = [turn for one in record.conversations for turn in one.turns if turn.standalone]
+        if not turns:
+            continue
+        stack = stack_of(record, qa)
+        started = time.monotonic()
+        answers = _answers(predictor, stack, turns)
+        result.seconds += time.monotonic() - started
+        result.images += 1
+        for turn, answer in zip(turns, answers, strict=True):
+            _score(result, record, qa, turn, answer)
+        if progress is not None:
+            progress(number + 1, len(records))
+    return result
+
+
+def stack_of(record: Record, qa: Path) -> SliceStack:
+    """Return a record's image as a stack of one slice: RGB, as it is stored."""
+    pixels = np.asarray(Image.open(qa / record.image).convert("RGB"))
+    spacing = None if record.spacing_mm is None else (1.0, *record.spacing_mm)
+    return SliceStack(pixels[None], record.modality, spacing, (0.0, 255.0))
+
+
+def _chosen(qa: Path, split: str, most_per_set: int | None) -> list[Record]:
+    by_set: dict[str, list[Record]] = defaultdict(list)
+    for record in read_records(qa, None if split == "all" else split):
+        by_set[record.dataset].append(record)
+    chosen: list[Record] = []
+    for records in by_set.values():
+        count = len(records) if most_per_set is None else min(len(records), most_per_set)
+        places = np.linspace(0, len(records) - 1, count).round().astype(int)
+        chosen += [records[place] for place in places]
+    return chosen
+
+
+def _answers(predictor: Predictor, stack: SliceStack, turns: Sequence[Turn]) -> list[Answer | None]:
+    questions = [Question(turn.question) for turn in turns]
+    try:
+        return list(predictor.answer(stack, questions))
+    except InputRefused:  # one of them: ask them one by one, so that the others count
+        return [_answer_alone(predictor, stack, question) for question in questions]
+
+
+def _answer_alone(predictor: Predictor, stack: SliceStack, question: Question) -> Answer | None:
+    try:
+        return predictor.answer(stack, [question])[0]
+    except InputRefused:
+        return None
+
+
+def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Answer | None) -> None:
+    if answer is None:
+        result.refused += 1
+    given = _matched(record, turn, answer)
+    for index in turn.targets:
+        target = record.targets[index]
+        with Image.open(qa / target.mask) as picture:
+            true = np.asarray(picture) > 127
+        found = given.get(target.label)
+        drawn = None if found is None else found.mask[0]
+        confidence = None if found is None else found.confidence
+        one = score_masks(canonical(target.label), record.id, drawn, true, confidence)
+        result.scored.append(one)
+        mask = np.zeros_like(true) if drawn is None else drawn
+        text = "" if answer is None else answer.text
+        result.cases.append(Case(record.image, one.label, turn.question, text, one.dice or 0.0, true, mask))
+    for label in turn.absent:
+        found = given.get(label)
+        result.scored.append(
+            score_masks(canonical(label), record.id, None if found is None else found.mask[0], None, found and found.confidence)
+        )
+    result.answers.append("" if answer is None else answer.text)
+    result.references.append(_plain(turn.answer))
+
+
+def _matched(record: Record, turn: Turn, answer: Answer | None) -> dict[str, SeenTarget]:
+    """Return which mask answers for which asked label: by phrase first, what is left in order, present ones first."""
+    if answer is None:
+        return {}
+    left = list(answer.targets)
+    phrases = {record.targets[index].label: record.targets[index].phrase for index in turn.targets}
+    asked = [*phrases, *turn.absent]
+    given: dict[str, SeenTarget] = {}
+    for label in asked:
+        names = {label.casefold(), phrases.get(label, label).casefold(), canonical(label)}
+        named = [one for one in left if one.phrase.casefold() in names or canonical_phrase(one.phrase) in names]
+        if named:
+            given[label] = named[0]
+            left.remove(named[0])
+    for label, target in zip([label for label in asked if label not in given], left, strict=False):
+        given[label] = target
+    return given
+
+
+def canonical_phrase(phrase: str) -> str:
+    """Return a phrase without what is for the text only: "malignant breast tumour" names the breast tumour."""
+    words = phrase.casefold().removeprefix("benign ").removeprefix("malignant ")
+    return canonical(words)
+
+
+def _plain(text: str) -> str:
+    """Return an answer without its marks, as a predictor's text is."""
+    for mark in ("<p>", "</p>", "[SEG]"):
+        text = text.replace(mark, " ")
+    return " ".join(text.split()).replace(" .", ".").replace(" ,", ",").replace(" ;", ";")
