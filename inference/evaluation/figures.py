@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Sequence
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 
 matplotlib.use("Agg")
-from matplotlib import pyplot as plt  # noqa: E402 - after the backend is chosen
-from matplotlib.axes import Axes  # noqa: E402
-from PIL import Image  # noqa: E402
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from PIL import Image
 
-from inference.evaluation.run import Case, Evaluation  # noqa: E402
+from inference.evaluation.run import Case, Evaluation
 
 __all__ = ["case_grid", "reliability_plot"]
 
@@ -73,17 +72,3 @@ def _draw(axis: Axes, case: Case, qa: Path, name: str) -> None:
             axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
     words = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)
     axis.set_title(words, fontsize=9)
-
-
-def curves(rows: Sequence[dict[str, float]], out: Path, names: Sequence[str]) -> None:
-    """Write a PNG of losses over steps; `rows` as a log's lines hold them."""
-    figure, axis = plt.subplots(figsize=(7, 4))
-    for name in names:
-        points = [(row["step"], row[name]) for row in rows if name in row]
-        if points:
-            axis.plot(*zip(*points, strict=True), label=name)
-    axis.set(xlabel="step", ylabel="loss", yscale="log")
-    axis.legend()
-    figure.tight_layout()
-    figure.savefig(out, dpi=90)
-    plt.close(figure)

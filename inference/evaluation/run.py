@@ -147,7 +147,9 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
     for label in turn.absent:
         found = given.get(label)
         result.scored.append(
-            score_masks(canonical(label), record.id, None if found is None else found.mask[0], None, found and found.confidence)
+            score_masks(
+                canonical(label), record.id, None if found is None else found.mask[0], None, found and found.confidence
+            )
         )
     result.answers.append("" if answer is None else answer.text)
     result.references.append(_plain(turn.answer))

@@ -1,14 +1,14 @@
 """Scores of answers: how well what is there is drawn, and whether what is not there is said not to be.
 
-A *present* question-target is a label that a question asks for and the image has; an *absent* one is asked for and not there.
+A *present* question-target is a label that a question asks for and the image has; an *absent* one is not there.
 
 - Dice and gIoU: per present question-target, 0 where no mask is given for it; averaged per label, then over the labels
   with at least `FEWEST_IMAGES` images.
 - cIoU: intersections summed over all present question-targets, divided by their summed unions.
-- present_recall: the share of present question-targets that got a mask; absent_specificity: the share of absent ones that
-  got none; seen_precision: of the masks given for a label that was asked, the share whose label is there.
-- ece: masks in ten bins of confidence; the mean distance of confidence from true IoU (0 for what is absent), weighted by
-  the masks in a bin. Confidence is an estimate of that IoU.
+- present_recall: the share of present question-targets that got a mask; absent_specificity: the share of absent ones
+  that got none; seen_precision: of the masks given for a label that was asked, the share whose label is there.
+- ece: masks in ten bins of confidence; the mean distance of confidence from true IoU (0 for what is absent), weighted
+  by the masks in a bin. Confidence is an estimate of that IoU.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
 def score_masks(
     label: str, image: str, drawn: NDArray[np.bool_] | None, true: NDArray[np.bool_] | None, confidence: float | None
 ) -> Scored:
-    """Compare what was drawn for a label, or None, with what is true, or None where it is absent; `rows columns` each."""
+    """Compare what was drawn for a label, or None, with what is true, or None where absent; `rows columns` each."""
     if true is None:
         return Scored(label, image, drawn is not None, confidence)
     mask = np.zeros_like(true) if drawn is None else drawn
@@ -94,9 +94,7 @@ def calibration_error(confidences: Sequence[float], truths: Sequence[float]) -> 
         return None
     said, true = np.asarray(confidences), np.asarray(truths)
     bins = np.minimum((said * _BINS).astype(int), _BINS - 1)
-    gaps = [
-        abs(said[bins == one].mean() - true[bins == one].mean()) * (bins == one).mean() for one in np.unique(bins)
-    ]
+    gaps = [abs(said[bins == one].mean() - true[bins == one].mean()) * (bins == one).mean() for one in np.unique(bins)]
     return round(float(np.sum(gaps)), 4)
 
 

@@ -41,7 +41,14 @@ def text_scores(answers: Sequence[str], references: Sequence[str]) -> dict[str, 
         "bleu4": round(sacrebleu.corpus_bleu(list(answers), [list(references)]).score / 100, 4),
         "rouge_l": round(float(np.mean([rouge.score(one, other)["rougeL"].fmeasure for one, other in pairs])), 4),
         "meteor_exact_stem": round(
-            float(np.mean([single_meteor_score(_words(one), _words(other), stemmer=stemmer, wordnet=none) for one, other in pairs])),
+            float(
+                np.mean(
+                    [
+                        single_meteor_score(_words(one), _words(other), stemmer=stemmer, wordnet=none)
+                        for one, other in pairs
+                    ]
+                )
+            ),
             4,
         ),
     }

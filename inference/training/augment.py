@@ -11,7 +11,7 @@ from scipy import ndimage
 
 from inference.training.labels import MIRRORED
 
-__all__ = ["augment", "shift_and_turn"]
+__all__ = ["augment", "rewindow", "shift_and_turn"]
 
 
 def augment(
@@ -27,11 +27,11 @@ def augment(
         image, masks = image[::-1], masks[::-1]
     if random.random() < 0.9:
         image, masks = _affine(image, masks, random)
-    return _rewindow(image, random), masks
+    return rewindow(image, random), masks
 
 
 def shift_and_turn(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Move an image (`rows columns 3`) a little and rewindow it; so little that what was said of its places stays true."""
+    """Move and rewindow an image (`rows columns 3`); so little that what was said of its places stays true."""
     side = image.shape[0]
     angle, scale = math.radians(random.uniform(-8, 8)), math.exp(random.uniform(-0.08, 0.08))
     matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
@@ -41,7 +41,7 @@ def shift_and_turn(image: NDArray[np.uint8], random: np.random.Generator) -> NDA
     turned = Image.fromarray(image).transform(
         (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
     )
-    return _rewindow(np.asarray(turned), random)
+    return rewindow(np.asarray(turned), random)
 
 
 def _affine(
@@ -64,7 +64,8 @@ def _affine(
     return np.asarray(turned), np.asarray(labels).astype(np.uint16)
 
 
-def _rewindow(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+def rewindow(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
+    """Show an image with another brightness, contrast and gamma, now and then blurred; uint8, shape kept."""
     levels = np.arange(256) / 255
     curve = levels ** math.exp(random.uniform(-0.35, 0.35))
     curve = (curve - 0.5) * math.exp(random.uniform(-0.25, 0.25)) + 0.5 + random.uniform(-0.1, 0.1)

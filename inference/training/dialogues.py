@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +13,15 @@ from torch import Tensor
 
 from inference.medseg_qa.records import Record, Turn, read_records
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.context import Words
+from inference.medseg_r.words import Words
 from inference.training.augment import shift_and_turn
 from inference.training.labels import DATASETS, LABELS, canonical
+from inference.training.turns import TurnSampler
 from inference.transform import to_square
 
 __all__ = ["DialogueBatch", "Dialogues", "dialogue_texts"]
 
 _STORED = 128  # pixels a side
-_ABSENT = 0.27  # of the turns that are drawn
-_WHOLE = 0.5  # of the draws take the conversation around the turn as well
-_HIPPOCAMPUS_STEP = 3  # neighbouring slices are almost the same
 _DENIAL_WEIGHT = (
     0.6  # of an answer that only says what is not there: a target that is never drawn costs more than one too many
 )
@@ -34,9 +31,9 @@ _DENIAL_WEIGHT = (
 class DialogueBatch:
     """Padded on the right.
 
-    `images`: uint8 `n rows columns 3`. `ids`, `attention`, `targets`: int64 `n tokens`; `targets` is -100 where nothing is
-    to be said. `weights`: float32 `n tokens`. `seg_rows`, `seg_positions`, `seg_labels`: int64 `[SEG]s`, the position one
-    before each [SEG] and its place in LABELS, or -1. `present`: float32 `n labels`, 1 there, 0 not, NaN unknown.
+    `images`: uint8 `n rows columns 3`. `ids`, `attention`, `targets`: int64 `n tokens`; `targets` is -100 where nothing
+    is to be said. `weights`: float32 `n tokens`. `seg_rows`, `seg_positions`, `seg_labels`: int64 `[SEG]s`, the
+    position one before each [SEG] and its place in LABELS, or -1. `present`: float32 `n labels`, 1 there, 0 not, NaN unknown.
     """
 
     images: NDArray[np.uint8]
@@ -62,28 +59,13 @@ def dialogue_texts(qa: Path) -> list[str]:
 
 
 class Dialogues:
-    """Draws conversations of one split, balanced by label."""
+    """Draws conversations of one split as `LanguageStage` learns them."""
 
     def __init__(self, qa: Path, split: str, words: Words, config: MedSegRConfig, seed: int) -> None:
         self.words, self.config = words, config
         self.random = np.random.default_rng(seed)
-        self.records: list[Record] = []
-        for number, record in enumerate(read_records(qa, split)):
-            if record.dataset == "hippocampus" and number % _HIPPOCAMPUS_STEP:
-                continue
-            self.records.append(record)
-        self.images = [_small(qa / record.image) for record in self.records]
-        self._turns: dict[tuple[str, bool], list[tuple[int, int, int]]] = defaultdict(list)
-        for place, record in enumerate(self.records):
-            for talk, conversation in enumerate(record.conversations):
-                for number, turn in enumerate(conversation.turns):
-                    for label in {canonical(label) for label in turn.asked}:
-                        absent = label in {canonical(one) for one in turn.absent}
-                        self._turns[label, absent].append((place, talk, number))
-
-    def batch(self, size: int) -> DialogueBatch:
-        """Draw `size` examples."""
-        return self._collate([self._example() for _ in range(size)])
+        self.turns = TurnSampler(qa, split)
+        self.images = [_small(qa / record.image) for record in self.turns.records]
 
     def batches(self, size: int, count: int) -> list[DialogueBatch]:
         """Draw `count` batches whose members are of like length, so that little is padding."""
@@ -93,15 +75,8 @@ class Dialogues:
 
     def _example(self) -> tuple[int, list[int], list[int], list[float], list[int]]:
         while True:
-            label = str(self.random.choice(LABELS))
-            choices = self._turns.get((label, bool(self.random.random() < _ABSENT)))
-            if not choices:
-                continue
-            place, talk, number = choices[int(self.random.integers(len(choices)))]
-            conversation = self.records[place].conversations[talk]
-            whole = self.random.random() < _WHOLE or not conversation.turns[number].standalone
-            turns = conversation.turns if whole else (conversation.turns[number],)
-            example = self._encoded(self.records[place], turns)
+            place, turns = self.turns.draw(self.random)
+            example = self._encoded(self.turns.records[place], turns)
             if example is not None:
                 return (place, *example)
 
@@ -144,7 +119,7 @@ class Dialogues:
             labels += segs
             image = self.images[place]
             images.append(shift_and_turn(image, self.random))
-            present[row] = _presence(self.records[place])
+            present[row] = _presence(self.turns.records[place])
         rows, positions = torch.nonzero(targets == self.words.seg, as_tuple=True)
         if len(rows) != len(labels):
             raise ValueError(f"{len(rows)} [SEG] tokens but {len(labels)} labels")
@@ -154,7 +129,7 @@ class Dialogues:
 
 
 def _presence(record: Record) -> Tensor:
-    """Return 1 for the labels of a record that are there, 0 for the rest; all are known where the set is one of ours."""
+    """Return 1 for the labels of a record that are there, 0 for the rest, NaN where that is not known."""
     found = {canonical(target.label) for target in record.targets}
     known = record.dataset in DATASETS
     values = [1.0 if label in found else 0.0 if known else float("nan") for label in LABELS]

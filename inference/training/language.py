@@ -1,9 +1,9 @@
 """Stage 2: global context understanding learns MedSeg-QA's conversations, and its [SEG] states to be prompts.
 
-Three losses: what is said (cross-entropy, answers only), the squared error between P_l(state before [SEG]) and the label's
-fixed prompt of stage 1, and, on the mean of the visual tokens, which labels are in the image. Without the second the
-state before [SEG] forgets what it has just named, since predicting [SEG] does not need it; the third makes the small tower
-look at all of the image before it is asked anything.
+Three losses: what is said (cross-entropy, answers only), the squared error between P_l(state before [SEG]) and the
+label's fixed prompt of stage 1, and, on the mean of the visual tokens, which labels are in the image. Without the
+second the state before [SEG] forgets what it has just named, since predicting [SEG] does not need it; the third makes
+the small tower look at all of the image before it is asked anything.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.context import Words, build_language_model, train_tokenizer
 from inference.medseg_r.model import build_prompt_projector
+from inference.medseg_r.tiny import build_language_model, train_tokenizer
+from inference.medseg_r.words import Words
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
 from inference.training.labels import LABELS
 from inference.training.vision import label_prompts
@@ -75,7 +76,7 @@ class LanguageStage(nn.Module):
 
 
 def train_language(qa: Path, config: MedSegRConfig, out: Path, *, minutes: float, batch_size: int = 12) -> None:
-    """Train for `minutes` of wall time in all on the set in `qa`, resuming from `out`/language.pt; cosine over that time."""
+    """Train on the set in `qa` for `minutes` of wall time in all, resuming from `out`/language.pt."""
     torch.manual_seed(1)
     out.mkdir(parents=True, exist_ok=True)
     if not (out / "tokenizer.json").exists():
@@ -125,7 +126,7 @@ def train_language(qa: Path, config: MedSegRConfig, out: Path, *, minutes: float
 
 
 def _pixels(images: NDArray[np.uint8], config: MedSegRConfig) -> Tensor:
-    """Return what the checkpoint's image processor makes of `n rows columns 3`: means of areas, mean 0.5, deviation 0.25."""
+    """Return what the image processor of `tiny` makes of images, uint8 `n rows columns 3`."""
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (F.interpolate(scaled, size=(config.context_image_size,) * 2, mode="area") - 0.5) / 0.25
 

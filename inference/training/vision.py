@@ -1,8 +1,8 @@
 """Stage 1: pixel-level grounding learns every label of an image at once, prompted by a fixed vector per label.
 
-The vectors stand in for the [SEG] states of a language model that is not trained yet. They are drawn once from a seed and
-never change, so that the language side can learn to give them at the same time; noise on them teaches the grounding to
-take what comes near. A prompt is for a label that is there, one that is not, or one of another kind of image.
+The vectors stand in for the [SEG] states of a language model that is not trained yet. They are drawn once from a seed
+and never change, so that the language side can learn to give them at the same time; noise on them teaches the grounding
+to take what comes near. A prompt is for a label that is there, one that is not, or one of another kind of image.
 """
 
 from __future__ import annotations

@@ -1,0 +1,273 @@
+"""Stage 3: all parts of a model together, on MedSeg-QA's conversations with their masks; any size, LoRA or full.
+
+Steps are counted by the optimiser. What a batch holds depends on seed, process, step and place in the step alone, so
+that a run that was stopped goes on exactly as it would have gone. accelerate spreads it over GPUs (`accelerate launch`,
+FSDP by its own configuration).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import structlog
+import torch
+from accelerate import Accelerator
+from numpy.typing import NDArray
+from PIL import Image
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from inference.errors import InferenceError
+from inference.medseg_qa.records import Record, Turn
+from inference.medseg_r.adapter import add_lora, has_lora, merge_lora
+from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from inference.medseg_r.description import SHIPPED
+from inference.medseg_r.model import Conversation, Losses, MedSegR
+from inference.medseg_r.words import Turn as Said
+from inference.training.augment import rewindow
+from inference.training.curves import draw_curves
+from inference.training.settings import TrainSettings
+from inference.training.turns import TurnSampler
+from inference.transform import grounding_square, to_square
+
+__all__ = ["ConversationBatches", "train_joint"]
+
+_log = structlog.get_logger()
+
+_NAMES = ("text", "mask", "quality")
+_STATE = "state"
+_CLIP = 1.0  # the gradient's norm
+
+
+class ConversationBatches:
+    """Batches of one split: images with their conversations and masks, as `MedSegR.forward` takes them."""
+
+    def __init__(self, qa: Path, split: str, model: MedSegR) -> None:
+        self.qa, self.model = qa, model
+        self.turns = TurnSampler(qa, split)
+
+    def draw(self, random: np.random.Generator, size: int, device: torch.device) -> Conversation:
+        """Return `size` conversations; one too long for the model is cut after its last turn that fits."""
+        model = self.model
+        config = model.config.grounding
+        squares, images, spoken, masks = [], [], [], []
+        while len(squares) < size:
+            place, turns = self.turns.draw(random)
+            record = self.turns.records[place]
+            pixels = np.asarray(Image.open(self.qa / record.image).convert("RGB"))
+            seen = rewindow(pixels, random)
+            square, _ = to_square(seen, model.config.context_square)
+            fitting = self._fitting(turns, square)
+            if not fitting:
+                continue
+            image, _ = grounding_square(seen, config.preprocessing, config.image_size)
+            squares.append(square)
+            images.append(torch.from_numpy(image).permute(2, 0, 1))
+            spoken.append(fitting)
+            masks += [self._mask(record, index) for turn in fitting for index in turn.targets]
+        pixels_seen = model.context.pixels(squares)
+        ids, attention, targets = self._tokens(spoken, model.context.visual_tokens(pixels_seen))
+        drawn = torch.stack(masks) if masks else torch.zeros(0, config.mask_size, config.mask_size)
+        return Conversation(
+            {name: value.to(device) for name, value in pixels_seen.items()},
+            ids.to(device),
+            attention.to(device),
+            targets.to(device),
+            torch.stack(images).to(device),
+            drawn.to(device),
+        )
+
+    def _fitting(self, turns: Sequence[Turn], square: NDArray[np.uint8]) -> tuple[Turn, ...]:
+        context = self.model.context
+        tokens = context.visual_tokens(context.pixels([square]))
+        for count in range(len(turns), 0, -1):
+            said = [Said(turn.question, turn.answer) for turn in turns[:count]]
+            if len(context.words.conversation(said, tokens).ids) <= context.positions:
+                return tuple(turns[:count])
+        return ()
+
+    def _tokens(self, spoken: Sequence[tuple[Turn, ...]], visual_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+        words = self.model.words
+        rows = [
+            words.conversation([Said(one.question, one.answer) for one in turns], visual_tokens) for turns in spoken
+        ]
+        longest = max(len(row.ids) for row in rows)
+        ids = torch.full((len(rows), longest), words.pad)
+        targets = torch.full((len(rows), longest), -100)
+        attention = torch.zeros((len(rows), longest), dtype=torch.long)
+        for place, row in enumerate(rows):
+            ids[place, : len(row.ids)] = torch.tensor(row.ids)
+            targets[place, : len(row.ids)] = torch.tensor(row.targets)
+            attention[place, : len(row.ids)] = 1
+        return ids, attention, targets
+
+    def _mask(self, record: Record, index: int) -> Tensor:
+        """Return a target's mask on the grid of the mask logits, float32 `size size` of 0 to 1."""
+        config = self.model.config.grounding
+        with Image.open(self.qa / record.targets[index].mask) as picture:
+            mask = np.asarray(picture.convert("L"))
+        stretched = config.preprocessing.value == "medsam"
+        square, _ = to_square(mask, config.image_size, nearest=True, stretched=stretched)
+        whole = torch.from_numpy((square > 127).astype(np.float32))[None, None]
+        return torch.nn.functional.adaptive_avg_pool2d(whole, config.mask_size)[0, 0]
+
+
+def train_joint(settings: TrainSettings) -> Path:
+    """Train as `settings` say, resuming a run found in `settings.out`; return the folder of the trained checkpoint.
+
+    Logs go to `losses.jsonl`, TensorBoard's `events...` and `curves.png`. Raises `InferenceError` for settings that
+    train nothing, `CheckpointError` and `SourceError` for what cannot be read.
+    """
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    accelerator = Accelerator(
+        gradient_accumulation_steps=settings.accumulation,
+        mixed_precision=settings.precision,
+    )
+    folder = SHIPPED if settings.checkpoint == "tiny" else Path(settings.checkpoint)
+    start = load_checkpoint(folder, accept_research_use=settings.accept_research_use)
+    model = start.model
+    if settings.lora is not None and not has_lora(model.language_model):
+        lora = settings.lora
+        add_lora(
+            model.language_model,
+            rank=lora.rank,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            projections=lora.projections,
+        )
+    trained = _trained(model, settings.trained)
+    batches = ConversationBatches(_there(settings.qa), "train", model)
+    optimiser = torch.optim.AdamW(
+        trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
+    prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    first = _resume(accelerator, settings)
+    prepared.train()
+    _run(accelerator, prepared, optimiser, schedule, batches, settings, first)
+    if settings.lora is not None and settings.lora.merge:
+        merge_lora(model.language_model)
+    finished = settings.out / "checkpoint"
+    if accelerator.is_main_process:
+        _export(accelerator.unwrap_model(prepared), start, finished)
+        draw_curves(settings.out / "losses.jsonl", settings.out / "curves.png", _NAMES)
+    accelerator.end_training()
+    return finished
+
+
+def _run(
+    accelerator: Accelerator,
+    model: MedSegR,
+    optimiser: torch.optim.Optimizer,
+    schedule: torch.optim.lr_scheduler.LambdaLR,
+    batches: ConversationBatches,
+    settings: TrainSettings,
+    first: int,
+) -> None:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    parameters = [value for value in model.parameters() if value.requires_grad]
+    writer = SummaryWriter(str(settings.out)) if accelerator.is_main_process else None
+    with Progress(*columns, disable=not accelerator.is_main_process) as progress:
+        bar = progress.add_task("training", total=settings.steps, completed=first)
+        for step in range(first, settings.steps):
+            sums = np.zeros(len(_NAMES))
+            for part in range(settings.accumulation):
+                seeds = [settings.seed, accelerator.process_index, step, part]
+                torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))  # dropout
+                batch = batches.draw(np.random.default_rng(seeds), settings.batch_size, accelerator.device)
+                with accelerator.accumulate(model):
+                    losses: Losses = model(batch)
+                    total = (
+                        settings.text_weight * losses.text
+                        + settings.mask_weight * losses.mask
+                        + settings.quality_weight * losses.quality
+                    )
+                    accelerator.backward(total)
+                    if accelerator.sync_gradients:
+                        accelerator.clip_grad_norm_(parameters, _CLIP)
+                    optimiser.step()
+                    optimiser.zero_grad()
+                sums += [float(getattr(losses, name).detach()) for name in _NAMES]
+            schedule.step()
+            means = dict(zip(_NAMES, (sums / settings.accumulation).round(5).tolist(), strict=True))
+            if writer is not None:
+                with (settings.out / "losses.jsonl").open("a") as log:
+                    log.write(json.dumps({"step": step + 1, **means}) + "\n")
+                for name, value in means.items():
+                    writer.add_scalar(name, value, step + 1)
+            progress.update(bar, advance=1, description=f"text {means['text']:.3f} mask {means['mask']:.3f}")
+            if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
+                _save_state(accelerator, settings.out, step + 1)
+    if writer is not None:
+        writer.close()
+
+
+def _there(path: Path | None) -> Path:
+    if path is None:
+        raise InferenceError("the settings name no MedSeg-QA set; give qa = FOLDER")
+    return path
+
+
+def _trained(model: MedSegR, names: Sequence[str]) -> list[torch.nn.Parameter]:
+    """Freeze all but the parameters whose name holds one of `names`, and return those."""
+    chosen = []
+    for name, parameter in model.named_parameters():
+        wanted = "*" in names or any(one in name for one in names)
+        parameter.requires_grad_(wanted)
+        if wanted:
+            chosen.append(parameter)
+    if not chosen:
+        raise InferenceError(f"no parameter's name holds one of {list(names)}; nothing would be trained")
+    return chosen
+
+
+def _rate(step: int, settings: TrainSettings) -> float:
+    """Return the share of the learning rate at a step: a linear warm-up, then a cosine to a hundredth."""
+    if step < settings.warmup_steps:
+        return (step + 1) / settings.warmup_steps
+    turn = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, turn)))
+
+
+def _save_state(accelerator: Accelerator, out: Path, step: int) -> None:
+    """Write a state beside the last one, then say which counts: a run killed between the two resumes from the older."""
+    accelerator.save_state(str(out / _STATE / str(step)), safe_serialization=True)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        part = out / _STATE / "latest.part"
+        part.write_text(str(step))
+        part.replace(out / _STATE / "latest")
+
+
+def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
+    latest = settings.out / _STATE / "latest"
+    if not latest.exists():
+        settings.out.mkdir(parents=True, exist_ok=True)
+        (settings.out / "losses.jsonl").unlink(missing_ok=True)
+        return 0
+    step = int(latest.read_text())
+    accelerator.load_state(str(settings.out / _STATE / str(step)))
+    log = settings.out / "losses.jsonl"
+    kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
+    log.write_text("".join(f"{line}\n" for line in kept))
+    _log.info("resumed", step=step)
+    return step
+
+
+def _export(model: MedSegR, start: Checkpoint, folder: Path) -> None:
+    description = start.description
+    save_checkpoint(
+        folder,
+        model,
+        name=description.name,
+        version=f"{description.version}+trained",
+        terms=description.terms,
+        thresholds=replace(start.thresholds),
+    )

@@ -1,0 +1,83 @@
+"""What a training run is told, in one TOML file; every mistake in it is reported at once."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from inference.errors import InferenceError
+
+__all__ = ["LoraSettings", "TrainSettings", "read_settings"]
+
+
+class LoraSettings(BaseModel):
+    """LoRA beside the language model's projections; LISA's and GLaMM's sizes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    rank: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: float = Field(0.05, ge=0, lt=1)
+    projections: tuple[str, ...] = ("q_proj", "v_proj")
+    merge: bool = False  # add it to the weights when the checkpoint is written, instead of keeping it apart
+
+
+class TrainSettings(BaseModel):
+    """One stage of training. `grounding` and `language` build a small model from nothing; `joint` goes on from one."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    stage: Literal["grounding", "language", "compose", "joint"]
+    out: Path = Field(description="folder of states, logs and curves; a run found there is resumed")
+    images: Path | None = Field(None, description="grounding, compose: folder with manifest.jsonl")
+    qa: Path | None = Field(None, description="language, joint: a MedSeg-QA set")
+    preset: str = Field("tiny", description="grounding, language, compose: the sizes of the model")
+    minutes: float = Field(60, gt=0, description="grounding, language: wall time in all")
+    threads: int = Field(1, ge=1, description="CPU threads")
+
+    checkpoint: str = Field("tiny", description="joint: where to start, a folder or tiny")
+    accept_research_use: bool = False
+    steps: int = Field(1000, ge=1, description="joint: optimiser steps in all")
+    batch_size: int = Field(8, ge=1, description="images per step and device, before accumulation")
+    accumulation: int = Field(1, ge=1, description="joint: batches per optimiser step")
+    learning_rate: float = Field(3e-4, gt=0)
+    warmup_steps: int = Field(50, ge=0)
+    weight_decay: float = Field(0.0, ge=0)
+    text_weight: float = Field(1.0, ge=0)
+    mask_weight: float = Field(1.0, ge=0)
+    quality_weight: float = Field(1.0, ge=0)
+    trained: tuple[str, ...] = Field(
+        ("lora_", "lm_head", "embed_tokens", "mask_decoder", "prompt_projector"),
+        description="joint: parameters whose name holds one of these are trained; ['*'] for all",
+    )
+    lora: LoraSettings | None = None
+    precision: Literal["no", "bf16"] = Field("no", description="joint: mixed precision of accelerate")
+    save_every: int = Field(100, ge=1, description="joint: steps between states that a run resumes from")
+    seed: int = 0
+
+
+def read_settings(path: Path) -> TrainSettings:
+    """Read a run's settings; relative paths are relative to the file.
+
+    Raises `InferenceError` with every mistake of the file.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InferenceError(f"{path} cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InferenceError(f"{path} is not TOML: {error}") from error
+    try:
+        settings = TrainSettings.model_validate(values)
+    except ValidationError as error:
+        mistakes = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        raise InferenceError(f"{path}: {mistakes}") from error
+    needed = {"grounding": ["images"], "language": ["qa"], "compose": ["images"], "joint": ["qa"]}[settings.stage]
+    lacking = [name for name in needed if getattr(settings, name) is None]
+    if lacking:
+        raise InferenceError(f"{path}: stage {settings.stage} needs {', '.join(lacking)}")
+    places = {name: path.parent / value for name, value in settings if isinstance(value, Path)}
+    return settings.model_copy(update=places)
