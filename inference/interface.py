@@ -9,17 +9,38 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Answer", "Predictor", "PredictorDescription", "Progress", "Question", "SeenTarget", "SliceStack"]
+__all__ = [
+    "Answer",
+    "Exchange",
+    "Predictor",
+    "PredictorDescription",
+    "Progress",
+    "Question",
+    "SeenTarget",
+    "SliceStack",
+]
 
 Progress = Callable[[int, int], None]
 """Called with (slices done, slices in all)."""
 
 
 @dataclass(frozen=True)
+class Exchange:
+    """An earlier question about the same stack, and what was answered; with `<p>`, `</p>` and `[SEG]` where known."""
+
+    question: str
+    answer: str
+
+
+@dataclass(frozen=True)
 class Question:
-    """A clinical question as a person would ask it, e.g. "Where is the liver?"."""
+    """A clinical question as a person would ask it, e.g. "Where is the liver?".
+
+    `earlier`: the conversation that it goes on from, oldest first.
+    """
 
     text: str
+    earlier: tuple[Exchange, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,7 +75,7 @@ class SeenTarget:
 class Answer:
     """A text answer and a mask for each thing it names; no targets means "not seen".
 
-    `asked_slices`: indices of the slices the model looked at.
+    `asked_slices`: indices of the slices whose answers this one is made of; masks are drawn on all slices.
     """
 
     question: Question

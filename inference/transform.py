@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import assert_never
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -9,11 +11,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference.interface import SliceStack
+from inference.medseg_r.config import Preprocessing
 
-__all__ = ["SIDE", "Extent", "from_square", "standardise", "to_square", "window", "windowed"]
+__all__ = ["SIDE", "Extent", "from_square", "grounding_square", "standardise", "to_square", "window", "windowed"]
 
 SIDE = 256
-"""Rows and columns of the square that the model sees."""
+"""Rows and columns of the square that `tiny` sees."""
 
 Extent = tuple[int, int]
 """Rows and columns of the image inside its square; the rest, below and to the right, is padding."""
@@ -24,6 +27,8 @@ about 135 of 255, so its window reached from -1024 to about 1100 HU."""
 
 _PERCENTILES = (0.5, 99.5)
 _SAMPLED_VOXELS = 2_000_000
+_SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)  # segment_anything's build_sam.py
+_SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
 def window(stack: SliceStack) -> tuple[float, float] | None:
@@ -51,22 +56,53 @@ def windowed(values: NDArray[np.float32] | NDArray[np.uint8], limits: tuple[floa
     return np.repeat(grey[..., None], 3, axis=2)
 
 
-def to_square(image: NDArray[np.uint8], *, nearest: bool = False) -> tuple[NDArray[np.uint8], Extent]:
-    """Scale the longest side to `SIDE` and pad with zeros below and to the right; `rows columns [3]`, uint8."""
+def to_square(
+    image: NDArray[np.uint8], side: int = SIDE, *, nearest: bool = False, stretched: bool = False
+) -> tuple[NDArray[np.uint8], Extent]:
+    """Scale the longest side to `side` and pad with zeros below and to the right; `rows columns [3]`, uint8.
+
+    `stretched`: both sides are scaled to `side`, and there is no padding.
+    """
     rows, columns = image.shape[:2]
-    scale = SIDE / max(rows, columns)
-    extent = (max(1, round(rows * scale)), max(1, round(columns * scale)))
+    scale = side / max(rows, columns)
+    extent = (side, side) if stretched else (max(1, round(rows * scale)), max(1, round(columns * scale)))
     if extent != (rows, columns):
         method = Image.Resampling.NEAREST if nearest else Image.Resampling.BILINEAR
         image = np.asarray(Image.fromarray(image).resize((extent[1], extent[0]), method))
-    square = np.zeros((SIDE, SIDE, *image.shape[2:]), dtype=np.uint8)
+    square = np.zeros((side, side, *image.shape[2:]), dtype=np.uint8)
     square[: extent[0], : extent[1]] = image
     return square, extent
 
 
-def from_square(logits: torch.Tensor, extent: Extent, rows: int, columns: int, threshold: float) -> NDArray[np.bool_]:
-    """The inverse of `to_square` for mask logits: `masks size size` of a square to bool `masks rows columns`."""
-    square = F.interpolate(logits[:, None].float(), size=(SIDE, SIDE), mode="bilinear", align_corners=False)
+def grounding_square(
+    image: NDArray[np.uint8], preprocessing: Preprocessing, side: int = SIDE
+) -> tuple[NDArray[np.float32], Extent]:
+    """Return what pixel-level grounding sees of uint8 `rows columns 3`: float32 `side side 3`, and its extent."""
+    square, extent = to_square(image, side, stretched=preprocessing is Preprocessing.MEDSAM)
+    match preprocessing:
+        case Preprocessing.STANDARDISED:
+            return standardise(square), extent
+        case Preprocessing.SAM:
+            normal = np.zeros(square.shape, dtype=np.float32)
+            rows, columns = extent
+            normal[:rows, :columns] = (square[:rows, :columns] - _SAM_MEAN) / _SAM_DEVIATION
+            return normal, extent
+        case Preprocessing.MEDSAM:
+            values = square.astype(np.float32)
+            low, high = values.min(), values.max()
+            return (values - low) / max(float(high - low), 1.0), extent
+        case _:
+            assert_never(preprocessing)
+
+
+def from_square(
+    logits: torch.Tensor, extent: Extent, rows: int, columns: int, threshold: float, side: int = SIDE
+) -> NDArray[np.bool_]:
+    """The inverse of `to_square` for mask logits: `masks size size` of a square to bool `masks rows columns`.
+
+    Padding is cut off, never scaled into the image.
+    """
+    square = F.interpolate(logits[:, None].float(), size=(side, side), mode="bilinear", align_corners=False)
     inside = square[:, :, : extent[0], : extent[1]]
     if extent != (rows, columns):
         inside = F.interpolate(inside, size=(rows, columns), mode="bilinear", align_corners=False)

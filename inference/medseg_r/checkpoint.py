@@ -1,35 +1,55 @@
-"""A checkpoint folder: what it holds, under which terms, and whether it is whole.
+"""A checkpoint folder: what it holds, under which terms, and whether it is whole. The same for every size.
 
-model.safetensors   every tensor of `MedSegR`, fp16
-tokenizer.json      the tokenizers library's own format
-checkpoint.json     name, version, terms, sizes, thresholds, and the sha256 over the two files above
-MODEL_CARD.md       for people
+checkpoint.json          name, version, terms, sizes, thresholds, calibration, and the sha256 over all below
+language_model/          transformers' own format, tokenizer and image processor included, sharded where large
+adapter/                 LoRA in peft's own format, where it is kept apart
+grounding.safetensors    grounding and P_l
+MODEL_CARD.md            for people
+
+Only safetensors are read: no file of a checkpoint can run code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer
 from torch import Tensor
+from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
+from inference.medseg_r.adapter import base_state, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.context import Words
 from inference.medseg_r.description import DESCRIPTION_FILE, describe_checkpoint, read_description
-from inference.medseg_r.model import MedSegR
+from inference.medseg_r.model import MedSegR, language_dtype
+from inference.medseg_r.words import Words
 
-__all__ = ["Checkpoint", "Thresholds", "load_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Calibration",
+    "Checkpoint",
+    "Thresholds",
+    "compose_model",
+    "digest_of",
+    "load_checkpoint",
+    "load_language_model",
+    "save_checkpoint",
+]
 
-_WEIGHTS, _TOKENIZER = "model.safetensors", "tokenizer.json"
-_TIED = "language_model.lm_head.weight"  # the token embeddings again: not saved, not expected
+_LANGUAGE, _ADAPTER, _GROUNDING = "language_model", "adapter", "grounding.safetensors"
+_SHARD = "4GB"
+_NOT_DIGESTED = frozenset({DESCRIPTION_FILE, "MODEL_CARD.md"})
+
+Calibration = tuple[tuple[float, float], ...]
+"""Pairs of a raw quality estimate and the share of the truth it stood for on the validation split, rising."""
 
 
 @dataclass(frozen=True)
@@ -48,87 +68,202 @@ class Checkpoint:
     model: MedSegR
     description: PredictorDescription
     thresholds: Thresholds
+    calibration: Calibration = ()
 
 
-def load_checkpoint(folder: Path, *, accept_research_use: bool = False, device: str = "cpu") -> Checkpoint:
-    """Load a model from `folder` in float32 on `device`, ready to answer.
+def load_checkpoint(
+    folder: Path, *, accept_research_use: bool = False, device: str = "cpu", merge_adapter: bool = True
+) -> Checkpoint:
+    """Load a model from `folder` on `device`, ready to answer.
 
+    An adapter kept apart is merged in memory, or left beside the weights, to be trained further.
     Raises `CheckpointError` for a missing, truncated or altered file, or a tensor that is missing, extra or of another
     shape (named), and `TermsNotAccepted` as `describe_checkpoint` does.
     """
     description = describe_checkpoint(folder, accept_research_use=accept_research_use)
     stated = read_description(folder)
-    tensors = _read_tensors(folder / _WEIGHTS)
-    digest = _digest(folder)
-    if digest != description.digest:
-        raise CheckpointError(
-            f"the files in {folder} have sha256 {digest[:12]}..., but checkpoint.json says "
-            f"{description.digest[:12]}...: they were altered or copied in part; copy the folder again"
+    config = MedSegRConfig.from_json(stated["model"])
+    _check_whole(folder, stated)
+    with torch.random.fork_rng(devices=[]):
+        language_model, tokenizer, image_processor = load_language_model(
+            folder / _LANGUAGE, language_dtype(config, device)
         )
+        if (folder / _ADAPTER).is_dir():
+            load_lora(language_model, folder / _ADAPTER)
+            if merge_adapter:
+                merge_lora(language_model)
+        model = compose_model(config, language_model, tokenizer, image_processor)
+    _fill(model, load_file(folder / _GROUNDING), folder / _GROUNDING)
+    model.eval().requires_grad_(not merge_adapter)
     try:
-        words = Words(Tokenizer.from_file(str(folder / _TOKENIZER)))
         thresholds = Thresholds(**stated["thresholds"])
-        with torch.random.fork_rng(devices=[]):
-            model = MedSegR(MedSegRConfig.from_json(stated["model"]), words)
+        calibration = _calibration(stated.get("calibration") or ())
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / DESCRIPTION_FILE} does not describe a model: {error}") from error
-    _fill(model, tensors, folder)
-    model.eval().requires_grad_(False)
-    return Checkpoint(model.to(device), description, thresholds)
+    return Checkpoint(model.place(device), description, thresholds, calibration)
 
 
 def save_checkpoint(
-    folder: Path, model: MedSegR, *, name: str, version: str, terms: str | None, thresholds: Thresholds
+    folder: Path,
+    model: MedSegR,
+    *,
+    name: str,
+    version: str,
+    terms: str | None,
+    thresholds: Thresholds,
+    calibration: Calibration = (),
+    keep_adapter: bool = False,
 ) -> PredictorDescription:
-    """Write a model to `folder` in fp16 and return what it is now known as."""
+    """Write a model to `folder` and return what it is now known as; the model is left as it is.
+
+    LoRA is merged into what is written, or with `keep_adapter` written apart from it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {
-        key: value.detach().to(torch.float16).contiguous().clone()
-        for key, value in model.state_dict().items()
-        if key != _TIED
-    }
-    save_file(tensors, folder / _WEIGHTS)
-    (folder / _WEIGHTS).chmod(0o644)
-    model.words.tokenizer.backend_tokenizer.save(str(folder / _TOKENIZER))
-    digest = _digest(folder)
-    stated = {
+    for part in (_LANGUAGE, _ADAPTER):
+        shutil.rmtree(folder / part, ignore_errors=True)
+    language = model.language_model
+    storage = getattr(torch, model.config.language_storage)
+    kept = keep_adapter and has_lora(language)
+    language.save_pretrained(
+        folder / _LANGUAGE,
+        state_dict=_stored(base_state(language, merged=has_lora(language) and not kept), storage),
+        max_shard_size=_SHARD,
+    )
+    model.words.tokenizer.save_pretrained(folder / _LANGUAGE)
+    model.context.image_processor.save_pretrained(folder / _LANGUAGE)
+    if kept:
+        save_lora(language, folder / _ADAPTER)
+    own = {key: value for key, value in model.state_dict().items() if not key.startswith("context.")}
+    save_file(_stored(own, getattr(torch, model.config.grounding_storage)), folder / _GROUNDING)
+    for path in folder.rglob("*.safetensors"):
+        path.chmod(0o644)
+    stated: dict[str, Any] = {
         "name": name,
         "version": version,
-        "digest": digest,
+        "digest": "",
         "terms": terms,
         "thresholds": vars(thresholds),
+        "calibration": [list(pair) for pair in _calibration(calibration)],
         "model": model.config.to_json(),
     }
+    stated["digest"] = digest_of(folder, stated)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(stated, indent=2) + "\n")
-    return PredictorDescription(name, version, digest, terms)
+    return PredictorDescription(name, version, stated["digest"], terms)
 
 
-def _read_tensors(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise CheckpointError(f"the weights are missing: {path}")
+def load_language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+    """Return the model, the tokenizer and the PIL image processor of a folder in transformers' format.
+
+    They are loaded one by one: AutoProcessor would want torchvision for videos.
+    Raises `CheckpointError` where one is missing or a tensor is missing, extra or of another shape.
+    """
+    if not folder.is_dir():
+        raise CheckpointError(f"{folder} is no folder; give the folder of a downloaded Hugging Face model")
     try:
-        return load_file(path)
-    except SafetensorError as error:
-        raise CheckpointError(f"{path} is truncated or not safetensors ({error}); copy the folder again") from error
+        automatic: Any = AutoModelForImageTextToText
+        model, report = automatic.from_pretrained(
+            folder,
+            dtype=dtype,
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # told below, with the tensor's name
+            output_loading_info=True,
+        )
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        automatic = AutoImageProcessor
+        image_processor = automatic.from_pretrained(
+            folder, backend="pil", local_files_only=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(f"the language model in {folder} cannot be loaded: {error}") from error
+    wrong = {kind: sorted(map(str, report[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
+    if any(wrong.values()):
+        missing, extra, mis_shaped = (names[:5] for names in wrong.values())
+        raise CheckpointError(
+            f"the weights in {folder} do not fit: missing {missing}, extra {extra}, of another shape {mis_shaped}"
+        )
+    _legacy_template(tokenizer, folder)
+    return model, tokenizer, image_processor
 
 
-def _digest(folder: Path) -> str:
+def _legacy_template(tokenizer: Any, folder: Path) -> None:
+    """Older conversions keep the chat template beside the tokenizer, in their processor's own file."""
+    path = folder / "chat_template.json"
+    if tokenizer.chat_template is None and path.is_file():
+        tokenizer.chat_template = json.loads(path.read_text())["chat_template"]
+
+
+def compose_model(config: MedSegRConfig, language_model: Any, tokenizer: Any, image_processor: Any) -> MedSegR:
+    """Put a loaded language model and a new grounding together; the tokenizer has the marks in it."""
+    stops = language_model.generation_config.eos_token_id
+    words = Words(
+        tokenizer,
+        image=int(language_model.config.image_token_id),
+        stops=stops if isinstance(stops, list) else [] if stops is None else [stops],
+    )
+    try:
+        return MedSegR(config, words, language_model, image_processor)
+    except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
+        raise CheckpointError(f"the sizes of the grounding do not fit together: {error}") from error
+
+
+def _stored(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    """Return tensors in the dtype they are saved in; one that has several names stays one."""
+    converted: dict[int, Tensor] = {}
+    stored = {}
+    for name, value in state.items():
+        if value.data_ptr() not in converted:
+            changed = value.detach().to(dtype) if value.is_floating_point() else value.detach()
+            converted[value.data_ptr()] = changed.cpu().contiguous()
+        stored[name] = converted[value.data_ptr()]
+    return stored
+
+
+def _check_whole(folder: Path, stated: dict[str, Any]) -> None:
+    for needed in (folder / _GROUNDING, folder / _LANGUAGE / "config.json"):
+        if not needed.is_file():
+            raise CheckpointError(f"the checkpoint lacks {needed}")
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with safe_open(path, "pt"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise CheckpointError(f"{path} is truncated or not safetensors ({error}); copy the folder again") from error
+    digest = digest_of(folder, stated)
+    if digest != stated["digest"]:
+        raise CheckpointError(
+            f"the files in {folder} have sha256 {digest[:12]}..., but checkpoint.json says "
+            f"{stated['digest'][:12]}...: they were altered or copied in part; copy the folder again"
+        )
+
+
+def digest_of(folder: Path, stated: dict[str, Any]) -> str:
+    """Return the sha256 over all that an answer depends on: every file's name and bytes, sizes and thresholds."""
     digest = hashlib.sha256()
-    for name in (_TOKENIZER, _WEIGHTS):
-        path = folder / name
-        if not path.is_file():
-            raise CheckpointError(f"the checkpoint lacks {path}")
+    settings = {key: stated.get(key) for key in ("model", "thresholds", "calibration")}
+    digest.update(json.dumps(settings, sort_keys=True).encode())
+    parts = [folder / _GROUNDING, *(folder / _LANGUAGE).rglob("*"), *(folder / _ADAPTER).rglob("*")]
+    for path in sorted(part for part in parts if part.is_file() and part.name not in _NOT_DIGESTED):
+        digest.update(b"\0" + path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+            digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
-def _fill(model: MedSegR, tensors: dict[str, Tensor], folder: Path) -> None:
-    expected = {key: value.shape for key, value in model.state_dict().items() if key != _TIED}
+def _calibration(pairs: Sequence[Sequence[float]]) -> Calibration:
+    table = tuple((float(raw), float(calibrated)) for raw, calibrated in pairs)
+    raws = [raw for raw, _ in table]
+    if raws != sorted(raws) or any(not 0 <= calibrated <= 1 for _, calibrated in table):
+        raise ValueError("a calibration table has rising raw values and calibrated ones from 0 to 1")
+    return table
+
+
+def _fill(model: MedSegR, tensors: dict[str, Tensor], path: Path) -> None:
+    expected = {key: value.shape for key, value in model.state_dict().items() if not key.startswith("context.")}
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:
-        raise CheckpointError(f"{folder / _WEIGHTS} does not fit the model: missing {missing[:5]}, extra {extra[:5]}")
+        raise CheckpointError(f"{path} does not fit the model: missing {missing[:5]}, extra {extra[:5]}")
     for key, shape in expected.items():
         if tensors[key].shape != shape:
             raise CheckpointError(f"tensor {key} is {tuple(tensors[key].shape)}, the model's is {tuple(shape)}")

@@ -1,14 +1,23 @@
-"""Every size of a MedSeg-R model in one class, and its presets."""
+"""Every size and setting of a MedSeg-R model in one class, and its presets."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
+from enum import Enum
 from typing import Any, TypeVar
 
 from inference.errors import CheckpointError
 
-__all__ = ["PRESETS", "GroundingConfig", "MedSegRConfig"]
+__all__ = ["PRESETS", "PRESET_TERMS", "GroundingConfig", "MedSegRConfig", "Preprocessing"]
+
+
+class Preprocessing(Enum):
+    """How a slice becomes the square that pixel-level grounding sees (`inference/transform.py`)."""
+
+    STANDARDISED = "standardised"  # padded; mean 0, deviation 1 over all its pixels
+    SAM = "sam"  # padded after SAM's own means and deviations
+    MEDSAM = "medsam"  # stretched; its least value 0, its greatest 1
 
 
 @dataclass(frozen=True)
@@ -16,6 +25,7 @@ class GroundingConfig:
     """Pixel-level grounding: segment_anything's ViT, prompt encoder and mask decoder, and what stands around them."""
 
     image_size: int = 256  # pixels a side; SAM and MedSAM: 1024
+    preprocessing: Preprocessing = Preprocessing.STANDARDISED
     refined: bool = True  # a stem (stride 16) before the ViT and a refinement to full size after the decoder
     patch_size: int = 1  # of the ViT: of the stem's last level, or of the image where there is no stem
     width: int = 192
@@ -42,12 +52,18 @@ class GroundingConfig:
 
 @dataclass(frozen=True)
 class MedSegRConfig:
-    """Sizes of both parts of the model; everything else is learned."""
+    """Both parts of the model, and how they are run."""
 
-    context_image_size: int = 96  # pixels a side that global context understanding sees
+    # Global context understanding: any image-text-to-text model of transformers, described by its own config.json.
+    context_square: int = 256  # pixels a side of the padded square that its image processor is given
+    most_answer_tokens: int = 128  # an answer is cut there; one cut within its grammar counts as none
+    asked_slices: int = 16  # of a volume, evenly spaced; all slices are drawn, these are asked
+    language_storage: str = "float16"  # dtype of its saved weights
+    language_dtype_gpu: str = "float32"  # dtype it computes in on a GPU; on the CPU always float32
+
+    # Sizes of one built from nothing: transformers' Llava with a CLIP tower and a Llama. 0 where one was downloaded.
+    context_image_size: int = 96  # pixels a side that its image processor makes of the square
     context_patch_size: int = 16  # so (96 / 16)^2 = 36 visual tokens
-
-    # global context understanding: transformers' Llava with a CLIP tower and a Llama language model
     vision_width: int = 192
     vision_layers: int = 4
     vision_heads: int = 4
@@ -57,11 +73,13 @@ class MedSegRConfig:
     language_context: int = 384  # positions, visual tokens included
     vocabulary_size: int = 4096  # upper bound; the tokenizer in the checkpoint says how many are used
 
+    # Pixel-level grounding; computed in float32 everywhere, since a mask decoder in half precision gives blank masks.
+    grounding_storage: str = "float16"  # dtype of the saved weights of grounding and P_l
     grounding: GroundingConfig = field(default_factory=GroundingConfig)
 
     @property
     def visual_tokens(self) -> int:
-        """How many visual tokens stand in the question for one image."""
+        """How many visual tokens an image has in a language model built from nothing."""
         return (self.context_image_size // self.context_patch_size) ** 2
 
     def to_json(self) -> dict[str, Any]:
@@ -71,8 +89,13 @@ class MedSegRConfig:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MedSegRConfig:
         """Read what `to_json` wrote; raises `CheckpointError` naming a setting this version does not know."""
-        grounding = _read(GroundingConfig, values.get("grounding", {}))
-        return _read(cls, {**values, "grounding": grounding})
+        grounding = dict(values.get("grounding", {}))
+        if "preprocessing" in grounding:
+            try:
+                grounding["preprocessing"] = Preprocessing(grounding["preprocessing"])
+            except ValueError as error:
+                raise CheckpointError(f"the checkpoint's preprocessing is unknown: {error}") from error
+        return _read(cls, {**values, "grounding": _read(GroundingConfig, grounding)})
 
 
 _Config = TypeVar("_Config", GroundingConfig, MedSegRConfig)
@@ -89,10 +112,71 @@ def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        name: _plain(value) if isinstance(value, dict) else list(value) if isinstance(value, tuple) else value
-        for name, value in values.items()
-    }
+    return {name: _plain_value(value) for name, value in values.items()}
 
 
-PRESETS: dict[str, MedSegRConfig] = {"tiny": MedSegRConfig()}
+def _plain_value(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _plain(value)
+    if isinstance(value, Enum):
+        return value.value
+    return list(value) if isinstance(value, tuple) else value
+
+
+_SAM_B = GroundingConfig(
+    image_size=1024,
+    preprocessing=Preprocessing.SAM,
+    refined=False,
+    patch_size=16,
+    width=768,
+    layers=12,
+    heads=12,
+    window=14,
+    global_layers=(2, 5, 8, 11),
+    prompt_width=256,
+    decoder_layers=2,
+    decoder_heads=8,
+    decoder_mlp_width=2048,
+)
+_SAM_H = replace(_SAM_B, width=1280, layers=32, heads=16, global_layers=(7, 15, 23, 31))
+_MEDSAM_B = replace(_SAM_B, preprocessing=Preprocessing.MEDSAM)
+
+
+def _downloaded(context_square: int, grounding: GroundingConfig) -> MedSegRConfig:
+    return MedSegRConfig(
+        context_square=context_square,
+        most_answer_tokens=256,
+        language_storage="bfloat16",
+        language_dtype_gpu="bfloat16",
+        context_image_size=0,
+        context_patch_size=0,
+        vision_width=0,
+        vision_layers=0,
+        vision_heads=0,
+        language_width=0,
+        language_layers=0,
+        language_heads=0,
+        language_context=0,
+        vocabulary_size=0,
+        grounding_storage="float32",
+        grounding=grounding,
+    )
+
+
+PRESETS: dict[str, MedSegRConfig] = {
+    "tiny": MedSegRConfig(),
+    # Qwen2.5-VL takes squares of 28 pixels as tokens, Qwen3-VL of 32: 672 is 24 or 21 of them a side.
+    "lingshu-7b+medsam-b": _downloaded(672, _MEDSAM_B),
+    "qwen3-vl-8b+sam-h": _downloaded(672, _SAM_H),
+    "medgemma-4b+medsam-b": _downloaded(896, _MEDSAM_B),
+    "llava+sam-h": _downloaded(336, _SAM_H),
+}
+
+PRESET_TERMS: dict[str, str | None] = {
+    "tiny": "research use only",
+    "lingshu-7b+medsam-b": None,  # MIT and Apache-2.0
+    "qwen3-vl-8b+sam-h": None,  # Apache-2.0 both
+    "medgemma-4b+medsam-b": "Health AI Developer Foundations terms of use",
+    "llava+sam-h": "research use only",  # LLaVA-Med, and the Llama behind LLaVA; not for clinical use
+}
+"""What the weights that a preset is named after may be used for; None where nothing stands against clinical use."""

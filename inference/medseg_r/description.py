@@ -20,12 +20,13 @@ def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> P
     """Read name, version, digest and terms of a checkpoint without its weights.
 
     Raises `CheckpointError` where the folder or its description is missing or not readable, and `TermsNotAccepted`
-    for terms that are research only, unless accepted or the shipped ones.
+    for terms that speak of research, unless accepted or the shipped ones; other terms are only passed on.
     """
     stated = read_description(folder)
     description = PredictorDescription(stated["name"], stated["version"], stated["digest"], stated["terms"])
     shipped = folder.resolve() == SHIPPED
-    if description.terms is not None and not shipped and not accept_research_use:
+    restricted = description.terms is not None and "research" in description.terms.casefold()
+    if restricted and not shipped and not accept_research_use:
         raise TermsNotAccepted(
             f"the weights in {folder} are for {description.terms}; "
             "set accept_research_use = true under [model] if you may use them so"

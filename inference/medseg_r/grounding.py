@@ -8,6 +8,7 @@ the image. The image side runs once per image, the prompt side once per [SEG].
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -98,6 +99,7 @@ class Grounding(nn.Module):
             depth=config.layers,
             num_heads=config.heads,
             out_chans=width,
+            norm_layer=partial(nn.LayerNorm, eps=1e-6),
             use_rel_pos=True,
             window_size=config.window,
             global_attn_indexes=config.global_layers,
@@ -152,7 +154,8 @@ class Grounding(nn.Module):
             multimask_output=False,
         )
         if not self.config.refined:
-            return low[:, 0], quality[:, 0]
+            logits: Tensor = low[:, 0]
+            return logits, quality[:, 0]
         return self.refine(features, low, prompts), quality[:, 0]
 
     def refine(self, features: ImageFeatures, low: Tensor | None, prompts: Tensor) -> Tensor:
@@ -168,4 +171,5 @@ class Grounding(nn.Module):
         for level, weight in zip(features.pixels, weights, strict=True):
             logits = F.interpolate(logits, size=level.shape[-2:], mode="bilinear", align_corners=False)
             logits = logits + torch.einsum("pc,crk->prk", weight, level[0])[:, None]
-        return logits[:, 0]
+        refined: Tensor = logits[:, 0]
+        return refined

@@ -6,43 +6,60 @@ prompt + image seen again at high resolution -> mask.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.context import Words, build_language_model
+from inference.medseg_r.context import GlobalContext
 from inference.medseg_r.grounding import Grounding
+from inference.medseg_r.tiny import build_image_processor, build_language_model
+from inference.medseg_r.words import IGNORED, Words
 
-__all__ = ["Conversation", "Losses", "MedSegR", "build_prompt_projector", "context_images", "mask_loss", "quality_loss"]
+__all__ = [
+    "Conversation",
+    "Losses",
+    "MedSegR",
+    "build_prompt_projector",
+    "language_dtype",
+    "mask_loss",
+    "quality_loss",
+]
 
 
-def build_prompt_projector(config: MedSegRConfig) -> nn.Sequential:
-    """Return P_l: Linear(d, d), ReLU, Linear(d, prompt width)."""
-    width = config.language_width
+def build_prompt_projector(config: MedSegRConfig, language_width: int | None = None) -> nn.Sequential:
+    """Return P_l: Linear(d, d), ReLU, Linear(d, prompt width); d is the language model's width."""
+    width = config.language_width if language_width is None else language_width
     return nn.Sequential(nn.Linear(width, width), nn.ReLU(), nn.Linear(width, config.grounding.prompt_width))
 
 
-def context_images(images: Tensor, config: MedSegRConfig) -> Tensor:
-    """Return the small views for the global encoder: `n 3 256 256` to `n 3 64 64`, each pixel the mean of its area."""
-    return F.adaptive_avg_pool2d(images, config.context_image_size)
+def language_dtype(config: MedSegRConfig, device: str | torch.device) -> torch.dtype:
+    """Return what a language model computes in on a device."""
+    dtype: torch.dtype = torch.float32
+    if torch.device(device).type != "cpu":
+        dtype = getattr(torch, config.language_dtype_gpu)
+    return dtype
 
 
 @dataclass(frozen=True)
 class Conversation:
     """A training batch.
 
-    `images`: float32 `n 3 256 256`. `ids`, `attention`: int64 `n tokens`, padded on the right. `targets`: int64
-    `n tokens`, the ids to be said and -100 elsewhere. `masks`: float32 `[SEG]s size size`, in the order of rows, then
-    positions.
+    `pixels`: what `GlobalContext.pixels` gives for the `n` images. `ids`, `attention`: int64 `n tokens`, padded on the
+    right. `targets`: int64 `n tokens`, the ids to be said and `IGNORED` elsewhere. `images`: float32 `n 3 side side`,
+    preprocessed for grounding. `masks`: float32 `[SEG]s size size` at the grounding's mask size, in the order of rows,
+    then positions.
     """
 
-    images: Tensor
+    pixels: Mapping[str, Tensor]
     ids: Tensor
     attention: Tensor
     targets: Tensor
+    images: Tensor
     masks: Tensor
 
 
@@ -61,29 +78,55 @@ class Losses:
 
 
 class MedSegR(nn.Module):
-    """Both parts and the projector between them."""
+    """Both parts and the projector between them.
 
-    def __init__(self, config: MedSegRConfig, words: Words) -> None:
+    `language_model` and `image_processor` are those of a downloaded checkpoint; without them a Llava is built from
+    nothing at the sizes of `config`.
+    """
+
+    def __init__(
+        self, config: MedSegRConfig, words: Words, language_model: Any = None, image_processor: Any = None
+    ) -> None:
         super().__init__()
-        self.config, self.words = config, words
-        self.language_model = build_language_model(config, words)
-        self.prompt_projector = build_prompt_projector(config)
+        self.config = config
+        if language_model is None:
+            language_model, image_processor = build_language_model(config, words), build_image_processor(config)
+        self.context = GlobalContext(language_model, words, image_processor)
+        self.prompt_projector = build_prompt_projector(config, self.context.width)
         self.grounding = Grounding(config.grounding)
+
+    @property
+    def words(self) -> Words:
+        """The language model's tokens."""
+        return self.context.words
+
+    @property
+    def language_model(self) -> Any:
+        """The image-text-to-text model of transformers."""
+        return self.context.language_model
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return next(self.grounding.parameters()).device
+
+    def place(self, device: str | torch.device) -> MedSegR:
+        """Move to a device, the language model in its own dtype on a GPU; all else, and all on a CPU, in float32."""
+        self.to(device)
+        dtype = language_dtype(self.config, device)
+        for parameter in self.context.parameters():  # not its buffers: rotary frequencies stay in float32
+            parameter.data = parameter.data.to(dtype)
+        return self
 
     def forward(self, batch: Conversation) -> Losses:
         """Return the losses of a batch; raises ValueError where [SEG] tokens and masks do not match in number."""
-        output = self.language_model.model(
-            input_ids=batch.ids,
-            pixel_values=context_images(batch.images, self.config),
-            attention_mask=batch.attention,
-        )
-        states = output.last_hidden_state  # n tokens language_width
-        logits = self.language_model.lm_head(states)
-        text = F.cross_entropy(logits[:, :-1].flatten(0, 1), batch.targets[:, 1:].flatten(), ignore_index=-100)
+        states = self.context.states(batch.ids, batch.attention, batch.pixels)  # n tokens language_width
+        said = batch.targets[:, 1:] != IGNORED  # the state at a position predicts the token after it
+        text = F.cross_entropy(self.context.logits(states[:, :-1][said]).float(), batch.targets[:, 1:][said])
         rows, positions = torch.nonzero(batch.targets == self.words.seg, as_tuple=True)
         if len(rows) != len(batch.masks):
             raise ValueError(f"{len(rows)} [SEG] tokens but {len(batch.masks)} masks")
-        prompts = self.prompt_projector(states[rows, positions - 1])  # the state that predicts [SEG]: one before it
+        prompts = self.prompt_projector(states[rows, positions - 1].float())  # the state that predicts [SEG]
         features = self.grounding.encode(batch.images)
         masks, qualities = [], []
         for row in sorted(set(rows.tolist())):

@@ -1,81 +1,73 @@
 """Arrays in, answers out: MedSeg-R behind `inference.interface.Predictor`.
 
-A volume is answered in two passes.
-1. Language: each question is asked of at most `ASKED_SLICES` slices, evenly spaced from the first to the last. A target
-   counts as named where at least a tenth of those slices name it; its prompt is the mean of the prompts they gave.
-2. Grounding: every slice is encoded once and drawn with every named target's prompt. A slice's mask is dropped where
-   the quality head or its size puts it below the checkpoint's thresholds; a target without any mask is not seen.
-Specks: connected parts smaller than a twentieth of a target's largest part are dropped.
+A stack is answered in two passes. First some of its slices are asked every question; then all of its slices are drawn,
+each encoded once, with a prompt for each thing that was named (`volume.py` has the rules). Both passes run in batches
+that fit the memory (`memory.py`). Masks are written into the answer's arrays slice by slice, so that nothing grows with
+the number of slices but the answer itself.
+
+The same stack, questions and batch size give the same bytes. Another batch size changes the order of sums: logits move
+by about 1e-4, and so do masks, at pixels that lie so close to the threshold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
-from scipy import ndimage
 from torch import Tensor
 
-from inference.errors import InputRefused, OutOfMemory
-from inference.interface import Answer, PredictorDescription, Progress, Question, SeenTarget, SliceStack
-from inference.medseg_r.answers import Statement, absent_in, composed, readable, statements
+from inference.errors import InputRefused
+from inference.interface import Answer, PredictorDescription, Progress, Question, SliceStack
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint
-from inference.medseg_r.context import Spoken, check_question, prefix_cache, speak
-from inference.medseg_r.model import context_images
-from inference.transform import Extent, from_square, standardise, to_square, window, windowed
+from inference.medseg_r.context import Spoken
+from inference.medseg_r.memory import Batches
+from inference.medseg_r.volume import Asked, Said, Target, gathered, showing, spread, volume_answer
+from inference.medseg_r.words import Turn
+from inference.transform import Extent, from_square, grounding_square, to_square, window, windowed
 
 __all__ = ["MedSegRPredictor"]
 
-ASKED_SLICES = 16
-NAMED_SHARE = 0.1
-SPECK_SHARE = 0.05
 SMALLEST_SIDE = 8
-BATCH = 8
 
-
-@dataclass
-class _Target:
-    """A named thing on its way to a mask. `scores`: quality estimate and pixels of each slice that was kept."""
-
-    phrase: str
-    prompt: Tensor
-    mask: NDArray[np.bool_]
-    scores: list[tuple[float, int]] = field(default_factory=list)
-
-
-@dataclass
-class _Asked:
-    """A question, what was said to it slice by slice, and the targets that came of it."""
-
-    question: Question
-    texts: list[str]
-    targets: list[_Target]
+_Drawn = list[tuple[int, Tensor, Tensor]]
+"""For one slice, each kept target's number, its mask logits `size size` and its quality."""
 
 
 class MedSegRPredictor:
-    """Answers questions with a checkpoint folder; deterministic for the same stack and questions.
+    """Answers questions with a checkpoint folder; deterministic for the same stack, questions and batch size.
 
+    `batch_size`: slices at once, instead of what the memory takes.
     Raises `CheckpointError` and `TermsNotAccepted` when built.
     """
 
-    def __init__(self, folder: Path, device: str = "cpu", *, accept_research_use: bool = False) -> None:
-        self._use(load_checkpoint(folder, accept_research_use=accept_research_use, device=device), device)
+    def __init__(
+        self,
+        folder: Path,
+        device: str = "cpu",
+        *,
+        accept_research_use: bool = False,
+        batch_size: int | None = None,
+    ) -> None:
+        checkpoint = load_checkpoint(folder, accept_research_use=accept_research_use, device=device)
+        self._use(checkpoint, device, batch_size)
 
     @classmethod
-    def of(cls, checkpoint: Checkpoint, device: str = "cpu") -> MedSegRPredictor:
-        """Build from a checkpoint already in memory."""
+    def of(cls, checkpoint: Checkpoint, device: str = "cpu", *, batch_size: int | None = None) -> MedSegRPredictor:
+        """Build from a checkpoint already in memory and on its device."""
         predictor = cls.__new__(cls)
-        predictor._use(checkpoint, device)
+        predictor._use(checkpoint, device, batch_size)
         return predictor
 
-    def _use(self, checkpoint: Checkpoint, device: str) -> None:
-        self._checkpoint, self._device = checkpoint, torch.device(device)
-        self._model = checkpoint.model
+    def _use(self, checkpoint: Checkpoint, device: str, batch_size: int | None) -> None:
+        self._checkpoint, self._model = checkpoint, checkpoint.model
+        config = checkpoint.model.config
+        wanted = torch.device(device)
+        self._language = Batches(self._model, wanted, config.context_square, batch_size)
+        self._grounding = Batches(self._model, wanted, config.grounding.image_size, batch_size)
 
     @property
     def description(self) -> PredictorDescription:
@@ -88,96 +80,117 @@ class MedSegRPredictor:
         """Answer each question about the stack, with a mask for each thing seen, on the stack's grid.
 
         `progress` counts the slices that were drawn. Raises `InputRefused` for an empty or overlong question and for a
-        stack that is no picture (too small, wrong channels, NaN), `OutOfMemory` where the device has no room.
+        stack that is no picture (too small, wrong channels, NaN), `AnswerMalformed` where all answers to a question
+        break the grammar, `OutOfMemory` where the device has no room.
         """
-        for question in questions:
-            check_question(self._model.language_model, self._model.words, question.text)
         _check_stack(stack)
-        if float(stack.values.min()) == float(stack.values.max()):
-            return tuple(Answer(question, "The image is blank: nothing is seen.", (), ()) for question in questions)
-        try:
-            with torch.inference_mode():
-                limits = window(stack)
-                asked = self._ask(stack, limits, questions)
-                self._draw(stack, limits, [target for one in asked for target in one.targets], progress)
-        except torch.OutOfMemoryError as error:
-            raise OutOfMemory(f"{self._device} has no room for {BATCH} slices; use another device") from error
-        return tuple(_answer(one, stack.values.shape[0]) for one in asked)
+        slices = showing(stack.values)
+        with torch.inference_mode():
+            self._check_questions(questions)
+            if not slices or not questions:
+                return tuple(Answer(question, "The image is blank: nothing is seen.", (), ()) for question in questions)
+            limits = window(stack)
+            asked = self._ask(stack, limits, questions, spread(slices, self._model.config.asked_slices))
+            self._draw(stack, limits, slices, [target for one in asked for target in one.targets], progress)
+        return tuple(volume_answer(one, self._checkpoint.calibration) for one in asked)
+
+    def _check_questions(self, questions: Sequence[Question]) -> None:
+        context, side = self._model.context, self._model.config.context_square
+        tokens = context.visual_tokens(context.pixels([np.zeros((side, side, 3), dtype=np.uint8)]))
+        for question in questions:
+            context.check((_earlier(question), question.text), tokens)
 
     def _ask(
-        self, stack: SliceStack, limits: tuple[float, float] | None, questions: Sequence[Question]
-    ) -> list[_Asked]:
-        slices = stack.values.shape[0]
-        chosen = np.unique(np.linspace(0, slices - 1, min(slices, ASKED_SLICES)).round().astype(int)).tolist()
-        said: list[list[Spoken]] = [[] for _ in questions]
-        for start in range(0, len(chosen), BATCH):
-            images, _ = self._squares(stack, limits, chosen[start : start + BATCH])
-            small = context_images(images, self._model.config)
-            cache = prefix_cache(self._model.language_model, self._model.words, small)
-            for number, question in enumerate(questions):
-                said[number] += speak(
-                    self._model.language_model, self._model.words, cache, question.text, images.shape[0]
-                )
-        return [self._gather(question, spoken, stack) for question, spoken in zip(questions, said, strict=True)]
+        self,
+        stack: SliceStack,
+        limits: tuple[float, float] | None,
+        questions: Sequence[Question],
+        chosen: Sequence[int],
+    ) -> list[Asked]:
+        """Put every question to the chosen slices."""
+        model = self._model
+        wanted = [(_earlier(question), question.text) for question in questions]
 
-    def _gather(self, question: Question, spoken: Sequence[Spoken], stack: SliceStack) -> _Asked:
-        texts = [self._model.words.text(one.ids) for one in spoken]
-        states: dict[Statement, list[Tensor]] = {}
-        for text, one in zip(texts, spoken, strict=True):
-            for statement, state in zip(statements(text, len(one.states)), one.states, strict=True):
-                states.setdefault(statement, []).append(state)
-        targets = []
-        for statement, found in states.items():
-            if len(found) < NAMED_SHARE * len(spoken):
-                continue
-            prompt = self._model.prompt_projector(torch.stack(found)).mean(dim=0)  # prompt_width
-            mask = np.zeros(stack.values.shape[:3], dtype=np.bool_)
-            targets.append(_Target(statement.phrase, prompt, mask))
-        return _Asked(question, texts, targets)
+        def work(batch: range) -> list[list[Spoken]]:
+            images = (windowed(stack.values[chosen[place]], limits) for place in batch)
+            prefix = model.context.encode([to_square(image, model.config.context_square)[0] for image in images])
+            together = max(1, self._language.rows // len(batch))
+            spoken: list[list[Spoken]] = []
+            for start in range(0, len(wanted), together):
+                spoken += model.context.speak(prefix, wanted[start : start + together], model.config.most_answer_tokens)
+            return spoken
+
+        said: list[dict[int, Said]] = [{} for _ in questions]
+        for batch, spoken in self._language.run(len(chosen), work):
+            for own, answers in zip(said, spoken, strict=True):
+                for place, one in zip(batch, answers, strict=True):
+                    own[chosen[place]] = Said(model.words.text(one.ids), one.states.cpu())
+        shape = stack.values.shape[:3]
+        return [gathered(question, own, shape) for question, own in zip(questions, said, strict=True)]
 
     def _draw(
         self,
         stack: SliceStack,
         limits: tuple[float, float] | None,
-        targets: Sequence[_Target],
+        slices: Sequence[int],
+        targets: Sequence[Target],
         progress: Progress | None,
     ) -> None:
-        slices, rows, columns = stack.values.shape[:3]
-        thresholds = self._checkpoint.thresholds
-        for start in range(0, slices, BATCH):
-            chosen = list(range(start, min(start + BATCH, slices)))
-            if targets:
-                images, extent = self._squares(stack, limits, chosen)
-                features = self._model.grounding.encode(images)
-                prompts = torch.stack([target.prompt for target in targets])  # targets prompt_width
-                for place, index in enumerate(chosen):
-                    logits, quality = self._model.grounding.decode(features[place], prompts)
-                    logits = _without_padding(logits, extent)
-                    pixels = (logits > thresholds.mask_logit).sum((1, 2))  # targets
-                    kept = (pixels >= thresholds.fewest_pixels) & (quality >= thresholds.quality)
-                    drawn = torch.nonzero(kept)[:, 0].tolist()
-                    if not drawn or float(images[place].abs().max()) == 0.0:  # a blank slice standardises to zeros
-                        continue
-                    masks = from_square(logits[drawn], extent, rows, columns, thresholds.mask_logit)
-                    for mask, number in zip(masks, drawn, strict=True):
-                        targets[number].mask[index] = mask
-                        targets[number].scores.append((float(quality[number]), int(mask.sum())))
-            if progress is not None:
-                progress(chosen[-1] + 1, slices)
+        """Draw every target on every slice that shows something, straight into its mask."""
+        model, config = self._model, self._model.config.grounding
+        total, rows, columns = stack.values.shape[:3]
+        threshold = self._checkpoint.thresholds.mask_logit
+        extents: dict[int, Extent] = {}
 
-    def _squares(
-        self, stack: SliceStack, limits: tuple[float, float] | None, chosen: Sequence[int]
-    ) -> tuple[Tensor, Extent]:
-        """Return slices as the model sees them, float32 `chosen 3 256 256`, and the image's part of the square."""
-        squares, extent = [], (0, 0)
-        for index in chosen:
-            square, extent = to_square(windowed(stack.values[index], limits))
-            squares.append(torch.from_numpy(standardise(square)))
-        return torch.stack(squares).permute(0, 3, 1, 2).contiguous().to(self._device), extent
+        def work(batch: range) -> list[_Drawn]:
+            prompts = self._prompts(targets)
+            images = []
+            for place in batch:
+                image = windowed(stack.values[slices[place]], limits)
+                square, extents[place] = grounding_square(image, config.preprocessing, config.image_size)
+                images.append(torch.from_numpy(square))
+            tensor = torch.stack(images).permute(0, 3, 1, 2).contiguous().to(self._model.device)  # batch 3 side side
+            features = model.grounding.encode(tensor)
+            return [
+                self._kept(*model.grounding.decode(features[number], prompts), extents[place])
+                for number, place in enumerate(batch)
+            ]
+
+        for batch, drawn in self._grounding.run(len(slices) if targets else 0, work):
+            for place, kept in zip(batch, drawn, strict=True):
+                for number, logits, quality in kept:
+                    [mask] = from_square(logits[None], extents[place], rows, columns, threshold, config.image_size)
+                    targets[number].mask[slices[place]] = mask
+                    targets[number].scores.append((float(quality), int(mask.sum())))
+            if progress is not None:
+                progress(slices[batch[-1]] + 1, total)
+        if progress is not None:
+            progress(total, total)
+
+    def _prompts(self, targets: Sequence[Target]) -> Tensor:
+        """Return a prompt for each target, `targets prompt_width`: the mean of what its states give."""
+        return torch.stack(
+            [
+                self._model.prompt_projector(torch.stack(one.states).to(self._model.device)).mean(dim=0)
+                for one in targets
+            ]
+        )
+
+    def _kept(self, logits: Tensor, quality: Tensor, extent: Extent) -> _Drawn:
+        """Return the targets, of `targets size size` logits and `targets` qualities, that pass the thresholds."""
+        thresholds = self._checkpoint.thresholds
+        logits = _without_padding(logits, extent, self._model.config.grounding.image_size)
+        pixels = (logits > thresholds.mask_logit).sum((1, 2))  # targets
+        kept = (pixels >= thresholds.fewest_pixels) & (quality >= thresholds.quality)
+        return [(number, logits[number], quality[number]) for number in torch.nonzero(kept)[:, 0].tolist()]
+
+
+def _earlier(question: Question) -> tuple[Turn, ...]:
+    return tuple(Turn(one.question, one.answer) for one in question.earlier)
 
 
 def _check_stack(stack: SliceStack) -> None:
-    values = stack.values
+    values: NDArray[np.float32] | NDArray[np.uint8] = stack.values
     colour = values.ndim == 4 and values.shape[-1] == 3
     if values.ndim != 3 and not colour:
         raise InputRefused(
@@ -195,44 +208,8 @@ def _check_stack(stack: SliceStack) -> None:
         raise InputRefused("the stack holds values that are not finite (NaN or infinity); load the series again")
 
 
-def _without_padding(logits: Tensor, extent: Extent) -> Tensor:
+def _without_padding(logits: Tensor, extent: Extent, side: int) -> Tensor:
     """Make sure that nothing is drawn where the square only has padding."""
     size = logits.shape[-1]
-    rows, columns = (-(-side * size // 256) for side in extent)
+    rows, columns = (-(-own * size // side) for own in extent)
     return F.pad(logits[:, :rows, :columns], (0, size - columns, 0, size - rows), value=-100.0)
-
-
-def _answer(asked: _Asked, slices: int) -> Answer:
-    seen, lost = [], []
-    for target in asked.targets:
-        mask = _without_specks(target.mask)
-        if mask.any():
-            seen.append(SeenTarget(target.phrase, _confidence(target.scores), mask))
-        else:
-            lost.append(target.phrase)
-    if len(asked.texts) == 1 and not lost:
-        text = readable(asked.texts[0])
-    else:
-        named = [target.phrase for target in seen]
-        absent = [phrase for one in asked.texts for phrase in absent_in(one)]
-        text = composed(asked.texts, named, [phrase for phrase in [*lost, *absent] if phrase not in named])
-    return Answer(asked.question, text, tuple(seen), tuple(range(slices)))
-
-
-def _confidence(scores: Sequence[tuple[float, int]]) -> float:
-    """Return the quality head's estimate, slices weighted by their area, within 0 to 1."""
-    area = sum(pixels for _, pixels in scores)
-    if area == 0:
-        return 0.0
-    return min(1.0, max(0.0, sum(quality * pixels for quality, pixels in scores) / area))
-
-
-def _without_specks(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Drop connected parts (faces, edges and corners connect) below `SPECK_SHARE` of the largest; in place."""
-    parts, count = ndimage.label(mask, structure=np.ones((3, 3, 3)))
-    if count < 2:
-        return mask
-    sizes = np.bincount(parts.reshape(-1))
-    sizes[0] = 0
-    mask &= (sizes >= SPECK_SHARE * sizes.max())[parts]
-    return mask

@@ -58,7 +58,7 @@ def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Tokenizer:
 
 def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
     """Return what `train_tokenizer` made as a transformers tokenizer with a chat template."""
-    wrapped = PreTrainedTokenizerFast(
+    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token="<bos>",
         eos_token="<eos>",

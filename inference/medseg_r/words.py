@@ -155,7 +155,7 @@ class Words:
         return [*self._before_image, *([self.image] * visual_tokens), *self._after_image]
 
     def question(self, text: str, *, later: bool = False) -> list[int]:
-        """Return the ids from the prefix, or for a `later` turn from the last answer's end, to where an answer begins."""
+        """Return the ids from the prefix, or `later` from the last answer's end, to where the next answer begins."""
         before = self._later if later else self._first
         return [*before, *self._plain(" ".join(text.replace("\0", " ").split())), *self._header]
 

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import CheckpointError, TermsNotAccepted
-from inference.medseg_r.checkpoint import load_checkpoint
+from inference.medseg_r.checkpoint import digest_of, load_checkpoint
 from inference.medseg_r.description import SHIPPED, describe_checkpoint
 from inference.medseg_r.model import MedSegR
 from inference.open import open_predictor
@@ -21,6 +21,7 @@ def test_what_was_saved_is_loaded(checkpoint_folder: Path, model: MedSegR) -> No
     for name, value in model.state_dict().items():
         assert torch.allclose(loaded.model.state_dict()[name], value, atol=2e-3, rtol=2e-3), name
     language = loaded.model.language_model
+    assert loaded.calibration == ((0.0, 0.1), (1.0, 0.9))
     assert language.lm_head.weight is language.get_input_embeddings().weight
 
 
@@ -44,14 +45,14 @@ def test_a_missing_folder_is_named(tmp_path: Path) -> None:
 
 
 def test_a_truncated_file_is_refused(checkpoint_folder: Path) -> None:
-    weights = checkpoint_folder / "model.safetensors"
+    weights = checkpoint_folder / "grounding.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1000])
     with pytest.raises(CheckpointError, match="truncated"):
         load_checkpoint(checkpoint_folder, accept_research_use=True)
 
 
 def test_altered_weights_are_refused(checkpoint_folder: Path) -> None:
-    weights = checkpoint_folder / "model.safetensors"
+    weights = checkpoint_folder / "grounding.safetensors"
     content = bytearray(weights.read_bytes())
     content[-7] ^= 1
     weights.write_bytes(content)
@@ -60,10 +61,8 @@ def test_altered_weights_are_refused(checkpoint_folder: Path) -> None:
 
 
 @pytest.mark.parametrize("change", ["missing", "extra"])
-def test_a_missing_or_extra_tensor_is_named(
-    checkpoint_folder: Path, change: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    weights = checkpoint_folder / "model.safetensors"
+def test_a_missing_or_extra_tensor_is_named(checkpoint_folder: Path, change: str) -> None:
+    weights = checkpoint_folder / "grounding.safetensors"
     tensors = load_file(weights)
     if change == "missing":
         del tensors["prompt_projector.0.weight"]
@@ -73,6 +72,38 @@ def test_a_missing_or_extra_tensor_is_named(
     _restate_digest(checkpoint_folder)
     with pytest.raises(CheckpointError, match=r"prompt_projector\.[09]\.weight"):
         load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+@pytest.mark.parametrize("change", ["missing", "extra", "of another shape"])
+def test_a_wrong_tensor_of_the_language_model_is_named(checkpoint_folder: Path, change: str) -> None:
+    weights = checkpoint_folder / "language_model" / "model.safetensors"
+    tensors = load_file(weights)
+    name = next(name for name in tensors if name.endswith("layers.0.self_attn.q_proj.weight") and "vision" not in name)
+    if change == "missing":
+        del tensors[name]
+    elif change == "extra":
+        tensors[name := "lost.weight"] = torch.zeros(1)
+    else:
+        tensors[name] = torch.zeros(3, 3)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    _restate_digest(checkpoint_folder)
+    with pytest.raises(CheckpointError, match=f"{change}.*{name.removeprefix('language_model.').split('.', 1)[1]}"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+def test_changed_thresholds_are_another_digest(checkpoint_folder: Path) -> None:
+    path = checkpoint_folder / "checkpoint.json"
+    stated = json.loads(path.read_text())
+    stated["thresholds"]["quality"] = 0.5
+    path.write_text(json.dumps(stated))
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+def test_terms_that_do_not_speak_of_research_are_only_passed_on(checkpoint_folder: Path) -> None:
+    path = checkpoint_folder / "checkpoint.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"terms": "Apache-2.0"}))
+    assert describe_checkpoint(checkpoint_folder).terms == "Apache-2.0"
 
 
 def test_a_description_without_terms_is_refused(checkpoint_folder: Path) -> None:
@@ -87,15 +118,11 @@ def test_a_description_without_terms_is_refused(checkpoint_folder: Path) -> None
 def test_the_shipped_checkpoint_is_small_marked_and_needs_no_consent() -> None:
     description = describe_checkpoint(SHIPPED)
     assert description.terms == "research use only"
-    assert sum(path.stat().st_size for path in SHIPPED.iterdir()) < 30_000_000
+    assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 30_000_000
     assert load_checkpoint(SHIPPED).description == description
 
 
 def _restate_digest(folder: Path) -> None:
-    import hashlib
-
     path = folder / "checkpoint.json"
     stated = json.loads(path.read_text())
-    digest = hashlib.sha256((folder / "tokenizer.json").read_bytes() + (folder / "model.safetensors").read_bytes())
-    stated["digest"] = digest.hexdigest()
-    path.write_text(json.dumps(stated))
+    path.write_text(json.dumps(stated | {"digest": digest_of(folder, stated)}))

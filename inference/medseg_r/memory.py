@@ -1,0 +1,137 @@
+"""Work in batches that fit the memory, with a ladder where it runs out: smaller batches, the CPU, a named failure.
+
+How many fit is measured on a GPU: the first batch holds one item, and its peak tells how many of the kind the free
+memory takes. On a CPU the number is fixed by the image size, so that a node gives the same bytes again. Every run
+starts from the top of the ladder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol, TypeVar
+
+import structlog
+import torch
+
+from inference.errors import OutOfMemory
+
+__all__ = ["Batches", "Movable"]
+
+_MOST_AT_ONCE = 32
+_SHARE_OF_FREE = 0.8
+_CPU_PIXELS = 8 * 256 * 256  # seen at once
+_CPU = torch.device("cpu")
+
+_log = structlog.get_logger()
+_Result = TypeVar("_Result")
+
+
+class Movable(Protocol):
+    """A model that can be moved."""
+
+    @property
+    def device(self) -> torch.device: ...
+
+    def place(self, device: torch.device) -> object: ...
+
+
+class Batches:
+    """Batches of one kind of work on one model.
+
+    `device`: where the model should run. `side`: pixels a side of what each item is. `size`: items at once, instead of
+    finding out.
+    """
+
+    def __init__(self, model: Movable, device: torch.device, side: int, size: int | None = None) -> None:
+        self._model, self._wanted, self._side, self._fixed = model, device, side, size
+        self._found: int | None = None
+        self._halvings = 0
+
+    def _begin(self) -> None:
+        """Go back to the top of the ladder, where the last run left it."""
+        self._halvings = 0
+        if self._model.device.type != self._wanted.type:
+            try:
+                self._model.place(self._wanted)
+            except torch.OutOfMemoryError:
+                _log.warning("out of memory: staying on the CPU", device=str(self._wanted))
+                self._model.place(_CPU)
+
+    @property
+    def size(self) -> int:
+        """Items at once, now."""
+        return max(1, self._full >> self._halvings)
+
+    @property
+    def rows(self) -> int:
+        """Rows of a batch that may be made of one item, now: questions that share an image."""
+        return max(1, _MOST_AT_ONCE >> self._halvings)
+
+    @property
+    def _full(self) -> int:
+        if self._fixed is not None:
+            return self._fixed
+        if self._model.device.type == "cpu":
+            return max(1, _CPU_PIXELS // self._side**2)
+        return 1 if self._found is None else self._found
+
+    def run(self, count: int, work: Callable[[range], _Result]) -> Iterator[tuple[range, _Result]]:
+        """Yield what `work` makes of 0 to `count`, batch by batch; work that ran out of memory is done again smaller.
+
+        Raises `OutOfMemory` where one item does not fit even on the CPU.
+        """
+        self._begin()
+        start = 0
+        while start < count:
+            batch = range(start, min(start + self.size, count))
+            measured = self._measures()
+            try:
+                result = work(batch)
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _ran_out(error):
+                    raise
+                reason = str(error)
+            else:
+                if measured is not None:
+                    self._found = self._fitting(measured)
+                yield batch, result
+                start = batch.stop
+                continue
+            self._step_down(reason)  # outside the handler, which holds on to the memory that is wanted back
+
+    def _step_down(self, reason: str) -> None:
+        if self.size > 1 or self.rows > 1:
+            self._halvings += 1
+            _log.warning("out of memory: smaller batches", device=str(self._model.device), size=self.size)
+        elif self._model.device.type != "cpu":
+            _log.warning("out of memory: on to the CPU", device=str(self._model.device))
+            self._model.place(_CPU)
+            self._halvings = 0
+        else:
+            raise OutOfMemory(
+                f"not even one image fits into the memory ({reason.splitlines()[0] if reason else 'no reason given'}); "
+                "use a smaller checkpoint or a machine with more memory"
+            )
+        if self._wanted.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _measures(self) -> int | None:
+        """Begin to measure a GPU's peak, where it is not known yet; return what is allocated before."""
+        if self._model.device.type != "cuda" or self._fixed is not None or self._found is not None:
+            return None
+        torch.cuda.reset_peak_memory_stats(self._model.device)
+        return torch.cuda.memory_allocated(self._model.device)
+
+    def _fitting(self, before: int) -> int:
+        each = max(1, torch.cuda.max_memory_allocated(self._model.device) - before)
+        torch.cuda.empty_cache()
+        free, _ = torch.cuda.mem_get_info(self._model.device)
+        size = int(min(_MOST_AT_ONCE, max(1, _SHARE_OF_FREE * free // each)))
+        _log.info("batch size found", size=size, bytes_each=each, bytes_free=free)
+        return size
+
+
+def _ran_out(error: Exception) -> bool:
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return "can't allocate memory" in str(error)  # torch's own allocator on the CPU raises a plain RuntimeError
