@@ -33,7 +33,8 @@ class DialogueBatch:
 
     `images`: uint8 `n rows columns 3`. `ids`, `attention`, `targets`: int64 `n tokens`; `targets` is -100 where nothing
     is to be said. `weights`: float32 `n tokens`. `seg_rows`, `seg_positions`, `seg_labels`: int64 `[SEG]s`, the
-    position one before each [SEG] and its place in LABELS, or -1. `present`: float32 `n labels`, 1 there, 0 not, NaN unknown.
+    position one before each [SEG] and its place in LABELS, or -1. `present`: float32 `n labels`, 1 there, 0 not,
+    NaN unknown.
     """
 
     images: NDArray[np.uint8]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +24,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from inference.errors import InferenceError
 from inference.medseg_qa.records import Record, Turn
-from inference.medseg_r.adapter import add_lora, has_lora, merge_lora
+from inference.medseg_r.adapter import add_lora, has_lora
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from inference.medseg_r.description import SHIPPED
 from inference.medseg_r.model import Conversation, Losses, MedSegR
@@ -131,10 +130,10 @@ def train_joint(settings: TrainSettings) -> Path:
         mixed_precision=settings.precision,
     )
     folder = SHIPPED if settings.checkpoint == "tiny" else Path(settings.checkpoint)
-    start = load_checkpoint(folder, accept_research_use=settings.accept_research_use)
+    start = load_checkpoint(folder, accept_research_use=settings.accept_research_use, merge_adapter=False)
     model = start.model
-    if settings.lora is not None and not has_lora(model.language_model):
-        lora = settings.lora
+    lora = settings.lora
+    if lora is not None and not has_lora(model.language_model):
         add_lora(
             model.language_model,
             rank=lora.rank,
@@ -152,11 +151,9 @@ def train_joint(settings: TrainSettings) -> Path:
     first = _resume(accelerator, settings)
     prepared.train()
     _run(accelerator, prepared, optimiser, schedule, batches, settings, first)
-    if settings.lora is not None and settings.lora.merge:
-        merge_lora(model.language_model)
     finished = settings.out / "checkpoint"
     if accelerator.is_main_process:
-        _export(accelerator.unwrap_model(prepared), start, finished)
+        _export(accelerator.unwrap_model(prepared), start, finished, keep_adapter=not (lora is None or lora.merge))
         draw_curves(settings.out / "losses.jsonl", settings.out / "curves.png", _NAMES)
     accelerator.end_training()
     return finished
@@ -261,7 +258,7 @@ def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
     return step
 
 
-def _export(model: MedSegR, start: Checkpoint, folder: Path) -> None:
+def _export(model: MedSegR, start: Checkpoint, folder: Path, *, keep_adapter: bool) -> None:
     description = start.description
     save_checkpoint(
         folder,
@@ -269,5 +266,7 @@ def _export(model: MedSegR, start: Checkpoint, folder: Path) -> None:
         name=description.name,
         version=f"{description.version}+trained",
         terms=description.terms,
-        thresholds=replace(start.thresholds),
+        thresholds=start.thresholds,
+        calibration=start.calibration,
+        keep_adapter=keep_adapter,
     )

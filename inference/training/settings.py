@@ -22,7 +22,7 @@ class LoraSettings(BaseModel):
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.05, ge=0, lt=1)
     projections: tuple[str, ...] = ("q_proj", "v_proj")
-    merge: bool = False  # add it to the weights when the checkpoint is written, instead of keeping it apart
+    merge: bool = False  # add it to the weights of the finished checkpoint, instead of keeping it apart
 
 
 class TrainSettings(BaseModel):

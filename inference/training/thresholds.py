@@ -39,7 +39,7 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Judged:
-    """One label asked of one image. Per entry of the candidates' mask logits: `pixels`, `dice` (-1 if absent), `iou`."""
+    """One label asked of one image. Per candidate mask logit: `pixels`, `dice` (-1 if absent), `iou`."""
 
     label: int
     validation: bool

@@ -5,7 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from inference.evaluation.scores import Scored, dice, summary
+from inference.evaluation.scores import Scored, calibration_error, dice, score_masks, summary
+
+
+def _present(label: str, image: int, score: float, *, both: int = 1, either: int = 2) -> Scored:
+    return Scored(label, f"image {image}", score > 0, 0.5, score, both if score else 0, either)
 
 
 def test_dice_of_masks_worked_by_hand() -> None:
@@ -14,19 +18,45 @@ def test_dice_of_masks_worked_by_hand() -> None:
     assert dice(first, second) == pytest.approx(2 / 5)
     assert dice(first, np.zeros_like(first)) == 0.0
     assert dice(np.zeros_like(first), np.zeros_like(first)) == 1.0
+    one = score_masks("liver", "a", first, second, 0.7)
+    assert (one.intersection, one.union, one.iou) == (1, 4, 0.25)
+
+
+def test_a_present_target_without_a_mask_scores_nothing() -> None:
+    true = np.ones((2, 2), dtype=np.bool_)
+    one = score_masks("liver", "a", None, true, None)
+    assert one.present and not one.given
+    assert (one.dice, one.iou, one.union) == (0.0, 0.0, 4)
 
 
 def test_labels_weigh_alike_and_rare_ones_do_not_count() -> None:
-    scored = [Scored("liver", 0.8, True)] * 10 + [Scored("spleen", 0.0, False)] * 5 + [Scored("polyp", 1.0, True)] * 4
+    scored = [_present("liver", i, 0.8) for i in range(10)]
+    scored += [_present("spleen", i, 0.0) for i in range(5)]
+    scored += [_present("polyp", i, 1.0) for i in range(4)] * 3  # asked three times, but of four images
     result = summary(scored)
     assert result["overall"]["dice"] == pytest.approx(0.4)
+    assert result["overall"]["giou"] == pytest.approx(0.25)
     assert result["overall"]["labels"] == 2
-    assert result["overall"]["present_recall"] == pytest.approx(14 / 19, abs=1e-4)
+    assert result["overall"]["n"] == 27
+    assert result["overall"]["present_recall"] == pytest.approx(22 / 27, abs=1e-4)
+
+
+def test_ciou_sums_pixels_over_all_questions() -> None:
+    large = Scored("liver", "a", True, 0.5, 0.95, 900, 1000)
+    small = Scored("liver", "b", True, 0.5, 0.0, 0, 10)
+    assert summary([large, small])["overall"]["ciou"] == pytest.approx(900 / 1010, abs=1e-4)
 
 
 def test_absent_targets_are_scored_apart() -> None:
-    scored = [Scored("liver", None, False)] * 3 + [Scored("liver", None, True), Scored("liver", None, False, True)]
+    scored = [Scored("liver", "a", False)] * 3 + [Scored("liver", "b", True, 0.4)] + [_present("liver", 0, 0.5)]
     result = summary(scored)
-    assert result["overall"]["absent_specificity"] == pytest.approx(0.8)
-    assert result["overall"]["absent_specificity_same_kind"] == pytest.approx(0.75)
-    assert result["labels"]["liver"]["dice"] is None
+    assert result["overall"]["absent_specificity"] == pytest.approx(0.75)
+    assert result["overall"]["seen_precision"] == pytest.approx(0.5)
+    assert result["labels"]["liver"]["dice"] == 0.5
+    assert result["labels"]["liver"]["absent_n"] == 4
+
+
+def test_calibration_error_is_the_weighted_distance_of_bins() -> None:
+    assert calibration_error([0.15, 0.15, 0.85, 0.85], [0.1, 0.2, 0.5, 0.6]) == pytest.approx(0.15)
+    assert calibration_error([0.9], [0.9]) == 0.0
+    assert calibration_error([], []) is None

@@ -1,0 +1,40 @@
+"""A run's settings: every mistake at once, paths relative to the file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from inference.errors import InferenceError
+from inference.training.settings import read_settings
+
+
+def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('stage = "joint"\nout = "runs/a"\nqa = "qa"\n')
+    settings = read_settings(tmp_path / "run.toml")
+    assert settings.out == tmp_path / "runs/a"
+    assert settings.qa == tmp_path / "qa"
+
+
+def test_every_mistake_is_named(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('stage = "dance"\nout = "a"\nsteps = 0\nbatchsize = 3\n')
+    with pytest.raises(InferenceError) as caught:
+        read_settings(tmp_path / "run.toml")
+    for name in ("stage", "steps", "batchsize", "run.toml"):
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("stage, lacks", [("joint", "qa"), ("language", "qa"), ("grounding", "images")])
+def test_what_a_stage_needs_is_asked_for(tmp_path: Path, stage: str, lacks: str) -> None:
+    (tmp_path / "run.toml").write_text(f'stage = "{stage}"\nout = "a"\n')
+    with pytest.raises(InferenceError, match=f"needs {lacks}"):
+        read_settings(tmp_path / "run.toml")
+
+
+def test_a_file_that_is_not_there_or_not_toml(tmp_path: Path) -> None:
+    with pytest.raises(InferenceError, match="cannot be read"):
+        read_settings(tmp_path / "none.toml")
+    (tmp_path / "broken.toml").write_text("stage = ")
+    with pytest.raises(InferenceError, match="not TOML"):
+        read_settings(tmp_path / "broken.toml")
