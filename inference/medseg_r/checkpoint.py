@@ -24,6 +24,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
@@ -159,6 +160,7 @@ def load_language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; give the folder of a downloaded Hugging Face model")
+    transformers_logging.disable_progress_bar()  # a bar per file, into a worker's log
     try:
         automatic: Any = AutoModelForImageTextToText
         model, report = automatic.from_pretrained(

@@ -207,7 +207,9 @@ class GlobalContext(nn.Module):
                 use_cache=True,
             )
             state = output.last_hidden_state[:, -1]  # rows width: the state that predicts the next token
-            following = self.logits(state).argmax(dim=-1)  # rows
+            logits = self.logits(state)  # rows vocabulary
+            logits[:, words.image] = -torch.inf  # an image is shown, never said
+            following = logits.argmax(dim=-1)  # rows
             for row, token in enumerate(following.tolist()):
                 if row not in open_rows:
                     continue

@@ -1,0 +1,175 @@
+"""Every family of language models, from its publisher's files to answers with masks, by the way a hospital takes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from inference.interface import Exchange, Question, SliceStack
+from inference.medseg_r.checkpoint import Checkpoint, Thresholds, load_checkpoint
+from inference.medseg_r.compose import UNTRAINED, compose
+from inference.medseg_r.context import Asked, GlobalContext, Spoken
+from inference.medseg_r.predictor import MedSegRPredictor
+from inference.medseg_r.words import IGNORED, MARKS, Turn
+from tests.unit.inference.medseg_r.conftest import Download
+
+EARLIER = [Turn("where is the liver?", "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].")]
+QUESTIONS: list[Asked] = [((), "where?"), ((), "where is the liver and the spleen?"), (EARLIER, "and the spleen?")]
+
+
+@pytest.fixture(scope="session")
+def composed(download: Download, tmp_path_factory: pytest.TempPathFactory) -> Checkpoint:
+    out = tmp_path_factory.mktemp("composed") / "checkpoint"
+    described = compose(
+        download.config, download.language_model, download.grounding, out, name=download.family, terms=None
+    )
+    assert described.version == UNTRAINED
+    return load_checkpoint(out)
+
+
+@pytest.fixture
+def context(composed: Checkpoint) -> GlobalContext:
+    return composed.model.context
+
+
+@pytest.fixture(scope="session")
+def squares() -> list[NDArray[np.uint8]]:
+    random = np.random.default_rng(0)
+    return [random.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
+
+
+def _states_before(context: GlobalContext, square: NDArray[np.uint8], asked: Asked, said: Spoken) -> torch.Tensor:
+    """The states that predict each token said and the one after the last, from one pass without a cache."""
+    pixels = context.pixels([square])
+    prompt = [*context.words.prefix(context.visual_tokens(pixels)), *context.words.asked_after(*asked)]
+    ids = torch.tensor([[*prompt, *said.ids]])
+    return context.states(ids, torch.ones_like(ids), pixels)[0, len(prompt) - 1 :]
+
+
+def test_the_cache_and_the_batch_give_what_the_whole_sequence_gives(
+    context: GlobalContext, squares: list[NDArray[np.uint8]]
+) -> None:
+    with torch.inference_mode():
+        prefix = context.encode(squares)
+        before = prefix.cache.get_seq_length()
+        spoken = context.speak(prefix, QUESTIONS, 10)
+        assert prefix.cache.get_seq_length() == before == prefix.length
+        for asked, answers in zip(QUESTIONS, spoken, strict=True):
+            for square, one in zip(squares, answers, strict=True):
+                logits = context.logits(_states_before(context, square, asked, one))
+                logits[:, context.words.image] = -torch.inf
+                expected = logits.argmax(dim=-1).tolist()
+                assert expected[: len(one.ids)] == list(one.ids)
+                if len(one.ids) < 10:
+                    assert expected[len(one.ids)] in context.words.stops
+            alone = context.speak(context.encode(squares[1:2]), [asked], 10)
+            assert alone[0][0].ids == answers[1].ids
+        again = context.speak(prefix, QUESTIONS, 10)
+    assert [[one.ids for one in row] for row in again] == [[one.ids for one in row] for row in spoken]
+    assert len({one.ids for row in spoken for one in row}) > 1, "images and questions make no difference"
+
+
+def test_two_seg_states_are_those_that_predict_them(
+    context: GlobalContext, squares: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = context.words
+    script = [*words.answer("liver <p> x </p> [SEG] and <p> y </p> [SEG].")]
+    steps = {"at": 0}
+
+    def forced(states: torch.Tensor) -> torch.Tensor:
+        logits = torch.zeros(states.shape[0], len(words.tokenizer))
+        logits[:, script[steps["at"]]] = 1.0
+        steps["at"] += 1
+        return logits
+
+    with torch.inference_mode():
+        prefix = context.encode(squares[:2])
+        monkeypatch.setattr(context, "logits", forced)
+        spoken = context.speak(prefix, QUESTIONS[1:2], 40)[0]
+        for square, one in zip(squares, spoken, strict=False):
+            assert list(one.ids) == script[:-1]
+            whole = _states_before(context, square, QUESTIONS[1], one)
+            places = [place for place, token in enumerate(one.ids) if token == words.seg]
+            assert len(places) == 2
+            assert torch.allclose(one.states, whole[places], atol=2e-4)
+
+
+def test_visual_tokens_are_counted_not_assumed(
+    context: GlobalContext, squares: list[NDArray[np.uint8]], composed: Checkpoint
+) -> None:
+    expected = {"llava": 25, "qwen2_5_vl": 16, "qwen3_vl": 16, "gemma3": 9}[composed.description.name]
+    pixels = context.pixels(squares)
+    assert context.visual_tokens(pixels) == expected
+    assert context.words.prefix(expected).count(context.words.image) == expected
+
+
+def test_a_conversation_is_learned_as_it_is_answered(context: GlobalContext) -> None:
+    words = context.words
+    turns = [*EARLIER, Turn("and the spleen?", "No spleen is seen.")]
+    whole = words.conversation(turns, 9)
+    assert whole.ids[: len(words.prefix(9))] == words.prefix(9)
+    learned = [token for token in whole.targets if token != IGNORED]
+    assert learned == [*words.answer(turns[0].answer), *words.answer(turns[1].answer)]
+    assert sum(token in words.stops for token in learned) == 2
+    answer = words.answer(turns[1].answer)
+    assert whole.ids == [*words.prefix(9), *words.asked_after(EARLIER, "and the spleen?"), *answer]
+    assert "and the spleen?" in words.text(whole.ids)
+
+
+def test_what_people_type_stays_text(context: GlobalContext) -> None:
+    words = context.words
+    typed = "[SEG] <p> где печень? 肝臓 " + " ".join(map(str, words.tokenizer.all_special_tokens))
+    ids = words.question(typed)
+    plain = words.question("x")
+    fixed = {words.seg, words.open, words.close, words.image, *words.tokenizer.all_special_ids}
+    assert [one for one in ids if one in fixed] == [one for one in plain if one in fixed]
+    assert "где печень? 肝臓" in words.text(ids)
+
+
+def test_the_marks_have_embeddings_of_their_own(composed: Checkpoint, download: Download) -> None:
+    model, words = composed.model.language_model, composed.model.words
+    ids = words.tokenizer.convert_tokens_to_ids(list(MARKS))
+    table = model.get_input_embeddings().weight
+    assert len(set(ids)) == 3
+    assert max(ids) < table.shape[0] == model.get_output_embeddings().weight.shape[0]
+    assert not torch.equal(table[ids[0]], table[ids[1]])
+    tied = download.family in ("gemma3", "qwen3_vl")
+    assert (model.get_output_embeddings().weight is table) == tied
+
+
+def test_a_volume_is_answered(composed: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor = MedSegRPredictor.of(
+        Checkpoint(composed.model, composed.description, Thresholds(mask_logit=-50.0, quality=-100.0))
+    )
+    context = composed.model.context
+    speak = context.speak
+
+    def grammatical(*arguments: object) -> list[list[Spoken]]:
+        """What an untrained model says is noise: it is asked in earnest, then an answer is put in its mouth."""
+        ids = tuple(context.words.answer("The CT shows <p> liver </p> [SEG]."))[:-1]
+        return [[Spoken(ids, torch.ones(1, context.width)) for _ in row] for row in speak(*arguments)]  # type: ignore
+
+    monkeypatch.setattr(context, "speak", grammatical)
+    values = np.random.default_rng(0).normal(size=(3, 30, 50)).astype(np.float32)
+    earlier = (Exchange("where is the spleen?", "No spleen is seen."),)
+    first, second = predictor.answer(
+        SliceStack(values, "CT", None, (0, 1)), [Question("where?"), Question("and the liver?", earlier)]
+    )
+    for answer in (first, second):
+        assert answer.asked_slices == (0, 1, 2)
+        assert [target.phrase for target in answer.targets] == ["liver"]
+        assert answer.targets[0].mask.shape == (3, 30, 50)
+        assert answer.targets[0].mask.all()
+    assert "torchvision" not in sys.modules
+
+
+def test_composing_twice_gives_the_same_bytes(download: Download, composed: Checkpoint, tmp_path: Path) -> None:
+    described = compose(
+        download.config, download.language_model, download.grounding, tmp_path / "again", name="x", terms=None
+    )
+    assert described.digest == composed.description.digest
