@@ -93,9 +93,12 @@ def load_checkpoint(
             load_lora(language_model, folder / _ADAPTER)
             if merge_adapter:
                 merge_lora(language_model)
-        model = compose_model(config, language_model, tokenizer, image_processor)
+        with torch.device("meta"):  # what the file fills needs no random weights first
+            model = compose_model(config, language_model, tokenizer, image_processor)
     _fill(model, load_file(folder / _GROUNDING), folder / _GROUNDING)
-    model.eval().requires_grad_(not merge_adapter)
+    model.eval()
+    if merge_adapter:
+        model.requires_grad_(False)
     try:
         thresholds = Thresholds(**stated["thresholds"])
         calibration = _calibration(stated.get("calibration") or ())
@@ -160,7 +163,7 @@ def load_language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; give the folder of a downloaded Hugging Face model")
-    transformers_logging.disable_progress_bar()  # a bar per file, into a worker's log
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # it would go to a worker's log
     try:
         automatic: Any = AutoModelForImageTextToText
         model, report = automatic.from_pretrained(
@@ -269,4 +272,4 @@ def _fill(model: MedSegR, tensors: dict[str, Tensor], path: Path) -> None:
     for key, shape in expected.items():
         if tensors[key].shape != shape:
             raise CheckpointError(f"tensor {key} is {tuple(tensors[key].shape)}, the model's is {tuple(shape)}")
-    model.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=False)
+    model.load_state_dict({key: value.float() for key, value in tensors.items()}, strict=False, assign=True)

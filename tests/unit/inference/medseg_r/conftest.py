@@ -285,8 +285,7 @@ class Download:
     config: MedSegRConfig
 
 
-@pytest.fixture(scope="session")
-def sam_config() -> GroundingConfig:
+def sam_sizes() -> GroundingConfig:
     """A SAM of two layers for 64 x 64 pixels."""
     return GroundingConfig(
         image_size=64,
@@ -303,6 +302,11 @@ def sam_config() -> GroundingConfig:
         decoder_heads=2,
         decoder_mlp_width=64,
     )
+
+
+@pytest.fixture(scope="session")
+def sam_config() -> GroundingConfig:
+    return sam_sizes()
 
 
 @pytest.fixture(scope="session", params=FAMILIES)

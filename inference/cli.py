@@ -1,0 +1,118 @@
+"""The command medseg-r: compose a model, look at a checkpoint.
+
+Torch and transformers are imported by the commands that need them, when they run, so that `--help` is there at once.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from inference.errors import CheckpointError, InferenceError
+from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
+from inference.medseg_r.description import read_description
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="MedSeg-R: compose a model from downloaded parts, train it, measure it, look at a checkpoint.",
+)
+
+
+@app.command()
+def init(
+    preset: Annotated[str, typer.Option(help=f"{', '.join(PRESETS)}; or a JSON file with the same settings.")],
+    language_model: Annotated[Path, typer.Option(help="Folder of a downloaded Hugging Face image-text-to-text model.")],
+    grounding: Annotated[Path, typer.Option(help="SAM or MedSAM checkpoint, .pth.")],
+    out: Annotated[Path, typer.Option(help="Checkpoint folder to write.")],
+    terms: Annotated[
+        str | None, typer.Option(help="Terms of use of the parts, instead of the preset's; empty for none.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name in every result; the preset's without it.")] = None,
+) -> None:
+    """Compose a checkpoint; it answers only after it has been trained."""
+    config, known_terms = _preset(preset)
+    if out.exists() and any(out.iterdir()):
+        _fail(f"{out} is not empty; name a new folder")
+    from inference.medseg_r.compose import compose
+
+    try:
+        described = compose(
+            config,
+            language_model,
+            grounding,
+            out,
+            name=name or Path(preset).stem,
+            terms=known_terms if terms is None else terms or None,
+        )
+    except InferenceError as error:
+        _fail(str(error))
+    typer.echo(f"{out}: {described.name}, sha256 {described.digest}")
+    typer.echo(f"terms: {described.terms or 'none recorded'}")
+    typer.echo("its marks and P_l are new: train it before it is asked anything (medseg-r train)")
+
+
+@app.command()
+def info(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+) -> None:
+    """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes."""
+    try:
+        stated = read_description(checkpoint)
+        facts = _facts(checkpoint, stated)
+    except InferenceError as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
+    for key, value in facts.items():
+        typer.echo(f"{key:16} {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+# Commands of inference/training and inference/evaluation (train, evaluate) are added here.
+
+
+def main() -> None:
+    """Run the command line of MedSeg-R."""
+    app()
+
+
+def _preset(preset: str) -> tuple[MedSegRConfig, str | None]:
+    if preset in PRESETS:
+        return PRESETS[preset], PRESET_TERMS[preset]
+    path = Path(preset)
+    if not path.is_file():
+        _fail(f"there is no preset {preset!r}: it is one of {', '.join(PRESETS)}, or a JSON file")
+    try:
+        return MedSegRConfig.from_json(json.loads(path.read_text())), None
+    except (ValueError, CheckpointError, TypeError) as error:
+        _fail(f"{path} is no model configuration: {error}")
+
+
+def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
+    facts = {key: stated[key] for key in ("name", "version", "digest", "terms", "thresholds")}
+    facts["calibration"] = stated.get("calibration") or []
+    language = checkpoint / "language_model" / "config.json"
+    if language.is_file():
+        facts["language model"] = ", ".join(json.loads(language.read_text()).get("architectures") or ["unknown"])
+    facts["LoRA"] = "apart" if (checkpoint / "adapter").is_dir() else "merged or none"
+    weights = [path for path in checkpoint.rglob("*.safetensors") if path.is_file()]
+    facts["megabytes"] = round(sum(path.stat().st_size for path in weights) / 1e6, 1)
+    facts["model"] = stated["model"]
+    return facts
+
+
+def _fail(message: str) -> NoReturn:
+    typer.echo(f"medseg-r: {message}", err=True)
+    raise typer.Exit(2)
+
+
+if __name__ == "__main__":
+    main()

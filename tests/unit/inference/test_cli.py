@@ -1,0 +1,67 @@
+"""The command medseg-r, as a person types it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from inference.cli import app
+from inference.medseg_r.checkpoint import load_checkpoint
+from inference.medseg_r.config import MedSegRConfig
+from inference.medseg_r.grounding import Grounding
+from tests.unit.inference.medseg_r.conftest import FAMILIES, sam_sizes
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> list[str]:
+    """What init is given: a JSON file instead of a preset, so that the model is small."""
+    torch.manual_seed(0)
+    FAMILIES["qwen2_5_vl"](tmp_path / "language")
+    torch.save(Grounding(sam_sizes()).state_dict(), tmp_path / "sam.pth")
+    config = MedSegRConfig(context_square=64, grounding=sam_sizes())
+    (tmp_path / "small.json").write_text(json.dumps(config.to_json()))
+    given = {"preset": "small.json", "language-model": "language", "grounding": "sam.pth", "out": "composed"}
+    return [word for name, value in given.items() for word in (f"--{name}", str(tmp_path / value))]
+
+
+def test_init_composes_and_info_tells(parts: list[str], tmp_path: Path) -> None:
+    done = runner.invoke(app, ["init", *parts, "--terms", "MIT"])
+    assert done.exit_code == 0, done.output
+    out = tmp_path / "composed"
+    loaded = load_checkpoint(out)
+    assert loaded.description.digest in done.output
+    told = json.loads(runner.invoke(app, ["info", str(out), "--json"]).stdout)
+    assert told["name"] == "small"
+    assert told["terms"] == "MIT"
+    assert told["digest"] == loaded.description.digest
+    assert told["language model"] == "Qwen2_5_VLForConditionalGeneration"
+    assert "MIT" in runner.invoke(app, ["info", str(out)]).stdout
+    again = runner.invoke(app, ["init", *parts])
+    assert again.exit_code == 2
+    assert "not empty" in again.output
+
+
+def test_mistakes_are_told_in_a_line(parts: list[str], tmp_path: Path) -> None:
+    unknown = runner.invoke(app, ["init", "--preset", "huge", *parts[2:]])
+    assert unknown.exit_code == 2
+    assert "lingshu-7b+medsam-b" in unknown.output
+    wrong_size = runner.invoke(app, ["init", "--preset", "lingshu-7b+medsam-b", *parts[2:]])
+    assert wrong_size.exit_code == 2
+    assert "of another size" in wrong_size.output
+    nothing = runner.invoke(app, ["info", str(tmp_path / "nothing")])
+    assert nothing.exit_code == 2
+    assert "no checkpoint" in nothing.output
+
+
+def test_help_needs_no_torch() -> None:
+    script = "import sys, inference.cli; print([name for name in ('torch', 'transformers') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "[]"
