@@ -76,7 +76,50 @@ def info(
         typer.echo(f"{key:16} {json.dumps(value) if isinstance(value, dict | list) else value}")
 
 
-# Commands of inference/training and inference/evaluation (train, evaluate) are added here.
+@app.command()
+def train(
+    config: Annotated[Path, typer.Option(help="TOML file; inference/training/settings.py says what may stand in it.")],
+) -> None:
+    """Run one stage of training, or go on with one that was stopped."""
+    try:
+        from inference.training.run import run_training
+        from inference.training.settings import read_settings
+
+        written = run_training(read_settings(config))
+    except ImportError as error:
+        _fail(f"training needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
+    except InferenceError as error:
+        _fail(str(error))
+    typer.echo(f"written: {written}")
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint folder, or tiny for the shipped one.")],
+    qa: Annotated[Path, typer.Option(help="MedSeg-QA set, made by medseg-qa build.")],
+    split: Annotated[str, typer.Option(help="train, val, test, zero_shot, or all.")] = "test",
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    most_per_set: Annotated[
+        int | None, typer.Option(min=1, help="At most so many images of each data set, evenly spaced.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, cases.png and reliability.png.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Ask a set's questions and score masks and words. Terms of research-only weights allow this; they are printed."""
+    try:
+        from inference.evaluation.report import run_evaluation
+
+        result = run_evaluation(checkpoint, qa, split, device=device, most_per_set=most_per_set, out=out)
+    except ImportError as error:
+        _fail(f"evaluation needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
+    except InferenceError as error:
+        _fail(str(error))
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    from inference.evaluation.report import table
+
+    typer.echo(table(result))
 
 
 def main() -> None:

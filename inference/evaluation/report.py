@@ -1,0 +1,89 @@
+"""An evaluation from the names of its parts to its figures: what `medseg-r evaluate` does."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from inference.errors import InferenceError
+from inference.evaluation.figures import case_grid, reliability_plot
+from inference.evaluation.run import evaluate
+from inference.medseg_qa.records import Split
+from inference.open import open_predictor
+
+__all__ = ["run_evaluation", "table"]
+
+
+def run_evaluation(
+    checkpoint: str,
+    qa: Path,
+    split: str,
+    *,
+    device: str = "auto",
+    most_per_set: int | None = None,
+    out: Path | None = None,
+) -> dict[str, Any]:
+    """Evaluate and return plain values; with `out`, write evaluation.json, cases.png and reliability.png there too.
+
+    Progress goes to stderr. Raises `InferenceError` for a split that does not exist or is empty, `CheckpointError` and
+    `SourceError` for what cannot be read.
+    """
+    names = [one.value for one in Split]
+    if split not in names:
+        raise InferenceError(f"there is no split {split!r}; it is one of {', '.join(names)}")
+    predictor = open_predictor(checkpoint, device, accept_research_use=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("images", total=None)
+        found = evaluate(
+            predictor,
+            qa,
+            split,
+            most_per_set=most_per_set,
+            progress=lambda done, total: progress.update(bar, completed=done, total=total),
+        )
+    if not found.images:
+        raise InferenceError(f"the split {split} of {qa} holds no question; choose another split")
+    described = predictor.description
+    result = found.to_json()
+    result["checkpoint"] = {"name": described.name, "version": described.version, "digest": described.digest}
+    result["checkpoint"]["terms"] = described.terms
+    result["split"], result["most_per_set"] = split, most_per_set
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
+        case_grid(found, qa, out / "cases.png")
+        reliability_plot(found, out / "reliability.png")
+    return result
+
+
+def table(result: dict[str, Any]) -> str:
+    """Return a result as text in Markdown: a row for each label, the means below it."""
+    names = ("dice", "giou", "ciou", "present_recall", "n", "absent_specificity", "absent_n")
+    heads = ("label", "Dice", "gIoU", "cIoU", "got a mask", "present n", "absent, said so", "absent n")
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(names)]
+    for label, row in result["labels"].items():
+        lines.append(f"| {label} | " + " | ".join(_figure(row[name]) for name in names) + " |")
+    overall = result["overall"]
+    lines.append("| **overall** | " + " | ".join(f"**{_figure(overall[name])}**" for name in names) + " |")
+    text = result["text"] or {}
+    lines += [
+        "",
+        f"{result['images']} images, {result['questions']} questions ({result['refused']} refused); Dice and gIoU are "
+        f"means over {overall['labels']} labels.",
+        f"seen precision {_figure(overall['seen_precision'])}, expected calibration error {_figure(overall['ece'])}, "
+        + ", ".join(f"{name} {_figure(value)}" for name, value in text.items()),
+        f"{result['seconds_per_image']} s an image; {result['checkpoint']['name']} {result['checkpoint']['version']}, "
+        f"sha256 {result['checkpoint']['digest'][:12]}..., terms: {result['checkpoint']['terms'] or 'none recorded'}",
+    ]
+    return "\n".join(lines)
+
+
+def _figure(value: float | int | None) -> str:
+    if value is None:
+        return "-"
+    return str(value) if isinstance(value, int) else f"{value:.3f}"
