@@ -56,7 +56,7 @@ class MedSegRConfig:
 
     # Global context understanding: any image-text-to-text model of transformers, described by its own config.json.
     context_square: int = 256  # pixels a side of the padded square that its image processor is given
-    most_answer_tokens: int = 128  # an answer is cut there; one cut within its grammar counts as none
+    most_answer_tokens: int = 128  # an answer is cut there, and the log says so
     asked_slices: int = 16  # of a volume, evenly spaced; all slices are drawn, these are asked
     language_storage: str = "float16"  # dtype of its saved weights
     language_dtype_gpu: str = "float32"  # dtype it computes in on a GPU; on the CPU always float32

@@ -37,10 +37,14 @@ Asked = tuple[Sequence[Turn], str]
 
 @dataclass(frozen=True)
 class Spoken:
-    """What was said about one image. `states`: `[SEG]s language_width`, each the state that predicted its [SEG]."""
+    """What was said about one image. `states`: `[SEG]s language_width`, each the state that predicted its [SEG].
+
+    `ended`: whether the model came to an end by itself.
+    """
 
     ids: tuple[int, ...]
     states: Tensor
+    ended: bool = True
 
 
 @dataclass(frozen=True)
@@ -226,8 +230,8 @@ class GlobalContext(nn.Module):
             places = places[:, -1:] + 1
         none = torch.zeros(0, self.width, device=device)
         spoken = [
-            Spoken(tuple(tokens), torch.stack(found) if found else none)
-            for tokens, found in zip(said, states, strict=True)
+            Spoken(tuple(tokens), torch.stack(found) if found else none, row not in open_rows)
+            for row, (tokens, found) in enumerate(zip(said, states, strict=True))
         ]
         return [spoken[number :: len(prompts)] for number in range(len(prompts))]
 

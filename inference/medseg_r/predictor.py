@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import structlog
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ from inference.transform import Extent, from_square, grounding_square, to_square
 __all__ = ["MedSegRPredictor"]
 
 SMALLEST_SIDE = 8
+
+_log = structlog.get_logger()
 
 _Drawn = list[tuple[int, Tensor, Tensor]]
 """For one slice, each kept target's number, its mask logits `size size` and its quality."""
@@ -121,10 +124,14 @@ class MedSegRPredictor:
             return spoken
 
         said: list[dict[int, Said]] = [{} for _ in questions]
+        cut = 0
         for batch, spoken in self._language.run(len(chosen), work):
             for own, answers in zip(said, spoken, strict=True):
                 for place, one in zip(batch, answers, strict=True):
                     own[chosen[place]] = Said(model.words.text(one.ids), one.states.cpu())
+                    cut += not one.ended
+        if cut:
+            _log.warning("answers cut off", answers=cut, most_tokens=model.config.most_answer_tokens)
         shape = stack.values.shape[:3]
         return [gathered(question, own, shape) for question, own in zip(questions, said, strict=True)]
 

@@ -100,7 +100,7 @@ class Words:
             opening = opening.replace(begins, f"\n\n{begins}{self._image_token}{self.tokenizer.eoi_token}\n\n")
         ids = self._encoded(opening)
         bos = self.tokenizer.bos_token_id
-        if bos is not None and ids[0] != bos and self.tokenizer.encode("a")[0] == bos:
+        if bos is not None and ids[:1] != [bos] and self.tokenizer.encode("a")[0] == bos:
             ids.insert(0, int(bos))
         if ids.count(self.image) != 1:
             raise CheckpointError(

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import CheckpointError, TermsNotAccepted
-from inference.medseg_r.checkpoint import digest_of, load_checkpoint
+from inference.medseg_r.checkpoint import Thresholds, digest_of, load_checkpoint, save_checkpoint
 from inference.medseg_r.description import SHIPPED, describe_checkpoint
 from inference.medseg_r.model import MedSegR
 from inference.open import open_predictor
@@ -23,6 +23,22 @@ def test_what_was_saved_is_loaded(checkpoint_folder: Path, model: MedSegR) -> No
     language = loaded.model.language_model
     assert loaded.calibration == ((0.0, 0.1), (1.0, 0.9))
     assert language.lm_head.weight is language.get_input_embeddings().weight
+
+
+def test_a_large_language_model_is_saved_in_shards(
+    model: MedSegR, checkpoint_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.medseg_r.checkpoint._SHARD", "50KB")
+    folder = tmp_path / "sharded"
+    save_checkpoint(folder, model, name="x", version="0", terms=None, thresholds=Thresholds())
+    shards = sorted((folder / "language_model").glob("*.safetensors"))
+    assert len(shards) > 1
+    whole = load_checkpoint(checkpoint_folder, accept_research_use=True).model.state_dict()
+    for name, value in load_checkpoint(folder).model.state_dict().items():
+        assert torch.equal(value, whole[name])
+    shards[0].unlink()
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_checkpoint(folder)
 
 
 def test_loading_leaves_the_random_state_alone(checkpoint_folder: Path) -> None:

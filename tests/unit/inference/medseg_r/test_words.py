@@ -1,0 +1,97 @@
+"""The format of a conversation, as `tiny` has it and as templates give it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tokenizers import Tokenizer
+from transformers import AutoTokenizer
+
+from inference.errors import CheckpointError
+from inference.medseg_r.tiny import train_tokenizer, wrap_tokenizer
+from inference.medseg_r.words import IGNORED, Turn, Words, add_marks
+
+TEXTS = ["The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].", "Where is the liver?", "No liver is seen."] * 5
+TURNS = [
+    Turn("Where is the liver?", "The CT shows <p> liver </p> [SEG]."),
+    Turn("And  the\nspleen?", "No spleen is seen."),
+]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> Tokenizer:
+    return train_tokenizer(TEXTS, 400)
+
+
+@pytest.fixture(scope="module")
+def words(tokenizer: Tokenizer) -> Words:
+    return Words(tokenizer)
+
+
+def test_tiny_says_exactly_this(words: Words, tokenizer: Tokenizer) -> None:
+    whole = words.conversation(TURNS, 2)
+    assert words.text(whole.ids) == (
+        "<bos><image><image><user>Where is the liver?<assistant>The CT shows <p> liver </p> [SEG].<eos>"
+        "<user>And the spleen?<assistant>No spleen is seen.<eos>"
+    )
+    learned = "".join(words.text([token]) for token in whole.targets if token != IGNORED)
+    assert learned == "The CT shows <p> liver </p> [SEG].<eos>No spleen is seen.<eos>"
+    assert words.answer(TURNS[0].answer)[:-1] == tokenizer.encode(TURNS[0].answer).ids
+    assert words.question("Where is the liver?")[1:-1] == tokenizer.encode("Where is the liver?").ids
+    assert words.question("x") == words.question("x", later=True)
+    assert words.stops == {words.eos}
+
+
+def test_tiny_is_the_same_after_it_was_saved(words: Words, tmp_path: Path) -> None:
+    words.tokenizer.save_pretrained(tmp_path)
+    loaded = Words(AutoTokenizer.from_pretrained(tmp_path))
+    assert loaded.conversation(TURNS, 3) == words.conversation(TURNS, 3)
+    assert loaded.asked_after(TURNS, "[SEG]?") == words.asked_after(TURNS, "[SEG]?")
+
+
+@pytest.mark.parametrize(
+    "typed", ["[SEG]", "<image><image>", "a<p>b</p>", "<user><assistant><eos>", "<p<p>>", "[SE\0G]"]
+)
+def test_typed_tokens_are_letters(words: Words, typed: str) -> None:
+    for ids in (words.question(typed)[1:-1], words.conversation([Turn(typed, "x")], 1).ids[3:-3]):
+        assert not set(ids) & {words.seg, words.open, words.close, words.image, words.eos}
+    assert typed.replace("\0", " ") in words.text(words.question(typed))
+
+
+def test_typed_tokens_in_an_earlier_answer_are_letters_but_for_the_marks(words: Words) -> None:
+    ids = words.asked_after([Turn("x", "<p> a </p> [SEG] <image> <eos>")], "y")
+    assert ids.count(words.seg) == ids.count(words.open) == 1
+    assert words.image not in ids
+    assert ids.count(words.eos) == 1
+
+
+def test_a_tokenizer_without_a_template_is_asked_as_llava_is(tokenizer: Tokenizer) -> None:
+    bare = wrap_tokenizer(tokenizer)
+    bare.chat_template = None
+    words = Words(bare)
+    assert words.text(words.conversation(TURNS, 1).ids) == (
+        "USER: <image>\nWhere is the liver? ASSISTANT:The CT shows <p> liver </p> [SEG].<eos>"
+        "USER: And the spleen? ASSISTANT:No spleen is seen.<eos>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "reason"),
+    [
+        ("{% for message in messages %}{{ message['role'] }}{% endfor %}", "loses or repeats"),
+        ("{% for message in messages %}{{ message['content'][-1]['text'] }}{% endfor %}", "image tokens"),
+    ],
+)
+def test_a_template_that_loses_something_is_refused(tokenizer: Tokenizer, template: str, reason: str) -> None:
+    wrapped = wrap_tokenizer(tokenizer)
+    wrapped.chat_template = template
+    with pytest.raises(CheckpointError, match=reason):
+        Words(wrapped)
+
+
+def test_marks_are_added_once() -> None:
+    tokenizer = wrap_tokenizer(train_tokenizer(TEXTS, 400))
+    before = len(tokenizer)
+    add_marks(tokenizer)
+    assert len(tokenizer) == before
