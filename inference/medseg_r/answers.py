@@ -55,7 +55,10 @@ def readable(text: str) -> str:
 
 
 def composed(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -> str:
-    """Make one answer of several slices': what has a mask is seen, what was named in vain or denied is not."""
+    """Make one answer of several slices': what has a mask is seen, what was named in vain or denied is not.
+
+    Where that leaves nothing to say, the most frequent denial speaks for all: never a text that names what has no mask.
+    """
     openings = Counter(match.group(1) for text in texts if (match := _OPENING.match(text)))
     opening = openings.most_common(1)[0][0] if openings else "The image shows"
     sentences = []
@@ -63,7 +66,10 @@ def composed(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -
         sentences.append(f"{opening} {_joined(list(dict.fromkeys(seen)), 'and')}.")
     if absent:
         sentences.append(f"No {_joined(list(dict.fromkeys(absent)), 'or')} is seen.")
-    return " ".join(sentences) if sentences else readable(texts[len(texts) // 2])
+    if sentences:
+        return " ".join(sentences)
+    denials = Counter(readable(text) for text in texts if "[SEG]" not in text)
+    return denials.most_common(1)[0][0] if denials else "Nothing that was asked for is seen."
 
 
 def _joined(phrases: Sequence[str], word: str) -> str:

@@ -48,3 +48,10 @@ def test_absent_phrases_are_read_back() -> None:
 def test_slices_become_one_answer() -> None:
     assert composed([TEXT, "No liver is seen."], ["liver"], ["spleen"]) == "The CT shows liver. No spleen is seen."
     assert composed(["No liver is seen."] * 3, [], ["liver"]) == "No liver is seen."
+
+
+def test_a_volume_without_masks_is_told_by_its_most_frequent_denial() -> None:
+    denial = "I do not see any spleen in this CT."
+    texts = [denial, "Here is the <p> liver </p> [SEG].", denial, "Nothing can be identified as spleen."]
+    assert composed(texts, [], []) == denial
+    assert composed(["Here is the <p> liver </p> [SEG]."], [], []) == "Nothing that was asked for is seen."
