@@ -146,15 +146,8 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         result.cases.append(Case(record.image, one.label, turn.question, text, one.dice or 0.0, true, mask))
     for label in turn.absent:
         found = given.get(label)
-        result.scored.append(
-            score_masks(
-                canonical(label),
-                record.id,
-                None if found is None else found.mask[0],
-                None,
-                None if found is None else found.confidence,
-            )
-        )
+        drawn, confidence = (None, None) if found is None else (found.mask[0], found.confidence)
+        result.scored.append(score_masks(canonical(label), record.id, drawn, None, confidence))
     result.answers.append("" if answer is None else answer.text)
     result.references.append(_plain(turn.answer))
 
