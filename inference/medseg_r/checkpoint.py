@@ -155,11 +155,12 @@ def save_checkpoint(
     return PredictorDescription(name, version, stated["digest"], terms)
 
 
-def load_language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any]:
+def load_language_model(folder: Path, dtype: torch.dtype, *, extra_allowed: bool = False) -> tuple[Any, Any, Any]:
     """Return the model, the tokenizer and the PIL image processor of a folder in transformers' format.
 
     They are loaded one by one: AutoProcessor would want torchvision for videos.
-    Raises `CheckpointError` where one is missing or a tensor is missing, extra or of another shape.
+    Raises `CheckpointError` where one is missing or a tensor is missing, extra or of another shape. `extra_allowed` is
+    for others' folders: some carry what no model reads, such as rotary tables.
     """
     if not folder.is_dir():
         raise CheckpointError(f"{folder} is no folder; give the folder of a downloaded Hugging Face model")
@@ -182,6 +183,8 @@ def load_language_model(folder: Path, dtype: torch.dtype) -> tuple[Any, Any, Any
         )
     except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(f"the language model in {folder} cannot be loaded: {error}") from error
+    if extra_allowed:
+        report["unexpected_keys"] = []
     wrong = {kind: sorted(map(str, report[kind])) for kind in ("missing_keys", "unexpected_keys", "mismatched_keys")}
     if any(wrong.values()):
         missing, extra, mis_shaped = (names[:5] for names in wrong.values())

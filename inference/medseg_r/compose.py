@@ -38,7 +38,7 @@ def compose(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(_SEED)
         language, tokenizer, image_processor = load_language_model(
-            language_model, getattr(torch, config.language_storage)
+            language_model, getattr(torch, config.language_storage), extra_allowed=True
         )
         _add_marks(language, tokenizer)
         model = compose_model(config, language, tokenizer, image_processor)

@@ -132,6 +132,7 @@ class GlobalContext(nn.Module):
         visual = (ids == self.words.image).to(torch.int32)
         return {name: visual for name in ("token_type_ids", "mm_token_type_ids") if name in self._accepts}
 
+    @torch.inference_mode()
     def encode(self, squares: Sequence[NDArray[np.uint8]]) -> Prefix:
         """Let the language model see images, each uint8 `side side 3`, once for all that will be asked of them."""
         pixels = self.pixels(squares)
@@ -159,6 +160,7 @@ class GlobalContext(nn.Module):
                 "ask it in fewer words"
             )
 
+    @torch.inference_mode()
     def speak(self, prefix: Prefix, asked: Sequence[Asked], most_tokens: int) -> list[list[Spoken]]:
         """Answer each question about each image of `prefix`, greedily; per question, a list with one for each image.
 

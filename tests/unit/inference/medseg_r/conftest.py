@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,20 +10,23 @@ from typing import Any
 
 import pytest
 import torch
-from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 from transformers import (
+    AutoTokenizer,
     CLIPImageProcessorPil,
     CLIPVisionConfig,
     Gemma3Config,
     Gemma3ForConditionalGeneration,
     Gemma3ImageProcessorPil,
     Gemma3TextConfig,
+    GemmaTokenizer,
     LlamaConfig,
+    LlamaTokenizer,
     LlavaConfig,
     LlavaForConditionalGeneration,
-    PreTrainedTokenizerFast,
     Qwen2_5_VLConfig,
     Qwen2_5_VLForConditionalGeneration,
+    Qwen2Tokenizer,
     Qwen2VLImageProcessorPil,
     Qwen3VLConfig,
     Qwen3VLForConditionalGeneration,
@@ -66,31 +70,32 @@ _LLAVA_TEMPLATE = (
 )
 
 
-def _byte_level(special: list[str]) -> Tokenizer:
-    """Qwen's kind: byte-level BPE."""
+def _byte_level() -> dict[str, Any]:
+    """Vocabulary and merges of Qwen's kind: byte-level BPE."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     trainer = trainers.BpeTrainer(vocab_size=330, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(_TEXTS, trainer)
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in special])
-    return tokenizer
+    return _parts(tokenizer)
 
 
-def _sentencepiece(special: list[str], *, prefix_space: bool) -> Tokenizer:
-    """Llama's and Gemma's kind: BPE over spaces made visible, with bytes to fall back to."""
+def _sentencepiece(special: list[str]) -> dict[str, Any]:
+    """Vocabulary and merges of Llama's and Gemma's kind: BPE over spaces made visible, with bytes to fall back to."""
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>", byte_fallback=True, fuse_unk=True))
-    steps = [normalizers.Prepend("▁")] if prefix_space else []
-    tokenizer.normalizer = normalizers.Sequence([*steps, normalizers.Replace(" ", "▁")])
-    tokenizer.decoder = decoders.Sequence([decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()])
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
     trainer = trainers.BpeTrainer(
         vocab_size=420,
-        special_tokens=["<unk>", *special, *(f"<0x{byte:02X}>" for byte in range(256))],
+        special_tokens=["<unk>", *special, "\n", "\n\n", *(f"<0x{byte:02X}>" for byte in range(256))],
         show_progress=False,
     )
     tokenizer.train_from_iterator(_TEXTS, trainer)
-    return tokenizer
+    return _parts(tokenizer)
+
+
+def _parts(tokenizer: Tokenizer) -> dict[str, Any]:
+    model = json.loads(tokenizer.to_str())["model"]
+    return {"vocab": model["vocab"], "merges": [tuple(pair) for pair in model["merges"]]}
 
 
 def _rope(sections: list[int]) -> dict[str, Any]:
@@ -100,8 +105,8 @@ def _rope(sections: list[int]) -> dict[str, Any]:
 def _qwen2_5_vl(folder: Path) -> None:
     special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
     special += ["<|vision_start|>", "<|vision_end|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_byte_level(special),
+    tokenizer = Qwen2Tokenizer(
+        **_byte_level(),
         eos_token="<|im_end|>",
         pad_token="<|endoftext|>",
         extra_special_tokens=special[1:2] + special[3:],
@@ -140,7 +145,7 @@ def _qwen2_5_vl(folder: Path) -> None:
 
 def _qwen3_vl(folder: Path) -> None:
     _qwen2_5_vl(folder)
-    tokenizer = PreTrainedTokenizerFast.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     old = Qwen2_5_VLConfig.from_pretrained(folder)
     vision = {
         "depth": 2,
@@ -180,13 +185,15 @@ def _qwen_images() -> Any:
 def _gemma3(folder: Path) -> None:
     special = ["<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>"]
     special += ["<start_of_image>", "<end_of_image>", "<image_soft_token>"]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_sentencepiece(special, prefix_space=False),
+    tokenizer = GemmaTokenizer(
+        **_sentencepiece(special),
         bos_token="<bos>",
         eos_token="<eos>",
         pad_token="<pad>",
         unk_token="<unk>",
         extra_special_tokens={
+            "sot_token": "<start_of_turn>",
+            "eot_token": "<end_of_turn>",
             "boi_token": "<start_of_image>",
             "eoi_token": "<end_of_image>",
             "image_token": "<image_soft_token>",
@@ -223,8 +230,9 @@ def _gemma3(folder: Path) -> None:
 
 def _llava(folder: Path) -> None:
     special = ["<s>", "</s>", "<pad>", "<image>"]
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=_sentencepiece(special, prefix_space=True),
+    tokenizer = LlamaTokenizer(
+        **_sentencepiece(special),
+        legacy=True,
         bos_token="<s>",
         eos_token="</s>",
         pad_token="<pad>",

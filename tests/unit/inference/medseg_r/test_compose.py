@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,26 @@ def test_a_folder_that_is_no_language_model_is_refused(download: Download, tmp_p
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="cannot be loaded"):
         compose(download.config, tmp_path / "empty", download.grounding, tmp_path / "out", name="x", terms=None)
+
+
+def test_an_older_layout_with_rotary_tables_is_read(download: Download, tmp_path: Path) -> None:
+    if download.family not in ("llava", "gemma3"):
+        pytest.skip("published in one layout only")
+    shutil.copytree(download.language_model, tmp_path / "older")
+    weights = tmp_path / "older" / "model.safetensors"
+    tensors = {
+        name.replace("vision_tower.", "vision_tower.vision_model."): value for name, value in load_file(weights).items()
+    }
+    tensors["language_model.model.layers.0.self_attn.rotary_emb.inv_freq"] = torch.ones(4)
+    save_file(tensors, weights, metadata={"format": "pt"})
+    loaded = []
+    for folder in (tmp_path / "older", download.language_model):
+        out = tmp_path / folder.name / "out"
+        compose(download.config, folder, download.grounding, out, name="x", terms=None)
+        loaded.append(load_checkpoint(out).model.state_dict())
+    older, newer = loaded
+    assert set(older) == set(newer)
+    assert all(torch.equal(value, newer[name]) for name, value in older.items())
 
 
 def test_presets_survive_their_json() -> None:
