@@ -1,0 +1,169 @@
+"""The peer that MedSeg-R's masks are measured beside: a plain U-Net for each data set, told which label to draw.
+
+MONAI's BasicUNet with its default features, trained from nothing on the same images, splits and augmentation as the
+shipped weights, until its Dice on the validation split has not risen for `--patience` epochs. A channel per label; an
+epoch is every training image once. `train` writes a data set's weights, curve and hours below `--out`; `score` measures
+saved weights on the images of a MedSeg-QA test split and never trains.
+
+    python tests/bench/unet.py train --images ../shared/data/images --set btcv --out runs/unet
+    python tests/bench/unet.py score --images ../shared/data/images --qa runs/qa --out runs/unet
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from monai.networks.nets import BasicUNet
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from inference.evaluation.run import canonical, stack_of
+from inference.evaluation.scores import score_masks, summary
+from inference.medseg_qa.records import read_records
+from inference.medseg_r.model import mask_loss
+from inference.training.augment import augment
+from inference.training.labels import DATASETS
+from inference.training.packing import Pack, pack
+from inference.transform import standardise, to_square
+
+RATE = 1e-3
+BATCH = 8
+
+
+def build(name: str) -> nn.Module:
+    """BasicUNet with a channel for each label of a data set."""
+    return BasicUNet(spatial_dims=2, in_channels=3, out_channels=len(DATASETS[name]))
+
+
+def planes(bits: np.ndarray, labels: int) -> Tensor:
+    """Label bits `rows columns` to float32 `labels rows columns` of 0 and 1."""
+    return torch.from_numpy(np.stack([(bits >> np.uint16(i) & np.uint16(1)).astype(np.float32) for i in range(labels)]))
+
+
+def epoch(data: Pack, name: str, random: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    """Every training image of a set once, augmented, in batches."""
+    records = random.permutation(np.flatnonzero((data.splits == "train") & (data.datasets == name)))
+    for start in range(0, len(records), BATCH):
+        images, masks = [], []
+        for record in records[start : start + BATCH]:
+            image, bits = augment(np.asarray(data.images[record]), np.asarray(data.masks[record]), name, random)
+            images.append(torch.from_numpy(standardise(image)))
+            masks.append(planes(bits, len(DATASETS[name])))
+        yield torch.stack(images).permute(0, 3, 1, 2).contiguous(), torch.stack(masks)
+
+
+def validation_dice(model: nn.Module, data: Pack, name: str) -> float:
+    """Mean over labels of the Dice of what is there in the validation images."""
+    scored = []
+    for record in np.flatnonzero((data.splits == "val") & (data.datasets == name)).tolist():
+        image = torch.from_numpy(standardise(np.asarray(data.images[record]))).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            drawn = (model(image)[0] > 0).numpy()
+        for label in data.present(record):
+            true = data.mask(record, label)
+            scored.append(score_masks(label, str(record), drawn[DATASETS[name].index(label)], true, None))
+    return float(np.mean([row["dice"] for row in summary(scored)["labels"].values()]))
+
+
+def train(data: Pack, name: str, out: Path, patience: int, most_minutes: float) -> None:
+    """Train one set's U-Net and keep the weights of its best epoch; a run that is found is gone on with."""
+    out.mkdir(parents=True, exist_ok=True)
+    torch.manual_seed(0)
+    model = build(name)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=0.01)
+    state_path, log_path = out / f"{name}.pt", out / f"{name}.json"
+    log = {"set": name, "seconds": 0.0, "best": -1.0, "best_epoch": 0, "epochs": [], "stopped": False}
+    if state_path.exists():
+        state = torch.load(state_path, weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        log = json.loads(log_path.read_text())
+    started, before = time.monotonic(), log["seconds"]
+    while not log["stopped"] and time.monotonic() - started < most_minutes * 60:
+        number = len(log["epochs"])
+        model.train()
+        losses = []
+        for images, masks in epoch(data, name, np.random.default_rng([0, number])):
+            logits = model(images)
+            loss = torch.stack([mask_loss(one, true) for one, true in zip(logits, masks, strict=True)]).mean()
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+        model.eval()
+        score = validation_dice(model, data, name)
+        log["epochs"].append({"loss": round(float(np.mean(losses)), 4), "dice": round(score, 4)})
+        if score > log["best"]:
+            log["best"], log["best_epoch"] = score, number
+            save_file(
+                {key: value.half().contiguous() for key, value in model.state_dict().items()},
+                out / f"{name}.safetensors",
+            )
+        log["stopped"] = number - log["best_epoch"] >= patience
+        log["seconds"] = before + time.monotonic() - started
+        torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, state_path)
+        log_path.write_text(json.dumps(log, indent=1) + "\n")
+        print(f"{name} epoch {number}: loss {np.mean(losses):.3f}, validation Dice {score:.3f}, best {log['best']:.3f}")
+
+
+def score(data_sets: list[str], qa: Path, out: Path, most_per_set: int | None) -> dict[str, object]:
+    """Score saved U-Nets on the test split: each label that is there, drawn by the U-Net that is told to draw it."""
+    scored = []
+    for name in data_sets:
+        model = build(name)
+        model.load_state_dict({key: value.float() for key, value in load_file(out / f"{name}.safetensors").items()})
+        model.eval()
+        records = [record for record in read_records(qa, "test") if record.dataset == name]
+        if most_per_set is not None and len(records) > most_per_set:
+            places = np.linspace(0, len(records) - 1, most_per_set).round().astype(int)
+            records = [records[place] for place in places]
+        for record in records:
+            image = stack_of(record, qa).values[0]
+            square, extent = to_square(image)
+            with torch.inference_mode():
+                logits = model(torch.from_numpy(standardise(square)).permute(2, 0, 1)[None])[0]
+            for target in record.targets:
+                label = canonical(target.label)
+                if label not in DATASETS[name]:
+                    continue
+                true = np.asarray(Image.open(qa / target.mask)) > 127
+                drawn = (logits[DATASETS[name].index(label), : extent[0], : extent[1]] > 0).numpy()
+                if drawn.shape != true.shape:
+                    drawn = np.asarray(Image.fromarray(drawn).resize(true.shape[::-1], Image.Resampling.NEAREST))
+                scored.append(score_masks(label, record.id, drawn, true, None))
+    return summary(scored)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "score"])
+    parser.add_argument("--images", type=Path, required=True, help="folder with manifest.jsonl")
+    parser.add_argument("--qa", type=Path, help="score: a MedSeg-QA set of the same images")
+    parser.add_argument("--set", choices=list(DATASETS), action="append", help="data set; all without it")
+    parser.add_argument("--out", type=Path, default=Path("runs/unet"))
+    parser.add_argument("--patience", type=int, default=20, help="epochs without a better validation Dice")
+    parser.add_argument("--most-minutes", type=float, default=1e9, help="stop a set after this time, to go on later")
+    parser.add_argument("--most-per-set", type=int, help="score: images of each set, evenly spaced")
+    parser.add_argument("--threads", type=int, default=1)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    names = arguments.set or list(DATASETS)
+    if arguments.what == "train":
+        data = pack(arguments.images, arguments.out / "pack")
+        for name in names:
+            train(data, name, arguments.out, arguments.patience, arguments.most_minutes)
+        return
+    if arguments.qa is None:
+        parser.error("score needs --qa")
+    print(json.dumps(score(names, arguments.qa, arguments.out, arguments.most_per_set), indent=2))
+
+
+if __name__ == "__main__":
+    main()
