@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import structlog
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
@@ -44,6 +45,8 @@ __all__ = [
     "load_language_model",
     "save_checkpoint",
 ]
+
+_log = structlog.get_logger()
 
 _LANGUAGE, _ADAPTER, _GROUNDING = "language_model", "adapter", "grounding.safetensors"
 _SHARD = "4GB"
@@ -104,7 +107,12 @@ def load_checkpoint(
         calibration = _calibration(stated.get("calibration") or ())
     except (TypeError, ValueError) as error:
         raise CheckpointError(f"{folder / DESCRIPTION_FILE} does not describe a model: {error}") from error
-    return Checkpoint(model.place(device), description, thresholds, calibration)
+    try:
+        model.place(device)
+    except torch.OutOfMemoryError:
+        _log.warning("out of memory: the model stays on the CPU", device=device)
+        model.place("cpu")
+    return Checkpoint(model, description, thresholds, calibration)
 
 
 def save_checkpoint(

@@ -24,10 +24,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inference.errors import CheckpointError, InputRefused
-from inference.medseg_r.tiny import build_language_model, train_tokenizer
 from inference.medseg_r.words import Turn, Words
 
-__all__ = ["GlobalContext", "Prefix", "Spoken", "Turn", "Words", "build_language_model", "train_tokenizer"]
+__all__ = ["Asked", "GlobalContext", "Prefix", "Spoken"]
 
 _SHORTEST_ANSWER = 24  # tokens that must be left for it
 
