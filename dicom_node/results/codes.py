@@ -11,6 +11,7 @@ import re
 from pydicom.sr.coding import Code
 
 from dicom_node.results.finding import SegmentedConcept
+from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
     "COMMISSIONING_CONCEPT", "DEVICE_SERIAL_NUMBER", "LABELS", "MANUFACTURER", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME",
@@ -45,6 +46,15 @@ QUESTION = _private("question", "Clinical question")
 ANSWER = _private("answer", "Answer")
 CONFIDENCE = _private("confidence", "Confidence of mask")
 TERMS = _private("terms", "Terms of use")
+COMMENT = Code("121106", "DCM", "Comment")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+SPACING_METHODS = {
+    SpacingBasis.CALIBRATED: _private("spacing-calibrated", "Pixel Spacing, corrected for magnification"),
+    SpacingBasis.ESTIMATED: _private("spacing-estimated", "Detector spacing divided by estimated magnification"),
+    SpacingBasis.DETECTOR: _private("spacing-detector", "Detector plane, not corrected for magnification"),
+    SpacingBasis.UNSTATED: _private("spacing-unstated", "Pixel Spacing, correction for magnification not stated"),
+}
+"""Measurement methods (TID 300) of lengths and areas on images without patient geometry."""
 
 
 def _table() -> dict[str, SegmentedConcept]:
