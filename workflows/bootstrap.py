@@ -124,8 +124,8 @@ class Node:
         return StorageSCP(settings, receive)
 
 
-def configure_logging(log_format: str) -> None:
-    """structlog to standard error: JSON in production, readable on a terminal. Times are UTC."""
+def configure_logging(log_format: str, level: int = logging.INFO) -> None:
+    """structlog to standard error, from `level` on: JSON in production, readable on a terminal. Times are UTC."""
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
     structlog.configure(
@@ -136,6 +136,7 @@ def configure_logging(log_format: str) -> None:
             structlog.processors.format_exc_info,
             renderer,
         ],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -201,7 +202,9 @@ def demo(
     archive: Annotated[str | None, typer.Option(help="AE@host:port that gets the results.")] = None,
 ) -> None:
     """Send a real study through a whole node and show what comes back."""
-    if not demonstration.run(_settings(config), study, archive, out):
+    settings = load_settings(config)
+    configure_logging(settings.node.log_format, logging.WARNING)  # the node's own log is a file that it names
+    if not demonstration.run(settings, study, archive, out):
         raise typer.Exit(1)
 
 
