@@ -14,7 +14,16 @@ import yaml
 from inference.medseg_qa.errors import KnowledgeError
 from inference.medseg_qa.records import QuestionKind
 
-__all__ = ["IMPLICIT_KINDS", "Knowledge", "LabelKnowledge", "Wording", "folded", "load_knowledge", "unknown_label"]
+__all__ = [
+    "IMPLICIT_KINDS",
+    "Knowledge",
+    "LabelKnowledge",
+    "Wording",
+    "WordingSplit",
+    "folded",
+    "load_knowledge",
+    "unknown_label",
+]
 
 IMPLICIT_KINDS = (
     QuestionKind.ANATOMICAL,

@@ -127,7 +127,7 @@ class ManifestSource:
                     row = json.loads(line)
                     row["id"], row["modality"]
                     yield from self._row(row)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
                     yield Skip(Problem.BAD_ROW, f"manifest.jsonl line {number}: {error!r}")
 
     def _row(self, row: dict[str, Any]) -> Iterator[SourceImage | Skip]:
@@ -252,7 +252,7 @@ def split_labels(
     values: NDArray[Any], labels: Mapping[str, str], *, strict: bool = True
 ) -> dict[str, NDArray[np.bool_]]:
     """A mask per label; with `strict` an empty one stays, to be counted, else it is left out."""
-    masks = {name: values == int(value) for value, name in labels.items()}
+    masks = {str(name): values == int(value) for value, name in labels.items()}
     return {name: mask for name, mask in masks.items() if strict or mask.any()}
 
 
