@@ -67,7 +67,11 @@ def endpoint() -> Iterator[Endpoint]:
         def log_message(self, *args: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *args: object) -> None:
+            """A client that hangs up is part of the test."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     served = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", good)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield served
