@@ -149,7 +149,7 @@ def _complete(report: Dataset, volume: SeriesVolume, context: ResultContext) -> 
     report.ContributingEquipmentSequence = [item]
     if context.predecessors:
         report.PredecessorDocumentsSequence = [_predecessor(volume.sources[0], context)]
-    stamp(report, context)
+    stamp(report, volume.sources[0], context)
 
 
 def _series_uid(instance_uid: str) -> str:
