@@ -11,18 +11,19 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from dicom_node.errors import DicomNodeError
-from inference.errors import InferenceError
+from dicom_node.errors import DicomNodeError, ListenError
+from inference.errors import CheckpointError, DeviceMissing, InferenceError
 from workflows import ask as asking
 from workflows import demo as demonstration
 from workflows import doctor as examination
 from workflows.bootstrap import Node, configure_logging
-from workflows.errors import ProtocolErrors, SettingsError, WorkflowError
+from workflows.errors import DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
 from workflows.reporting import explain_study, status_of_all
 from workflows.settings import Settings, load_settings
@@ -42,6 +43,7 @@ app.add_typer(protocols_app, name="protocols")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+log = structlog.get_logger()
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -67,7 +69,7 @@ def _forward(config: Path | None, *words: str) -> list[str]:
 def up(config: Config = None) -> None:
     """Run every role on this machine; restart one that dies, drain them on SIGTERM."""
     node = Node(_settings(config))
-    examination.require_usable(node)
+    examination.require_usable(node, "port", "checkpoint", "protocols")
     roles = {
         "scp": ["scp"],
         "scheduler": ["scheduler"],
@@ -91,7 +93,9 @@ def scp(config: Config = None) -> None:
 @app.command()
 def worker(role: Annotated[Role, typer.Option(help="What this worker does.")], config: Config = None) -> None:
     """Run a Celery worker for one role."""
-    run_worker(Node(_settings(config)), role.value)
+    node = Node(_settings(config))
+    examination.require_usable(node, *(("checkpoint",) if role is Role.INFERENCE else ("checkpoint", "protocols")))
+    run_worker(node, role.value)
 
 
 @app.command()
@@ -101,8 +105,11 @@ def scheduler(config: Config = None) -> None:
     waker, repository = CeleryWaker(make_app(node)), node.repository()
     stop = _stop_event()
     while not stop.wait(node.settings.node.scheduler_interval_s):
-        complete_quiet_studies(repository, node.settings, waker)
-        wake_due(repository, waker)
+        try:
+            complete_quiet_studies(repository, node.settings, waker)
+            wake_due(repository, waker)
+        except DatabaseUnavailable as error:
+            log.error("database_unavailable", reason=str(error))
 
 
 @app.command()
@@ -223,10 +230,10 @@ def main() -> None:
     """The entry point: errors become exit codes here and nowhere else."""
     try:
         app()
-    except (SettingsError, ProtocolErrors) as error:
+    except (SettingsError, ProtocolErrors, CheckpointError, DeviceMissing, ListenError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(2)
-    except (WorkflowError, DicomNodeError, InferenceError) as error:
+    except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(1)
 
