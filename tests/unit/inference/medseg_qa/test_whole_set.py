@@ -17,6 +17,9 @@ from inference.medseg_qa.stats import statistics
 
 Built = tuple[Path, BuildReport]
 
+# the first test waits for the build, which takes four minutes on a machine that has other things to do
+pytestmark = pytest.mark.timeout(900)
+
 
 @pytest.fixture(scope="module")
 def whole_set(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Built:
