@@ -79,7 +79,7 @@ def make_app(node: Node) -> Celery:
 
     steps: dict[str, Any] = {"plan": plan, "predict": predict, "publish": publish}
     for name, step in steps.items():
-        app.task(name=name)(step)
+        app.task(name=name, shared=False)(step)  # another app of this process has its own node
     return app
 
 
