@@ -93,7 +93,7 @@ def qualitative_evaluations(answers: Sequence[ReadAnswer]) -> Any:
         for concept in answer.not_seen:
             item = hd.sr.CodeContentItem(codes.NOT_SEEN, concept.type, contains)
             if sites := _sites(concept):
-                item.ContentSequence = hd.sr.ContentSequence([site for template in sites for site in template])
+                item.ContentSequence = hd.sr.ContentSequence(sites)
             items.append(item)
     if not items:
         return None
@@ -103,8 +103,8 @@ def qualitative_evaluations(answers: Sequence[ReadAnswer]) -> Any:
 
 
 def _sites(concept: SegmentedConcept) -> list[Any] | None:
-    """The finding site with its laterality; an organ is its own site where only its side is to be said."""
-    site = concept.site or (concept.type if concept.laterality is not None else None)
+    """The finding site with its laterality; an organ is its own site. OHIF names a contour by nothing else."""
+    site = concept.site or (concept.type if concept.category == codes.ANATOMY else None)
     return [hd.sr.FindingSite(site, laterality=concept.laterality)] if site is not None else None
 
 

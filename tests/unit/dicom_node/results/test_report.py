@@ -80,6 +80,7 @@ def test_groups_track_their_segments(box_series, context, answered, blob_in) -> 
     values = {item.name.meaning: item.value for item in groups[0].get_measurements()}
     assert values["Volume"] == pytest.approx(162 * 3.0 * 0.8 * 0.7 / 1000, abs=1e-3)  # 3 x 6 x 9 voxels
     assert groups[1].finding_sites[0].laterality.meaning == "Left"
+    assert groups[0].finding_sites[0].value.meaning == "Liver" and groups[0].finding_sites[0].laterality is None
 
 
 def test_mean_is_in_hounsfield_units_for_ct_only(box_series, context, answered, shared_data) -> None:
