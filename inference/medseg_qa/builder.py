@@ -281,13 +281,12 @@ class _Builder:
         )  # fmt: skip
         try:
             written = self._annotator.annotate(facts, self._out / bare.image)
+            conversations = tuple(conversation for conversation in written if self._sound(conversation, facts))
+            if conversations:
+                return Record(**{**bare.__dict__, "split": split, "conversations": conversations})
+            self._report.skip(Skip(Problem.FAILED_CHECK if written else Problem.NOTHING_TO_ASK, bare.id))
         except AnnotatorError as error:
             self._report.skip(Skip(Problem.ANNOTATOR_FAILED, f"{bare.id}: {error}"))
-            written = ()
-        conversations = tuple(conversation for conversation in written if self._sound(conversation, facts))
-        if conversations:
-            return Record(**{**bare.__dict__, "split": split, "conversations": conversations})
-        self._report.skip(Skip(Problem.FAILED_CHECK if written else Problem.NOTHING_TO_ASK, bare.id))
         for path in (bare.image, *(target.mask for target in bare.targets)):
             (self._out / path).unlink(missing_ok=True)
         return None

@@ -125,10 +125,13 @@ class ManifestSource:
                     continue
                 try:
                     row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("not a JSON object")
                     row["id"], row["modality"]
                     yield from self._row(row)
                 except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
-                    yield Skip(Problem.BAD_ROW, f"manifest.jsonl line {number}: {error!r}")
+                    wrong = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+                    yield Skip(Problem.BAD_ROW, f"manifest.jsonl line {number}: {wrong}")
 
     def _row(self, row: dict[str, Any]) -> Iterator[SourceImage | Skip]:
         if "volume" in row:
