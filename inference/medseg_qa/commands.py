@@ -37,9 +37,13 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         model: Annotated[str, typer.Option(help="Model name, or folder of a local model.")] = "",
         base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
         cache: Annotated[Path, typer.Option(help="Responses kept for resuming.")] = Path(".medseg-qa-cache"),
+        requests_per_minute: Annotated[float, typer.Option(min=0.1, help="Rate limit of the endpoint.")] = 600.0,
+        timeout_s: Annotated[float, typer.Option(min=0.1, help="Longest wait for one reply.")] = 60.0,
+        price_in: Annotated[float, typer.Option(help="Price of a million tokens sent, for the cost count.")] = 0.0,
+        price_out: Annotated[float, typer.Option(help="Price of a million tokens received.")] = 0.0,
     ) -> None:
         """Build a set: records.jsonl, images/, masks/."""
-        from inference.medseg_qa.annotators.choose import choose_annotator
+        from inference.medseg_qa.annotators.choose import EndpointLimits, choose_annotator
 
         options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force)
         with _progress() as shown:
@@ -51,7 +55,10 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
                 shown.update(tasks[phase], completed=done, total=total)
 
             try:
-                chosen = choose_annotator(annotator, model=model, base_url=base_url, cache=cache, seed=seed)
+                limits = EndpointLimits(requests_per_minute, timeout_s, price_in, price_out)
+                chosen = choose_annotator(
+                    annotator, model=model, base_url=base_url, cache=cache, seed=seed, limits=limits
+                )
                 report = build(
                     open_source(images, extra_sources), out, options, annotator=chosen, progress=report_progress
                 )
