@@ -40,6 +40,8 @@ from workflows.steps.predict import answer_series, save_objects
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
+pytestmark = pytest.mark.timeout(600)
+
 VERSION = "3.13.2"
 _INTEGRITY = "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
 _NOT_NEEDED = {"ort", "dicom-microscopy-viewer"}  # 150 of 200 MB: models in the browser, whole slide images
@@ -212,7 +214,7 @@ def page() -> Iterator[Page]:
     with sync_playwright() as driver:
         browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
         page = browser.new_page(viewport={"width": 1280, "height": 800})
-        page.set_default_timeout(60_000)
+        page.set_default_timeout(120_000)
         page.add_init_script("localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))")
         page.on("pageerror", lambda error: thrown.append(str(error)))
         yield page
