@@ -15,7 +15,6 @@ import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from dicom_node.errors import DicomNodeError, ListenError
 from inference.errors import CheckpointError, DeviceMissing, InferenceError
@@ -119,18 +118,13 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(studies, indent=2))
         return
-    table = Table("state", "study", "generation", "protocol", "reason")
-    for study in studies:
-        row = (
-            study["state"],
-            study["study_uid"],
-            str(study["generation"]),
-            study["protocol"] or "",
-            escape(study["reason"]),
-        )
-        table.add_row(*row)
+    for study in studies:  # a UID is needed whole: `explain` takes it
+        head = f"[bold]{study['state']:<10}[/] {study['study_uid']}  generation {study['generation']}"
+        out.print(f"{head}  {escape(study['protocol'] or '')}", highlight=False)
+        out.print(f"{'':<11}{escape(study['reason'])}", highlight=False)
+    if not studies:
+        out.print("no studies yet")
     terms = {job["terms"] for study in studies for job in study["jobs"] if job["terms"]}
-    out.print(table)
     for term in sorted(terms):
         out.print(f"[bold red]{term}[/]")
 
@@ -147,7 +141,8 @@ def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> N
     out.print(f"[bold]{found['state']}[/] generation {found['generation']}: {escape(found['reason'])}")
     out.print(f"received from {found['source_ae_title']}, the last instance at {found['last_received_at']}")
     for series in found["series"]:
-        out.print(f"  series {series['series_uid']}: {series['instances']} instances")
+        what = f"{series['modality']} {series['series_description']}".strip()
+        out.print(f"  series {series['series_uid']}: {escape(what)}, {series['instances']} instances")
     for lost in found["lost"]:
         out.print(f"  [red]gone from the store[/]: instance {lost['sop_instance_uid']}; send it again")
     for job in found["jobs"]:
