@@ -197,7 +197,7 @@ def _progress_of(studies: list[dict[str, Any]]) -> tuple[float, str]:
     answered = sum(job["answer"] is not None for job in jobs)
     questions = f"; {answered} of {len(jobs)} questions answered" if jobs else ""
     share = sum(reached) / (len(_STAGES) * len(studies)) if studies else 0.0
-    return share, f"{len(studies)} studies: {', '.join(states)}{questions}"
+    return share, f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}: {', '.join(states)}{questions}"
 
 
 @contextmanager
@@ -290,7 +290,8 @@ def _lines_of_series(jobs: list[dict[str, Any]]) -> list[str]:
 def _measured(finding: dict[str, Any]) -> str:
     size = f"{finding['voxels']} voxels"
     if finding["volume_ml"] is not None:
-        size = f"{finding['volume_ml']:.3g} ml, {size}"
+        digits = ".1f" if finding["volume_ml"] >= 1 else ".2g"
+        size = f"{finding['volume_ml']:{digits}} ml, {size}"
     elif finding["area_mm2"] is not None:
         size = f"{finding['area_mm2']:.0f} mm2, {size}"
     return f"{finding['label']}: {size}, confidence {finding['confidence']:.2f}"
