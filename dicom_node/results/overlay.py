@@ -21,6 +21,7 @@ __all__ = ["write_overlay"]
 
 _COLOURS = ("#ff6b6b", "#4fc3f7", "#ffd54f", "#81c784", "#ce93d8", "#ff8a65", "#4db6ac", "#f48fb1")
 _PAPER, _WHITE, _GREY, _DIM, _BLACK = "#14171a", "#ffffff", "#a7b0b8", "#3a4148", "#000000"
+_AMBER = "#ffb74d"
 _WIDTH, _TALLEST = 768, 960
 _MARGIN, _LINE = 16, 24
 _FINE = 2
@@ -29,10 +30,11 @@ _FILL = 0.15
 _WINDOWS = {"CT": (-160.0, 240.0)}
 
 
-def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Path) -> None:
+def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Path, terms: str | None = None) -> None:
     """Write a PNG of the slice with the most marked voxels (the middle one if nothing was seen).
 
-    In the slice's true shape, with the sides of the patient and a scale where the header gives them.
+    In the slice's true shape, with the sides of the patient and a scale where the header gives them. `terms` of the
+    weights, such as "research use only", stand in its last line.
     """
     coloured = list(zip((one for answer in answers for one in answer.findings), cycle(_COLOURS), strict=False))
     index = _telling_slice(volume, [finding for finding, _ in coloured])
@@ -48,6 +50,8 @@ def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Pat
     _draw_sides(draw, picture.size, _sides(volume))
     _draw_scale(draw, picture, volume)
     lines = list(_lines(volume, answers, index))
+    if terms is not None:
+        lines.append(_Line(terms, _AMBER))
     _on_paper(picture, lines).save(path)
 
 

@@ -142,7 +142,7 @@ def save_objects(
     report = build_report(volume, answers, segmentation, context)
     save(report, directory / "sr.dcm")
     results.append(_saved("SR", report, directory / "sr.dcm"))
-    write_overlay(volume, answers, directory / "overlay.png")
+    write_overlay(volume, answers, directory / "overlay.png", context.terms)
     return results
 
 

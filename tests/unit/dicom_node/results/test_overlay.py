@@ -97,3 +97,12 @@ def test_sides_of_a_radiograph_are_those_its_header_states(shared_data) -> None:
     assert _sides(load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])) == ("L", "F")
     pattern = "dicom/cornerstone3D/packages/dicomImageLoader/testImages/TestPattern_RGB.dcm"
     assert _sides(load_series([shared_data / pattern])) is None
+
+
+def test_terms_of_the_weights_stand_on_the_picture(box_series, answered, tmp_path) -> None:
+    volume = load_series(box_series().files)
+    plain = drawn(volume, answered(), tmp_path)
+    write_overlay(volume, answered(), tmp_path / "marked.png", "research use only")
+    marked = np.asarray(Image.open(tmp_path / "marked.png").convert("RGB")).astype(int)
+    assert marked.shape[0] > plain.shape[0]
+    assert coloured(marked)[plain.shape[0] - 16 :].any()
