@@ -3,7 +3,7 @@ PYTHON ?= python3.11
 VENV := .venv
 PIP := $(VENV)/bin/pip
 PACKAGES := dicom_node inference workflows
-SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools rabbitmq-server postgresql docker-compose chromium
+SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools rabbitmq-server postgresql docker-compose chromium $(if $(shell command -v npm),,npm)
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench install services clean

@@ -15,7 +15,7 @@ from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
 from dicom_node.results.finding import ResultContext, SegmentedConcept
 from dicom_node.storage.headers import read_identifiers
 from dicom_node.volumes.load import load_series
-from inference.open import open_predictor
+from inference.open import describe_predictor, open_predictor
 from workflows.errors import WorkflowError
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.settings import Settings
@@ -31,9 +31,14 @@ def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid:
     """
     if not question.strip():
         raise WorkflowError("the question is empty: ask something, such as 'Where is the liver?'")
-    paths = _one_series(series_in(path), path, series_uid)
-    volume = load_series(paths)
     model = settings.model
+    describe_predictor(model.checkpoint, model.accept_research_use)  # a wrong checkpoint shows before torch is loaded
+    paths = _one_series(series_in(path), path, series_uid)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise WorkflowError(f"nothing can be written to {folder} ({error.strerror}): name another --out") from error
+    volume = load_series(paths)
     predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
     description = predictor.description
     digests = sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in paths)

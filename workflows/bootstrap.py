@@ -10,6 +10,7 @@ from functools import cached_property
 from importlib.metadata import version
 
 import structlog
+from structlog.typing import Processor
 
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer
@@ -124,21 +125,34 @@ class Node:
         return StorageSCP(settings, receive)
 
 
-def configure_logging(log_format: str) -> None:
-    """structlog to standard error: JSON in production, readable on a terminal. Times are UTC."""
+def configure_logging(log_format: str, level: int = logging.INFO) -> None:
+    """structlog to standard error, from `level` on: JSON in production, readable on a terminal. Times are UTC.
+
+    Libraries log through the standard library; their warnings get the same shape.
+    """
     as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
     renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.processors.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info,
+    ]
     structlog.configure(
-        processors=[
-            structlog.contextvars.merge_contextvars,
-            structlog.processors.add_log_level,
-            structlog.processors.TimeStamper(fmt="iso", utc=True),
-            structlog.processors.format_exc_info,
-            renderer,
-        ],
+        processors=[*shared, renderer],
+        wrapper_class=structlog.make_filtering_bound_logger(level),
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
-    # pynetdicom and Celery log through the standard library; pynetdicom's debug lines would hold patient names.
-    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, format="%(levelname)s %(name)s %(message)s")
-    logging.getLogger("pynetdicom").setLevel(logging.CRITICAL)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        )
+    )
+    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.captureWarnings(True)
+    # What these say may hold values of the header, and so a patient's name; what matters of it comes as our own error.
+    for name in ("pynetdicom", "pydicom", "py.warnings"):
+        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from celery import Celery
+from celery.signals import setup_logging
 from kombu import Exchange, Queue
 
 __all__ = ["QUEUES_OF_ROLE", "configure"]
@@ -16,13 +17,14 @@ QUEUES_OF_ROLE = {"inference": ("inference",), "io": ("planning", "delivery")}
 
 def configure(app: Celery, broker_url: str) -> Celery:
     """Point the application at a broker: `amqp://...`, or `filesystem:///FOLDER` for one machine."""
+    setup_logging.connect(_keep_logging, weak=False)
     embedded = broker_url.startswith("filesystem:")
     arguments: dict[str, Any] = {} if embedded else {"x-queue-type": "quorum"}
     # What Celery sets up beside quorum queues complains of direct exchanges; with one binding each they are the same.
     exchange = "direct" if embedded else "topic"
     names = [name for names in QUEUES_OF_ROLE.values() for name in names]
     app.conf.update(
-        broker_url="filesystem://" if embedded else broker_url,
+        broker_url="filesystem://localhost" if embedded else broker_url,
         broker_transport_options=_folders(broker_url) if embedded else {"confirm_publish": True},
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,  # a worker waits for its broker as long as it takes
@@ -45,6 +47,10 @@ def configure(app: Celery, broker_url: str) -> Celery:
         worker_detect_quorum_queues=not embedded,
     )
     return app
+
+
+def _keep_logging(**_: Any) -> None:
+    """Celery leaves logging alone as soon as somebody answers this signal: it was set up at the start."""
 
 
 def _folders(broker_url: str) -> dict[str, str]:

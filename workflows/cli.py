@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import sys
 import threading
@@ -10,18 +11,18 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
-from dicom_node.errors import DicomNodeError
-from inference.errors import InferenceError
+from dicom_node.errors import DicomNodeError, ListenError
+from inference.errors import CheckpointError, DeviceMissing, InferenceError
 from workflows import ask as asking
 from workflows import demo as demonstration
 from workflows import doctor as examination
 from workflows.bootstrap import Node, configure_logging
-from workflows.errors import ProtocolErrors, SettingsError, WorkflowError
+from workflows.errors import DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
 from workflows.reporting import explain_study, status_of_all
 from workflows.settings import Settings, load_settings
@@ -41,6 +42,7 @@ app.add_typer(protocols_app, name="protocols")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+log = structlog.get_logger()
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -66,7 +68,7 @@ def _forward(config: Path | None, *words: str) -> list[str]:
 def up(config: Config = None) -> None:
     """Run every role on this machine; restart one that dies, drain them on SIGTERM."""
     node = Node(_settings(config))
-    examination.require_usable(node)
+    examination.require_usable(node, "port", "checkpoint", "protocols")
     roles = {
         "scp": ["scp"],
         "scheduler": ["scheduler"],
@@ -90,7 +92,9 @@ def scp(config: Config = None) -> None:
 @app.command()
 def worker(role: Annotated[Role, typer.Option(help="What this worker does.")], config: Config = None) -> None:
     """Run a Celery worker for one role."""
-    run_worker(Node(_settings(config)), role.value)
+    node = Node(_settings(config))
+    examination.require_usable(node, *(("checkpoint",) if role is Role.INFERENCE else ("checkpoint", "protocols")))
+    run_worker(node, role.value)
 
 
 @app.command()
@@ -100,8 +104,11 @@ def scheduler(config: Config = None) -> None:
     waker, repository = CeleryWaker(make_app(node)), node.repository()
     stop = _stop_event()
     while not stop.wait(node.settings.node.scheduler_interval_s):
-        complete_quiet_studies(repository, node.settings, waker)
-        wake_due(repository, waker)
+        try:
+            complete_quiet_studies(repository, node.settings, waker)
+            wake_due(repository, waker)
+        except DatabaseUnavailable as error:
+            log.error("database_unavailable", reason=str(error))
 
 
 @app.command()
@@ -111,18 +118,13 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
     if as_json:
         print(json.dumps(studies, indent=2))
         return
-    table = Table("state", "study", "generation", "protocol", "reason")
-    for study in studies:
-        row = (
-            study["state"],
-            study["study_uid"],
-            str(study["generation"]),
-            study["protocol"] or "",
-            escape(study["reason"]),
-        )
-        table.add_row(*row)
+    for study in studies:  # a UID is needed whole: `explain` takes it
+        head = f"[bold]{study['state']:<10}[/] {study['study_uid']}  generation {study['generation']}"
+        out.print(f"{head}  {escape(study['protocol'] or '')}", highlight=False)
+        out.print(f"{'':<11}{escape(study['reason'])}", highlight=False)
+    if not studies:
+        out.print("no studies yet")
     terms = {job["terms"] for study in studies for job in study["jobs"] if job["terms"]}
-    out.print(table)
     for term in sorted(terms):
         out.print(f"[bold red]{term}[/]")
 
@@ -139,7 +141,8 @@ def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> N
     out.print(f"[bold]{found['state']}[/] generation {found['generation']}: {escape(found['reason'])}")
     out.print(f"received from {found['source_ae_title']}, the last instance at {found['last_received_at']}")
     for series in found["series"]:
-        out.print(f"  series {series['series_uid']}: {series['instances']} instances")
+        what = f"{series['modality']} {series['series_description']}".strip()
+        out.print(f"  series {series['series_uid']}: {escape(what)}, {series['instances']} instances")
     for lost in found["lost"]:
         out.print(f"  [red]gone from the store[/]: instance {lost['sop_instance_uid']}; send it again")
     for job in found["jobs"]:
@@ -201,7 +204,9 @@ def demo(
     archive: Annotated[str | None, typer.Option(help="AE@host:port that gets the results.")] = None,
 ) -> None:
     """Send a real study through a whole node and show what comes back."""
-    if not demonstration.run(_settings(config), study, archive, out):
+    settings = load_settings(config)
+    configure_logging(settings.node.log_format, logging.WARNING)  # the node's own log is a file that it names
+    if not demonstration.run(settings, study, archive, out):
         raise typer.Exit(1)
 
 
@@ -220,10 +225,10 @@ def main() -> None:
     """The entry point: errors become exit codes here and nowhere else."""
     try:
         app()
-    except (SettingsError, ProtocolErrors) as error:
+    except (SettingsError, ProtocolErrors, CheckpointError, DeviceMissing, ListenError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(2)
-    except (WorkflowError, DicomNodeError, InferenceError) as error:
+    except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(1)
 

@@ -12,11 +12,14 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -36,13 +39,23 @@ from workflows.settings import CHECKOUT, Settings
 
 __all__ = ["run"]
 
-ENDED = {"DELIVERED", "UNMATCHED", "FAILED"}
 PATIENCE_S = 900.0
+_STAGES = ("RECEIVING", "COMPLETE", "PLANNED", "PREDICTING", "DELIVERING")  # any other state is an end
+
+# Real images that pydicom installs with itself: an abdominal MR, which a protocol asks, and five coarse slices of a
+# cardiac CT, which none fits and which give the marker a depth.
+_OWN_IMAGES = ("examples_overlay.dcm", "dicomdirtests/98892001/CT5N/*")
+_ABOUT = """Two studies from real scanners, as pydicom installs them with itself: an MR of the upper abdomen, and five \
+coarse slices of a cardiac CT, which no protocol fits. The shipped weights are small, undertrained and learned the \
+abdomen from CT alone: look at the overlay before you believe a number."""
+_ABOUT_MARKER = """The same images with a bright box burnt in at known patient coordinates, read by the predictor that \
+marks whatever is bright: its SEG must come back where the box is."""
 
 
 @dataclass(frozen=True)
 class _Act:
     title: str
+    about: str
     folder: Path
     checkpoint: str
     files: list[Path]
@@ -53,17 +66,19 @@ class _Act:
 def run(settings: Settings, study: Path | None, archive: str | None, console: Console) -> bool:
     """Play both acts: the model's, then the commissioning predictor's with a burnt-in marker. True if all came back."""
     root = settings.node.data_dir.resolve() / "demo" / time.strftime("%Y%m%d-%H%M%S")
+    own = study is not None
     files = _files(study)
     marked, markers = burn_in_marker(files, root / "marked")
-    acts = (
-        _Act("MedSeg-R", root / "model", settings.model.checkpoint, files, study is not None, False),
-        _Act("commissioning", root / "commissioning", COMMISSIONING, marked, study is not None, True),
-    )
+    acts = [_Act("MedSeg-R", "" if own else _ABOUT, root / "model", settings.model.checkpoint, files, own, False)]
+    if marked:
+        acts.append(_Act("commissioning", _ABOUT_MARKER, root / "commissioning", COMMISSIONING, marked, own, True))
     peer, received, receiver = _archive(archive, root)
     good = True
     try:
         for act in acts:
             console.rule(act.title)
+            if act.about:
+                console.print(act.about, "", sep="\n", soft_wrap=False, highlight=False)
             studies = _play(act, settings, peer, console)
             _show(studies, console)
             good &= _came_back(studies, received, console)
@@ -72,9 +87,10 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
     finally:
         if receiver is not None:
             receiver.stop()
-    console.print(
-        f"[bold {'green]all came back' if good else 'red]something is missing: see above'}[/]; files in {root}"
-    )
+    if not marked:
+        console.print("[yellow]no single-frame image with a position in this study: no marker could be burnt in[/]")
+    verdict = "[bold green]all came back[/]" if good else "[bold red]something is missing: see above[/]"
+    console.print(f"{verdict}; everything lies in {escape(str(root))}", highlight=False)
     return good
 
 
@@ -88,11 +104,11 @@ def _files(study: Path | None) -> list[Path]:
     spec = importlib.util.find_spec("pydicom")
     assert spec is not None and spec.origin is not None
     folder = Path(spec.origin).parent / "data" / "test_files"
-    return [folder / "CT_small.dcm", *sorted((folder / "dicomdirtests" / "98892001" / "CT5N").iterdir())]
+    return [file for pattern in _OWN_IMAGES for file in sorted(folder.glob(pattern))]
 
 
 def _protocols(act: _Act, settings: Settings, own_study: bool) -> Path:
-    """The configured protocols; for pydicom's images, which no real protocol fits, one that asks any CT is added."""
+    """The configured protocols; for pydicom's images, which none of them fits, the demo's own is added."""
     if own_study:
         return settings.protocols.directory
     folder = act.folder / "protocols"
@@ -116,7 +132,7 @@ def _archive(wanted: str | None, root: Path) -> tuple[Peer, set[str] | None, Sto
         store.write(instance)
         received.add(instance.sop_instance_uid)
 
-    receiver = StorageSCP(StorageSCPSettings(ae_title="DEMOARCHIVE", port=0), keep)
+    receiver = StorageSCP(StorageSCPSettings(ae_title="DEMOARCHIVE", port=0, allowed_calling_ae=("MEDSEG",)), keep)
     receiver.start()
     return Peer("DEMOARCHIVE", "127.0.0.1", receiver.port), received, receiver
 
@@ -144,28 +160,63 @@ def _play(act: _Act, settings: Settings, archive: Peer, console: Console) -> lis
 def _follow(
     act: _Act, node: subprocess.Popen[bytes], peer: Peer, settings: Settings, console: Console
 ) -> list[dict[str, Any]]:
-    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=console) as progress:
-        task = progress.add_task("starting the node", total=4)
-        end = time.monotonic() + PATIENCE_S
+    """Wait for the node, send it the files, and watch its database until every study has ended."""
+    end = time.monotonic() + PATIENCE_S
+
+    def still_going() -> None:
+        if node.poll() is not None:
+            raise WorkflowError(f"the node stopped: read {act.folder / 'node.log'}")
+        if time.monotonic() > end:
+            raise WorkflowError(f"the node was not done after {PATIENCE_S:.0f} s: read {act.folder / 'node.log'}")
+
+    with _display(console) as tell:
+        tell(0.0, "starting the node")
         while not _answers(peer):
-            if node.poll() is not None or time.monotonic() > end:
-                raise WorkflowError(f"the node did not start: read {act.folder / 'node.log'}")
+            still_going()
             time.sleep(0.2)
-        progress.update(task, completed=1, description=f"sending {len(act.files)} instances")
+        tell(0.1, f"sending {len(act.files)} instances by C-STORE")
         refused = [outcome for outcome in send(act.files, peer, "DEMO") if not outcome.ok]
         if refused:
             raise WorkflowError(f"the node refused {len(refused)} instances: {refused[0].message}")
         repository = Node(_of(act, settings)).repository()
-        while time.monotonic() < end:
+        while True:
             studies = status_of_all(repository)
-            states = sorted({study["state"] for study in studies})
-            progress.update(task, completed=2, description=f"the study is {', '.join(states).lower() or 'arriving'}")
-            if studies and set(states) <= ENDED:
-                progress.update(task, completed=4, description="done")
+            ended, what = _progress_of(studies)
+            tell(0.2 + 0.8 * ended, what)
+            if studies and all(study["state"] not in _STAGES for study in studies):
                 return studies
+            still_going()
             time.sleep(0.3)
-    raise WorkflowError(f"the node was not done after {PATIENCE_S:.0f} s: read {act.folder / 'node.log'}")
+
+
+def _progress_of(studies: list[dict[str, Any]]) -> tuple[float, str]:
+    """How far all studies are, from 0 to 1, and where they stand in words."""
+    reached = [_STAGES.index(study["state"]) if study["state"] in _STAGES else len(_STAGES) for study in studies]
+    states = sorted({study["state"].lower() for study in studies})
+    jobs = [job for study in studies for job in study["jobs"]]
+    answered = sum(job["answer"] is not None for job in jobs)
+    questions = f"; {answered} of {len(jobs)} questions answered" if jobs else ""
+    share = sum(reached) / (len(_STAGES) * len(studies)) if studies else 0.0
+    return share, f"{len(studies)} {'study' if len(studies) == 1 else 'studies'}: {', '.join(states)}{questions}"
+
+
+@contextmanager
+def _display(console: Console) -> Iterator[Callable[[float, str], None]]:
+    """Yields `tell(share, what)`: a bar on a terminal, elsewhere a line whenever `what` changes."""
+    if not console.is_terminal:
+        said: list[str] = []
+
+        def tell_in_lines(_share: float, what: str) -> None:
+            if what not in said[-1:]:
+                said.append(what)
+                console.print(f"... {what}", markup=False, highlight=False)
+
+        yield tell_in_lines
+        return
+    columns = (SpinnerColumn(), BarColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=1.0)
+        yield lambda share, what: progress.update(task, completed=share, description=what)
 
 
 def _of(act: _Act, settings: Settings) -> Settings:
@@ -178,6 +229,7 @@ def _configuration(act: _Act, settings: Settings, archive: Peer, port: int) -> s
 
     return f"""[node]
 port = {port}
+allowed_calling_ae = ["DEMO"]
 data_dir = {quoted(act.folder / "data")}
 quiet_period_s = 2
 minimum_free_mb = {settings.node.minimum_free_mb}
@@ -213,37 +265,58 @@ def _answers(peer: Peer) -> bool:
 
 
 def _show(studies: list[dict[str, Any]], console: Console) -> None:
-    for study in studies:
-        lines = [f"state     {study['state']}", f"protocol  {study['protocol'] or 'none: ' + study['reason']}"]
-        for job in study["jobs"]:
-            lines += ["", f"question  {job['question']}", f"answer    {job['answer'] or job['reason']}"]
-            for finding in job["findings"]:
-                size = finding["volume_ml"] if finding["volume_ml"] is not None else finding["area_mm2"]
-                unit = "ml" if finding["volume_ml"] is not None else "mm2"
-                measured = f"{size:.1f} {unit}" if size is not None else f"{finding['voxels']} voxels"
-                lines.append(f"          {finding['label']}: {measured}, confidence {finding['confidence']:.2f}")
-            lines += [f"{result['kind']:<9} {result['path']}" for result in job["results"]]
-            if job["results"]:
-                lines.append(f"overlay   {Path(job['results'][0]['path']).parent / 'overlay.png'}")
-            if job["terms"]:
-                lines.append(f"terms     {job['terms'].upper()}")
-        console.print(
-            f"study     {study['study_uid']}", *lines, "", sep="\n", soft_wrap=True, highlight=False, markup=False
-        )
+    for study in reversed(studies):  # in the order in which they were sent
+        lines = ["", f"study     {study['study_uid']}", f"state     {study['state']}"]
+        lines.append(f"protocol  {study['protocol'] or 'none'}")
+        lines += [] if study["protocol"] else [f"reason    {reason}" for reason in study["reason"].split("; ")]
+        for series_uid in dict.fromkeys(job["series_uid"] for job in study["jobs"]):
+            lines += _lines_of_series([job for job in study["jobs"] if job["series_uid"] == series_uid])
+        console.print(*lines, sep="\n", soft_wrap=True, highlight=False, markup=False)
+    console.print()
+
+
+def _lines_of_series(jobs: list[dict[str, Any]]) -> list[str]:
+    """A series' questions with their answers, then the objects that hold them all."""
+    lines = ["", f"series    {jobs[0]['series_uid']}"]
+    for job in jobs:
+        lines += [f"question  {job['question']}", f"answer    {job['answer'] or job['reason']}"]
+        lines += [f"measured  {_measured(finding)}" for finding in job["findings"]]
+    objects = {result["path"]: result["kind"] for job in jobs for result in job["results"]}
+    lines += [f"{kind:<9} {path}" for path, kind in objects.items()]
+    lines += [f"overlay   {Path(path).parent / 'overlay.png'}" for path in list(objects)[:1]]
+    return lines + [f"terms     {terms.upper()}" for terms in sorted({job["terms"] for job in jobs if job["terms"]})]
+
+
+def _measured(finding: dict[str, Any]) -> str:
+    size = f"{finding['voxels']} voxels"
+    if finding["volume_ml"] is not None:
+        digits = ".1f" if finding["volume_ml"] >= 1 else ".2g"
+        size = f"{finding['volume_ml']:{digits}} ml, {size}"
+    elif finding["area_mm2"] is not None:
+        size = f"{finding['area_mm2']:.0f} mm2, {size}"
+    return f"{finding['label']}: {size}, confidence {finding['confidence']:.2f}"
 
 
 def _came_back(studies: list[dict[str, Any]], received: set[str] | None, console: Console) -> bool:
     """Whether every job ended and every result, and a SEG for whatever was seen, is in the archive."""
-    good = any(study["jobs"] for study in studies)
-    for study in studies:
-        for job in study["jobs"]:
-            sent = {result["kind"] for result in job["results"] if result["state"] == "DELIVERED"}
-            arrived = received is None or all(one["sop_instance_uid"] in received for one in job["results"])
-            wanted = {"SR", "SEG"} if job["findings"] else {"SR"}
-            refused = job["state"] == "FAILED" and job["reason"]  # a series that is no volume ends with its reason
-            if not (refused or (wanted <= sent and arrived)):
-                console.print(f"[red]missing[/] {wanted - sent} of {job['question']}: {escape(job['reason'])}")
-                good = False
+    good = True
+    jobs = [job for study in studies for job in study["jobs"]]
+    for job in jobs:
+        if job["state"] == "FAILED" and not job["results"]:
+            continue  # a series that is no volume ends with its reason, which is shown
+        sent = {result["kind"] for result in job["results"] if result["state"] == "DELIVERED"}
+        lost = [one for one in job["results"] if received is not None and one["sop_instance_uid"] not in received]
+        wanted = {"SR", "SEG"} if job["findings"] else {"SR"}
+        if lost or not wanted <= sent:
+            missing = ", ".join(sorted(wanted - sent | {one["kind"] for one in lost}))
+            console.print(f"[red]{missing} did not come back[/]: {escape(job['question'])} {escape(job['reason'])}")
+            good = False
+    if not jobs:
+        console.print("[yellow]no protocol asked anything of this study: its reasons stand above[/]")
+    kinds = [kind for _, kind in {(one["path"], one["kind"]) for job in jobs for one in job["results"]}]
+    if good and jobs:
+        where = "the archive" if received is None else "the demo's own archive"
+        console.print(f"{kinds.count('SEG')} SEG and {kinds.count('SR')} SR came back to {where} by C-STORE")
     return good
 
 
@@ -252,17 +325,25 @@ def _marker_came_back(studies: list[dict[str, Any]], markers: dict[str, Marker],
     paths = {
         one["path"] for study in studies for job in study["jobs"] for one in job["results"] if one["kind"] == "SEG"
     }
+    good, seen = True, 0
     for path in sorted(paths):
         series_uid, points = read_segment_points(Path(path))
         if series_uid not in markers:
             continue
+        seen += 1
         marker = markers[series_uid]
-        low, high, voxel = marker.low, marker.high, marker.voxel
-        found = (points.min(axis=0), points.max(axis=0))
-        if (np.abs(found[0] - low) <= voxel).all() and (np.abs(found[1] - high) <= voxel).all():
-            console.print(f"[green]the marker came back where it is[/]: {np.round(low, 1)} to {np.round(high, 1)} mm")
-            return True
-        console.print(f"[red]the marker is at {found}, not at {low} to {high}[/]")
-        return False
-    console.print("[red]no SEG of the marked series came back[/]")
-    return False
+        low, high = points.min(axis=0), points.max(axis=0)
+        if (np.abs(low - marker.low) <= marker.voxel).all() and (np.abs(high - marker.high) <= marker.voxel).all():
+            console.print(f"[green]the marker came back where it is[/]: {_corners(low, high)}", highlight=False)
+        else:
+            burnt_in = _corners(marker.low, marker.high)
+            console.print(f"[red]the marker came back at[/] {_corners(low, high)}, not {burnt_in}", highlight=False)
+            good = False
+    if not seen:
+        console.print("[red]no SEG of a marked series came back[/]")
+    return good and seen > 0
+
+
+def _corners(low: NDArray[np.float64], high: NDArray[np.float64]) -> str:
+    """Two corners of a box, mm LPS."""
+    return " to ".join("(" + ", ".join(f"{value:.1f}" for value in corner) + ")" for corner in (low, high)) + " mm"

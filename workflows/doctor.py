@@ -43,12 +43,14 @@ def examine(settings: Settings) -> list[Check]:
     return [_run(name, check, settings) for name, check in checks.items()]
 
 
-def require_usable(node: Node) -> None:
-    """Raise SettingsError for what would make every role die at its start. The archive may be down: it is retried."""
-    for name, check in (("port", _port), ("checkpoint", _checkpoint), ("protocols", _protocols)):
-        result = _run(name, check, node.settings)
-        if not result.ok:
-            raise SettingsError(f"{name}: {result.detail}")
+def require_usable(node: Node, *names: str) -> None:
+    """Raise SettingsError for what would make a role useless from its start: `names` of port, checkpoint, protocols.
+
+    The archive, the broker and the database may be down: they are tried again.
+    """
+    wrong = [one for one in (_run(name, _REQUIRED[name], node.settings) for name in names) if not one.ok]
+    if wrong:
+        raise SettingsError("\n".join(f"{one.name}: {one.detail}" for one in wrong))
 
 
 def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
@@ -103,6 +105,9 @@ def _protocols(settings: Settings) -> str:
         return "not used: a commissioning node asks every image series"
     found = load_directory(settings.protocols.directory)
     return ", ".join(f"{protocol.name} {protocol.version}" for protocol in found)
+
+
+_REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
 
 
 def _archive(settings: Settings) -> str:

@@ -2,7 +2,8 @@
 
 WorkflowError
 ├── SettingsError        wrong configuration; the message lists every mistake (exit code 2)
-└── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
+├── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
+└── DatabaseUnavailable  the database does not answer; trying again later may help
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError"]
+__all__ = ["DatabaseUnavailable", "ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError"]
 
 
 class WorkflowError(Exception):
@@ -19,6 +20,10 @@ class WorkflowError(Exception):
 
 class SettingsError(WorkflowError):
     """The configuration cannot be used; the message names each setting and the remedy."""
+
+
+class DatabaseUnavailable(WorkflowError):
+    """The database does not answer, or broke off; nothing was changed, and trying again later may help."""
 
 
 @dataclass(frozen=True)

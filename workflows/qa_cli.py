@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from inference.medseg_qa.commands import make_app
-from workflows.qa_sources import open_dicom
+import sys
 
 __all__ = ["main"]
 
 
 def main() -> None:
-    """Run the command line of MedSeg-QA."""
+    """Run the command line of MedSeg-QA; exit 2 where the extra `qa` is not installed."""
+    try:
+        from inference.medseg_qa.commands import make_app
+        from workflows.qa_sources import open_dicom
+    except ModuleNotFoundError as error:
+        print(
+            f"medseg-qa needs {error.name}: install the extra with pip install -c constraints.txt -e '.[qa]'",
+            file=sys.stderr,
+        )
+        raise SystemExit(2) from error
     make_app((open_dicom,))()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from workflows.state.repository import Repository
@@ -55,15 +56,21 @@ def explain_study(repository: Repository, study_uid: str) -> dict[str, Any] | No
     study = repository.study(study_uid)
     if study is None:
         return None
-    series: dict[str, int] = {}
-    for row in repository.instances(study_uid):
-        series[row.series_uid] = series.get(row.series_uid, 0) + 1
+    held = Counter(row.series_uid for row in repository.instances(study_uid))
     return {
         **status_of(repository, study),
         "source_ae_title": study.source_ae_title,
         "first_received_at": study.first_received_at.isoformat(),
         "last_received_at": study.last_received_at.isoformat(),
-        "series": [{"series_uid": uid, "instances": count} for uid, count in sorted(series.items())],
+        "series": [
+            {
+                "series_uid": row.series_uid,
+                "modality": row.modality,
+                "series_description": row.series_description,
+                "instances": held[row.series_uid],
+            }
+            for row in repository.series(study_uid)
+        ],
         "lost": [
             {"series_uid": row.series_uid, "sop_instance_uid": row.sop_instance_uid}
             for row in repository.lost_instances(study_uid)

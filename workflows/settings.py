@@ -47,6 +47,12 @@ def _listed(value: object) -> object:
     return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
 
 
+def _of_scheme(url: str, *schemes: str) -> str:
+    if url and url.partition("://")[0] not in schemes:
+        raise ValueError(f"begins with none of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    return url
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
 
@@ -102,11 +108,21 @@ class DatabaseSettings(_Section):
 
     url: str = Field(default="", repr=False, description="SQLAlchemy URL; empty: SQLite under data_dir.")
 
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _of_scheme(value, "sqlite", "postgresql", "postgresql+psycopg")
+
 
 class BrokerSettings(_Section):
     """[broker]: the wake-up."""
 
     url: str = Field(default="", repr=False, description="amqp://... for RabbitMQ; empty: folders under data_dir.")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _of_scheme(value, "amqp", "amqps", "filesystem")
 
 
 class ArchiveSettings(_Section):
@@ -275,7 +291,9 @@ def _mistakes(
         line = _line_of(text, location)
         where = variable or (f"{path}:{line}" if line else str(path or "settings"))
         name = _written(location)
-        if one["type"] == "extra_forbidden":
+        if one["type"] == "tuple_type" and name.startswith("[["):
+            yield f"{where}: {location[0]} is a list: begin each entry with {name}, in two brackets"
+        elif one["type"] == "extra_forbidden":
             yield f"{where}: {name} is no setting; {_near(location)}"
         elif one["type"] == "missing":
             yield f"{where}: {name} is missing"

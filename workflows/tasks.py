@@ -8,8 +8,10 @@ import structlog
 from celery import Celery
 from kombu.exceptions import OperationalError
 
+from inference.errors import InferenceError
 from workflows.bootstrap import Node
 from workflows.celery_app import QUEUES_OF_ROLE, configure
+from workflows.errors import ProtocolErrors
 from workflows.steps.plan import plan_study
 from workflows.steps.predict import predict_job
 from workflows.steps.publish import publish_job
@@ -47,11 +49,26 @@ def make_app(node: Node) -> Celery:
     waker = CeleryWaker(app)
 
     def plan(study_uid: str) -> None:
-        plan_study(study_uid, node.repository(), node.store, node.planner(), waker)
+        repository = node.repository()
+        try:
+            planner = node.planner()
+        except (ProtocolErrors, InferenceError) as error:
+            log.error("cannot_plan", study_uid=study_uid, reason=str(error))
+            study = repository.study(study_uid)
+            if study is not None:
+                repository.hold_plan(study_uid, study.generation, f"waits to be planned: {error}")
+            return
+        plan_study(study_uid, repository, node.store, planner, waker)
 
     def predict(job_key: str) -> None:
         try:
-            predict_job(job_key, node.repository(), node.store, node.inference(), waker)
+            inference = node.inference()
+        except InferenceError as error:
+            log.error("cannot_load_model", job_key=job_key, reason=str(error))
+            node.repository().hold_job(job_key, f"waits for a worker that can load the model: {error}")
+            return
+        try:
+            predict_job(job_key, node.repository(), node.store, inference, waker)
         except Exception as error:  # the edge: a defect ends this attempt, not the worker, and leaves its reason
             log.exception("predict_broke", job_key=job_key)
             reason = f"{type(error).__name__}: {error}"
@@ -62,7 +79,7 @@ def make_app(node: Node) -> Celery:
 
     steps: dict[str, Any] = {"plan": plan, "predict": predict, "publish": publish}
     for name, step in steps.items():
-        app.task(name=name)(step)
+        app.task(name=name, shared=False)(step)  # another app of this process has its own node
     return app
 
 

@@ -11,6 +11,7 @@ import re
 from pydicom.sr.coding import Code
 
 from dicom_node.results.finding import SegmentedConcept
+from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
     "COMMISSIONING_CONCEPT", "DEVICE_SERIAL_NUMBER", "LABELS", "MANUFACTURER", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME",
@@ -35,6 +36,7 @@ ABNORMAL = _sct("49755003", "Morphologically Abnormal Structure")
 OBJECT = _sct("260787004", "Physical object")
 LEFT, RIGHT = _sct("7771000", "Left"), _sct("24028007", "Right")
 LUNG, BREAST, HEART = _sct("39607008", "Lung"), _sct("76752008", "Breast"), _sct("80891009", "Heart")
+PLEURA = _sct("3120008", "Pleura")
 HIPPOCAMPUS = _sct("5366008", "Hippocampus")
 
 PRESENCE = _private("presence", "Presence of finding")
@@ -45,6 +47,15 @@ QUESTION = _private("question", "Clinical question")
 ANSWER = _private("answer", "Answer")
 CONFIDENCE = _private("confidence", "Confidence of mask")
 TERMS = _private("terms", "Terms of use")
+COMMENT = Code("121106", "DCM", "Comment")
+QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+SPACING_METHODS = {
+    SpacingBasis.CALIBRATED: _private("spacing-calibrated", "Pixel Spacing, corrected for magnification"),
+    SpacingBasis.ESTIMATED: _private("spacing-estimated", "Detector spacing divided by estimated magnification"),
+    SpacingBasis.DETECTOR: _private("spacing-detector", "Detector plane, not corrected for magnification"),
+    SpacingBasis.UNSTATED: _private("spacing-unstated", "Pixel Spacing, correction for magnification not stated"),
+}
+"""Measurement methods (TID 300) of lengths and areas on images without patient geometry."""
 
 
 def _table() -> dict[str, SegmentedConcept]:
@@ -83,8 +94,8 @@ def _table() -> dict[str, SegmentedConcept]:
     add("polyp", ABNORMAL, _sct("68496003", "Polyp of colon"), site=_sct("71854001", "Colon"))
     add("consolidation", ABNORMAL, _private("consolidation", "Consolidation of lung"), site=LUNG)
     add("ground glass opacities", ABNORMAL, Code("112120", "DCM", "Ground glass opacity"), site=LUNG)
-    add("pleural effusion", ABNORMAL, _sct("60046008", "Pleural effusion"))
-    add("pneumothorax", ABNORMAL, _sct("36118008", "Pneumothorax"))
+    add("pleural effusion", ABNORMAL, _sct("60046008", "Pleural effusion"), site=PLEURA)
+    add("pneumothorax", ABNORMAL, _sct("36118008", "Pneumothorax"), site=PLEURA)
     add("central venous line", OBJECT, _sct("52124006", "Central venous catheter"))
     add("endotracheal tube", OBJECT, _sct("26412008", "Endotracheal tube"))
     add("nasogastric tube", OBJECT, _private("nasogastric-tube", "Nasogastric tube"))

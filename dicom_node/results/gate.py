@@ -24,11 +24,13 @@ _TOLERANCE_VOXELS = 0.3
 def check_segmentation(path: Path, volume: SeriesVolume, answers: Sequence[ReadAnswer]) -> None:
     """Read the file back and compare it with what it was made from.
 
-    Patient, study and frame of reference must be the source's; every segment must cover exactly its mask's voxels, by
-    the stored frames' positions in the patient, whatever their order. Raises ResultRefused naming the difference.
+    Patient, study and frame of reference must be the source's; every frame must name the source image at whose position
+    it lies; every segment must cover exactly its mask's voxels, by the stored frames' positions in the patient,
+    whatever their order. Raises ResultRefused naming the difference.
     """
     segmentation = pydicom.dcmread(path)
     _require_same_identity(segmentation, volume.sources[0])
+    _require_true_references(segmentation, volume)
     findings = [finding for answer in answers for finding in answer.findings]
     if len(segmentation.SegmentSequence) != len(findings):
         raise ResultRefused(f"{len(segmentation.SegmentSequence)} segments for {len(findings)} findings")
@@ -58,6 +60,32 @@ def _require_same_identity(segmentation: Dataset, source: Dataset) -> None:
     }
     if str(source.SOPInstanceUID) not in referenced:
         raise ResultRefused("the SEG's Referenced Series Sequence does not name its source")
+
+
+def _require_true_references(segmentation: Dataset, volume: SeriesVolume) -> None:
+    """Viewers place a frame by its position or by the image that it names: both must say the same."""
+    for number, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
+        derivations = _macro(segmentation, group, "DerivationImageSequence")
+        sources = [item for derivation in derivations for item in derivation.get("SourceImageSequence", [])]
+        named = {(str(item.ReferencedSOPInstanceUID), item.get("ReferencedFrameNumber")) for item in sources}
+        if named != {_source_at(segmentation, group, volume)}:
+            raise ResultRefused(f"frame {number} of the SEG does not name the image at whose position it lies")
+        if any(item.get("SpatialLocationsPreserved") != "YES" for item in sources):
+            raise ResultRefused(f"frame {number} of the SEG does not say that locations are preserved")
+
+
+def _source_at(segmentation: Dataset, group: Dataset, volume: SeriesVolume) -> tuple[str, int | None]:
+    """SOP Instance UID and frame number of the source slice in whose plane a frame lies."""
+    if volume.geometry is None:
+        return str(volume.sources[0].SOPInstanceUID), None
+    plane = _macro(segmentation, group, "PlanePositionSequence")[0]
+    inverse = np.asarray(volume.geometry.inverse_affine, dtype=np.float64)
+    index = round(float((inverse[:3, :3] @ np.array(plane.ImagePositionPatient, dtype=float) + inverse[:3, 3])[0]))
+    if not 0 <= index < len(volume.frame_numbers or volume.sources):
+        raise ResultRefused("a frame of the SEG lies outside the source's volume in patient space")
+    if volume.frame_numbers is not None:
+        return str(volume.sources[0].SOPInstanceUID), volume.frame_numbers[index]
+    return str(volume.sources[index].SOPInstanceUID), None
 
 
 def _mask_on_source_grid(segmentation: Dataset, number: int, volume: SeriesVolume) -> NDArray[np.bool_]:
@@ -92,12 +120,12 @@ def masks_in_patient_space(segmentation: Dataset, number: int) -> NDArray[np.flo
 
     Written against PS3.3 C.7.6.2.1.1 rather than with the writer's own library calls, so that a fault there shows.
     """
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
     points = [np.empty((0, 3))]
     for frame, group in _frames_of(segmentation, number):
-        plane = (group if "PlanePositionSequence" in group else shared).PlanePositionSequence[0]
-        turn = (group if "PlaneOrientationSequence" in group else shared).PlaneOrientationSequence[0]
-        measures = (group if "PixelMeasuresSequence" in group else shared).PixelMeasuresSequence[0]
+        plane, turn, measures = (
+            _macro(segmentation, group, name)[0]
+            for name in ("PlanePositionSequence", "PlaneOrientationSequence", "PixelMeasuresSequence")
+        )
         cosines = np.array(turn.ImageOrientationPatient, dtype=float)
         between_rows, between_columns = (float(value) for value in measures.PixelSpacing)
         rows, columns = np.nonzero(frame)
@@ -109,11 +137,19 @@ def masks_in_patient_space(segmentation: Dataset, number: int) -> NDArray[np.flo
     return np.concatenate(points)
 
 
+def _macro(segmentation: Dataset, group: Dataset, name: str) -> Sequence[Dataset]:
+    """The items of a functional group macro, a frame's own or the shared ones (PS3.3 C.7.6.16)."""
+    for candidate in (group, segmentation.SharedFunctionalGroupsSequence[0]):
+        if candidate.get(name):
+            items: Sequence[Dataset] = candidate[name].value
+            return items
+    raise ResultRefused(f"a frame of the SEG has no {name}")
+
+
 def _frames_of(segmentation: Dataset, number: int) -> Iterator[tuple[NDArray[np.bool_], Dataset]]:
     """The frames of a segment, bool `rows columns`, each with its functional groups."""
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
     frames = np.asarray(segmentation.pixel_array).reshape(-1, segmentation.Rows, segmentation.Columns)
     for frame, group in zip(frames, segmentation.PerFrameFunctionalGroupsSequence, strict=True):
-        identification = (group if "SegmentIdentificationSequence" in group else shared).SegmentIdentificationSequence
+        identification = _macro(segmentation, group, "SegmentIdentificationSequence")
         if int(identification[0].ReferencedSegmentNumber) == number:
             yield frame.astype(np.bool_), group

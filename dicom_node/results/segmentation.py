@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
+from datetime import datetime, tzinfo
 
 import highdicom as hd
 import numpy as np
@@ -14,7 +15,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.errors import ResultRefused
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, LABELS, MANUFACTURER
 from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
 from dicom_node.results.identity import copy_identity, tolerant_source
 from dicom_node.volumes.load import SeriesVolume
@@ -66,12 +67,10 @@ def build_segmentation(volume: SeriesVolume, answers: Sequence[ReadAnswer], cont
         raise ResultRefused(f"no SEG can be written for this series: {error}") from error
     copy_identity(volume.sources[0], segmentation)
     if volume.geometry is None:
-        # General Image Module, type 2C without patient geometry (PS3.3 C.7.6.1).
-        segmentation.PatientOrientation = volume.sources[0].get("PatientOrientation") or ""
-    if volume.geometry is None:
         # Type 2C without an image orientation (PS3.3 C.7.6.1.1.1); unknown stays empty.
         segmentation.PatientOrientation = volume.sources[0].get("PatientOrientation")
     _derive(segmentation, context)
+    stamp(segmentation, volume.sources[0], context)
     return segmentation
 
 
@@ -111,11 +110,20 @@ def _segment(number: int, finding: Finding, context: ResultContext) -> hd.seg.Se
 
 
 def _colour(label: str) -> hd.color.CIELabColor:
-    """A colour that a label always has; right and left differ in lightness only."""
-    hue = (sum(ord(letter) * 37 for letter in label.replace("left", "").replace("right", "").strip()) % 360) / 360
-    lightness = 0.65 if "right" in label else 0.5
+    """A colour that a label always has; a side differs in lightness only."""
+    base = _without_side(label)
+    place = _PLACES.get(base, sum(ord(letter) * 37 for letter in base))
+    # Turning by the golden angle keeps any number of hues apart; those that come close differ in lightness.
+    hue, lightness = place * 0.381966 % 1, 0.5 - 0.1 * (place % 2) + 0.15 * ("right" in label.split())
     red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, 0.9))
     return hd.color.CIELabColor.from_rgb(red, green, blue)
+
+
+def _without_side(label: str) -> str:
+    return " ".join(word for word in label.split() if word not in ("left", "right"))
+
+
+_PLACES = {base: place for place, base in enumerate(dict.fromkeys(map(_without_side, LABELS)))}
 
 
 def _derive(dataset: Dataset, context: ResultContext) -> None:
@@ -126,12 +134,21 @@ def _derive(dataset: Dataset, context: ResultContext) -> None:
     for item in dataset.get("DimensionIndexSequence", []):
         if "DimensionOrganizationUID" in item:
             item.DimensionOrganizationUID = organization
-    stamp(dataset, context)
 
 
-def stamp(dataset: Dataset, context: ResultContext) -> None:
-    """Dates and times of the object's making: the job's creation, never the clock."""
-    date, time = context.created.strftime("%Y%m%d"), context.created.strftime("%H%M%S")
+def stamp(dataset: Dataset, source: Dataset, context: ResultContext) -> None:
+    """Dates and times of the object's making: the job's creation, never the clock.
+
+    In the time zone that the source says its dates are in (PS3.3 C.12.1.1.8), which the result then says too; else in
+    the node's own, as DICOM means a time without a zone.
+    """
+    created = context.created
+    zone = _zone(source.get("TimezoneOffsetFromUTC"))
+    if created.tzinfo is not None:
+        created = created.astimezone(zone)
+    if zone is not None:
+        dataset.TimezoneOffsetFromUTC = source.TimezoneOffsetFromUTC
+    date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
     for keyword in ("InstanceCreationDate", "ContentDate", "SeriesDate"):
         setattr(dataset, keyword, date)
     for keyword in ("InstanceCreationTime", "ContentTime", "SeriesTime"):
@@ -139,3 +156,10 @@ def stamp(dataset: Dataset, context: ResultContext) -> None:
     # Nothing else in the file may tell one run from another; when the source was acquired, its own header says.
     for item in dataset.get("ContributingEquipmentSequence", []):
         item.pop("ContributionDateTime", None)
+
+
+def _zone(offset: str | None) -> tzinfo | None:
+    try:
+        return datetime.strptime(str(offset), "%z").tzinfo
+    except ValueError:
+        return None

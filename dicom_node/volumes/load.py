@@ -20,7 +20,7 @@ from dicom_node.volumes.geometry import Plane, arrange
 from dicom_node.volumes.kinds import ImageKind, image_kind
 from dicom_node.volumes.pixels import is_color, stored_frames
 from dicom_node.volumes.planes import Rescale, instance_plane, instance_rescale, number_of_frames, numbers
-from dicom_node.volumes.projection import projected_spacing_mm
+from dicom_node.volumes.projection import SpacingBasis, projected_spacing
 
 __all__ = ["SeriesVolume", "load_series"]
 
@@ -37,9 +37,10 @@ class SeriesVolume:
     bright in every grey stack; `inverted` says so, and `unit` is then None.
     `geometry`: slice, row, column indices to patient coordinates in mm; None for images without patient geometry
     (CR, DX, MG, US, endoscopy, fundus, secondary capture), which come alone: a stack of one slice.
-    `pixel_spacing_mm`: between rows, between columns, or None. `slice_spacing_known`: False for a single slice whose
-    thickness nobody wrote down. `unit`: of `values`, coded, where calibrated. `stored_range`: what BitsStored and
-    PixelRepresentation allow, mapped through the rescale; with a rescale per slice, the lowest low and lowest high.
+    `pixel_spacing_mm`: between rows, between columns, or None. `spacing_basis`: where that was measured, None without
+    one. `slice_spacing_known`: False for a single slice whose thickness nobody wrote down. `unit`: of `values`, coded,
+    where calibrated. `stored_range`: what BitsStored and PixelRepresentation allow, mapped through the rescale; with a
+    rescale per slice, the lowest low and lowest high.
     `sources`: headers without pixels, one per slice in the order of `values`, or one multi-frame instance with
     `frame_numbers` (from 1) per slice.
     """
@@ -47,6 +48,7 @@ class SeriesVolume:
     values: NDArray[np.float32] | NDArray[np.uint8]
     geometry: hd.VolumeGeometry | None
     pixel_spacing_mm: tuple[float, float] | None
+    spacing_basis: SpacingBasis | None
     slice_spacing_known: bool
     sources: tuple[Dataset, ...]
     frame_numbers: tuple[int, ...] | None
@@ -177,6 +179,7 @@ def _load_stack(slices: Sequence[_Slice], planes: Sequence[Plane]) -> SeriesVolu
         ordered,
         geometry=arrangement.geometry,
         pixel_spacing_mm=(float(spacing[0]), float(spacing[1])),
+        spacing_basis=SpacingBasis.PATIENT,
         slice_spacing_known=arrangement.slice_spacing_known,
         sources=(header,) if multi_frame else tuple(item.header for item in ordered),
         frame_numbers=tuple(item.frame + 1 for item in ordered if item.frame is not None) if multi_frame else None,
@@ -193,10 +196,12 @@ def _load_projection(paths: Sequence[Path], headers: Sequence[Dataset]) -> Serie
     if number_of_frames(headers[0]) > 1:
         raise VolumeRefused(VolumeRefusal.CINE, f"{number_of_frames(headers[0])} frames over time, not over space")
     only = _Slice(paths[0], headers[0], None, instance_rescale(headers[0]))
+    spacing = projected_spacing(headers[0])
     return _filled(
         [only],
         geometry=None,
-        pixel_spacing_mm=projected_spacing_mm(headers[0]),
+        pixel_spacing_mm=spacing.mm if spacing is not None else None,
+        spacing_basis=spacing.basis if spacing is not None else None,
         slice_spacing_known=False,
         sources=(headers[0],),
         frame_numbers=None,
@@ -208,6 +213,7 @@ def _filled(
     *,
     geometry: hd.VolumeGeometry | None,
     pixel_spacing_mm: tuple[float, float] | None,
+    spacing_basis: SpacingBasis | None,
     slice_spacing_known: bool,
     sources: tuple[Dataset, ...],
     frame_numbers: tuple[int, ...] | None,
@@ -222,6 +228,7 @@ def _filled(
         values=values,
         geometry=geometry,
         pixel_spacing_mm=pixel_spacing_mm,
+        spacing_basis=spacing_basis,
         slice_spacing_known=slice_spacing_known,
         sources=sources,
         frame_numbers=frame_numbers,

@@ -27,21 +27,18 @@ class Marker:
 
 
 def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[str, Marker]]:
-    """Copy the single-frame images among `files` to `folder` with a box at the top of the stored range.
+    """Copy the images among `files` that take one to `folder`, with a box at the top of the stored range.
 
-    Everything else is lowered to at most 80 % of the range, so that only the box lies above 90 %. The copies get UIDs
-    of their own. Returns the copies and the marker of each new Series Instance UID. Coordinates come straight from
-    image position and orientation (PS3.3 C.7.6.2.1.1), not from the code that they are to prove.
+    Those are grey, of one frame, and have a position. Everything else is lowered to at most 80 % of the range, so that
+    only the box lies above 90 %. The copies get UIDs of their own. Returns the copies and the marker of each new Series
+    Instance UID. Coordinates come straight from image position and orientation (PS3.3 C.7.6.2.1.1), not from the code
+    that they are to prove.
     """
     folder.mkdir(parents=True, exist_ok=True)
     by_series: dict[str, list[Dataset]] = {}
     for file in files:
         dataset = pydicom.dcmread(file)
-        if (
-            "ImagePositionPatient" in dataset
-            and "PixelData" in dataset
-            and int(dataset.get("NumberOfFrames") or 1) == 1
-        ):
+        if _takes_a_box(dataset):
             by_series.setdefault(str(dataset.SeriesInstanceUID), []).append(dataset)
     copies: list[Path] = []
     markers: dict[str, Marker] = {}
@@ -60,6 +57,12 @@ def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dic
             corners.min(axis=0), corners.max(axis=0), _voxel(instances)
         )
     return copies, markers
+
+
+def _takes_a_box(dataset: Dataset) -> bool:
+    placed = all(keyword in dataset for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
+    grey = int(dataset.get("SamplesPerPixel") or 1) == 1 and dataset.get("BitsAllocated") in (8, 16)
+    return placed and grey and "PixelData" in dataset and int(dataset.get("NumberOfFrames") or 1) == 1
 
 
 def _normal(instance: Dataset) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from inference.medseg_qa.checks import check_conversation
 from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.duplicates import Fingerprint, assign_splits, near_duplicates
 from inference.medseg_qa.errors import AnnotatorError, BuildError, OutputExists
-from inference.medseg_qa.images import StoredImage, store_image
+from inference.medseg_qa.images import StoredImage, safe_name, store_image
 from inference.medseg_qa.knowledge import Knowledge, LabelKnowledge, load_knowledge, unknown_label
 from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, Split, record_from_json, record_to_json
 from inference.medseg_qa.sources import Problem, Skip, Source, SourceImage
@@ -46,7 +46,10 @@ class BuildOptions:
 
 @dataclass
 class BuildReport:
-    """What was built and what was left out, by reason; `details` names the first few of each."""
+    """What was built and what was left out, by reason; `details` names the first few of each.
+
+    `zero_shot`: labels that were held out, so that a check knows them.
+    """
 
     records: int = 0
     pairs: int = 0
@@ -56,6 +59,7 @@ class BuildReport:
     skipped: Counter[str] = field(default_factory=Counter)
     faults: Counter[str] = field(default_factory=Counter)
     details: dict[str, list[str]] = field(default_factory=dict)
+    zero_shot: list[str] = field(default_factory=list)
     annotator: str = ""
     annotator_summary: dict[str, float] = field(default_factory=dict)
 
@@ -86,6 +90,9 @@ def build(
     end. Raises OutputExists, or BuildError when nothing could be built or the disk is full; then nothing is left.
     """
     options = options or BuildOptions()
+    unknown = set(options.zero_shot) - set(load_knowledge().labels)
+    if unknown and not options.allow_unknown_labels:
+        raise BuildError(f"labels to hold out that nobody knows: {', '.join(sorted(unknown))}")
     out = out.absolute()
     if out.exists() and not options.replace:
         raise OutputExists(f"{out} exists; name another folder or pass --force")
@@ -129,7 +136,7 @@ class _Builder:
             _AnyLabel(self._knowledge) if options.allow_unknown_labels else dict(known)
         )
         self._annotator = annotator or TemplateAnnotator(self._knowledge, self._labels, options.seed)
-        self._report = BuildReport(annotator=self._annotator.name)
+        self._report = BuildReport(zero_shot=sorted(options.zero_shot), annotator=self._annotator.name)
         self._prints: list[Fingerprint] = []
         self._groups: list[str] = []
         self._kinds: list[str] = []
@@ -176,9 +183,10 @@ class _Builder:
                     self._report.skip(item)
                     continue
                 item = self._with_spacing(item)
-                name = f"{item.dataset}/{item.id}"
+                # ids that differ only in what a file name cannot hold would share their files
+                name = f"{safe_name(item.dataset)}/{safe_name(item.id)}"
                 if name in names:
-                    self._report.skip(Skip(Problem.DUPLICATE_ID, name))
+                    self._report.skip(Skip(Problem.DUPLICATE_ID, f"{item.dataset}/{item.id}"))
                     continue
                 names.add(name)
                 waiting.append((item, pool.submit(self._store, item)))
@@ -234,8 +242,8 @@ class _Builder:
         known = self._knowledge.datasets.get(source.dataset, {})
         searched = source.searched if source.searched is not None else known.get("absent", ())
         outside = known.get("outside") or self._knowledge.datasets["out_of_field"].get(source.modality, ())
-        # a mask that was unusable says nothing about absence
-        unsure = {skip.detail.split(": ")[1] for skip in stored.skips if skip.problem is not Problem.EMPTY_MASK}
+        # an unusable mask, or an empty one with a positive label, says nothing about absence
+        unsure = {skip.detail.split(": ")[1] for skip in stored.skips}
         shown = {target.label for target in stored.targets} | unsure
         near = [name for name in searched if name in self._labels and name not in shown]
         few = [name for name in outside if name not in shown] if len(near) < 2 else []
@@ -273,13 +281,12 @@ class _Builder:
         )  # fmt: skip
         try:
             written = self._annotator.annotate(facts, self._out / bare.image)
+            conversations = tuple(conversation for conversation in written if self._sound(conversation, facts))
+            if conversations:
+                return Record(**{**bare.__dict__, "split": split, "conversations": conversations})
+            self._report.skip(Skip(Problem.FAILED_CHECK if written else Problem.NOTHING_TO_ASK, bare.id))
         except AnnotatorError as error:
             self._report.skip(Skip(Problem.ANNOTATOR_FAILED, f"{bare.id}: {error}"))
-            written = ()
-        conversations = tuple(conversation for conversation in written if self._sound(conversation, facts))
-        if conversations:
-            return Record(**{**bare.__dict__, "split": split, "conversations": conversations})
-        self._report.skip(Skip(Problem.FAILED_CHECK if written else Problem.NOTHING_TO_ASK, bare.id))
         for path in (bare.image, *(target.mask for target in bare.targets)):
             (self._out / path).unlink(missing_ok=True)
         return None

@@ -37,9 +37,13 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         model: Annotated[str, typer.Option(help="Model name, or folder of a local model.")] = "",
         base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
         cache: Annotated[Path, typer.Option(help="Responses kept for resuming.")] = Path(".medseg-qa-cache"),
+        requests_per_minute: Annotated[float, typer.Option(min=0.1, help="Rate limit of the endpoint.")] = 600.0,
+        timeout_s: Annotated[float, typer.Option(min=0.1, help="Longest wait for one reply.")] = 60.0,
+        price_in: Annotated[float, typer.Option(help="Price of a million tokens sent, for the cost count.")] = 0.0,
+        price_out: Annotated[float, typer.Option(help="Price of a million tokens received.")] = 0.0,
     ) -> None:
         """Build a set: records.jsonl, images/, masks/."""
-        from inference.medseg_qa.annotators.choose import choose_annotator
+        from inference.medseg_qa.annotators.choose import EndpointLimits, choose_annotator
 
         options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force)
         with _progress() as shown:
@@ -51,7 +55,10 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
                 shown.update(tasks[phase], completed=done, total=total)
 
             try:
-                chosen = choose_annotator(annotator, model=model, base_url=base_url, cache=cache, seed=seed)
+                limits = EndpointLimits(requests_per_minute, timeout_s, price_in, price_out)
+                chosen = choose_annotator(
+                    annotator, model=model, base_url=base_url, cache=cache, seed=seed, limits=limits
+                )
                 report = build(
                     open_source(images, extra_sources), out, options, annotator=chosen, progress=report_progress
                 )
@@ -78,12 +85,15 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         else:
             _print_statistics(found)
         if plot is not None:
-            plot_statistics(found, plot)
+            try:
+                plot_statistics(found, plot)
+            except OSError as error:
+                raise _failed(error) from error
 
     @app.command()
     def check(directory: Path) -> None:
         """Fail if anything leaks between the splits."""
-        from inference.medseg_qa.stats import find_leaks
+        from inference.medseg_qa.leaks import find_leaks
 
         try:
             leaks = find_leaks(directory)
@@ -98,19 +108,22 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
     def sample(
         directory: Path,
         out: Annotated[Path, typer.Option(help="Contact sheet to write, PNG.")] = Path("medseg-qa-sample.png"),
-        count: int = 10,
-        seed: int = 0,
+        count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 10,
+        seed: Annotated[int, typer.Option(help="The same seed shows the same conversations.")] = 0,
+        dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; repeatable.")] = None,
     ) -> None:
-        """Print random conversations and draw them beside their overlays."""
+        """Print random conversations and draw them beside their images with masks."""
         from inference.medseg_qa.plots import write_contact_sheet
 
         try:
-            for record in write_contact_sheet(directory, out, count, seed):
-                typer.echo(f"\n{record.id} ({record.modality}, {record.split.value})")
-                for turn in record.conversations[0].turns:
-                    typer.echo(f"  Q {turn.question}\n  A {turn.answer}")
-        except MedSegQAError as error:
+            shown = write_contact_sheet(directory, out, count, seed, tuple(dataset or ()))
+        except (MedSegQAError, OSError) as error:
             raise _failed(error) from error
+        for record, conversation in shown:
+            typer.echo(f"\n{conversation.id} ({record.modality}, {record.split.value}); {record.licence}")
+            for turn in conversation.turns:
+                typer.echo(f"  Q {turn.question}\n  A {turn.answer}")
+        typer.echo(f"\n{len(shown)} conversations in {out}")
 
     @app.command("export")
     def export_set(
@@ -162,7 +175,7 @@ def _progress() -> Progress:
     return Progress(*columns, console=_console)
 
 
-def _failed(error: MedSegQAError) -> typer.Exit:
+def _failed(error: MedSegQAError | OSError) -> typer.Exit:
     typer.echo(f"error: {error}", err=True)
     return typer.Exit(1)
 

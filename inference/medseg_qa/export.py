@@ -94,15 +94,18 @@ def _write_hugging_face(directory: Path, out: Path, accepted: Accepted | None) -
         }
     )
     splits = sorted({record.split.value for record in _chosen(directory, accepted)})
-    made = {
-        split: datasets.Dataset.from_generator(
-            _hugging_face_rows,
-            features=features,
-            gen_kwargs={"directory": directory, "accepted": accepted, "split": split},
-            cache_dir=str(out / ".cache"),
-        )
-        for split in splits
-    }
+    try:
+        made = {
+            split: datasets.Dataset.from_generator(
+                _hugging_face_rows,
+                features=features,
+                gen_kwargs={"directory": directory, "accepted": accepted, "split": split},
+                cache_dir=str(out / ".cache"),
+            )
+            for split in splits
+        }
+    except datasets.exceptions.DatasetGenerationError as error:
+        raise BuildError(f"cannot write {out}: {error.__cause__ or error}") from error
     datasets.DatasetDict(made).save_to_disk(str(out))
     shutil.rmtree(out / ".cache", ignore_errors=True)
     return sum(len(part) for part in made.values())

@@ -14,7 +14,16 @@ import yaml
 from inference.medseg_qa.errors import KnowledgeError
 from inference.medseg_qa.records import QuestionKind
 
-__all__ = ["IMPLICIT_KINDS", "Knowledge", "LabelKnowledge", "Wording", "folded", "load_knowledge", "unknown_label"]
+__all__ = [
+    "IMPLICIT_KINDS",
+    "Knowledge",
+    "LabelKnowledge",
+    "Wording",
+    "WordingSplit",
+    "folded",
+    "load_knowledge",
+    "unknown_label",
+]
 
 IMPLICIT_KINDS = (
     QuestionKind.ANATOMICAL,
@@ -164,8 +173,10 @@ def _label(entry: Mapping[str, Any], label: str, side: str, frames: Mapping[str,
     except KeyError as error:
         raise KnowledgeError(f"label {label!r} lacks {error}") from error
     for kind, clauses in cues.items():
-        if len(set(clauses)) < TEST_EVERY:
-            raise KnowledgeError(f"label {label!r} has fewer than {TEST_EVERY} {kind.value} cues")
+        if len(clauses) != TEST_EVERY or len(set(clauses)) != TEST_EVERY:
+            raise KnowledgeError(
+                f"label {label!r} has {len(clauses)} {kind.value} cues, not {TEST_EVERY} different ones"
+            )
     return LabelKnowledge(**{**made.__dict__, "wordings": _wordings(made, frames)})
 
 

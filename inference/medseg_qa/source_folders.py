@@ -17,7 +17,8 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 
 def read_settings(directory: Path) -> dict[str, Any]:
-    """labels.json of a folder: `labels` (value to name), `modality`, and if known `spacing_mm`, `licence`, `groups`.
+    """labels.json of a folder: `labels` (value to name), `modality`, and if known `spacing_mm`, `licence`,
+    and by name `groups`, `splits`, `lateralities` (L or R).
 
     Raises SourceError if it is missing or lacks a field.
     """
@@ -62,6 +63,7 @@ class FolderSource:
                 load=partial(self._load, path),
                 spacing_mm=None if spacing is None else (float(spacing[0]), float(spacing[1])),
                 orientation=settings.get("orientation"),
+                laterality=settings.get("lateralities", {}).get(path.stem),
                 searched=tuple(settings["labels"].values()),
             )
 

@@ -70,6 +70,7 @@ class NiftiSource:
                 load=lambda pixels=pixels: pixels,  # type: ignore[misc]
                 spacing_mm=(spacing[1], spacing[0]),
                 orientation="radiological",
+                laterality=settings.get("lateralities", {}).get(name),
                 searched=tuple(labels.values()),
             )
 

@@ -125,10 +125,13 @@ class ManifestSource:
                     continue
                 try:
                     row = json.loads(line)
+                    if not isinstance(row, dict):
+                        raise ValueError("not a JSON object")
                     row["id"], row["modality"]
                     yield from self._row(row)
-                except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    yield Skip(Problem.BAD_ROW, f"manifest.jsonl line {number}: {error!r}")
+                except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
+                    wrong = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+                    yield Skip(Problem.BAD_ROW, f"manifest.jsonl line {number}: {wrong}")
 
     def _row(self, row: dict[str, Any]) -> Iterator[SourceImage | Skip]:
         if "volume" in row:
@@ -252,7 +255,7 @@ def split_labels(
     values: NDArray[Any], labels: Mapping[str, str], *, strict: bool = True
 ) -> dict[str, NDArray[np.bool_]]:
     """A mask per label; with `strict` an empty one stays, to be counted, else it is left out."""
-    masks = {name: values == int(value) for value, name in labels.items()}
+    masks = {str(name): values == int(value) for value, name in labels.items()}
     return {name: mask for name, mask in masks.items() if strict or mask.any()}
 
 

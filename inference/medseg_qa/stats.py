@@ -1,20 +1,22 @@
-"""Counts of a set, and the check that nothing leaks between its splits."""
+"""Counts of a set."""
 
 from __future__ import annotations
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
-from inference.medseg_qa.duplicates import Fingerprint, fingerprint, near_duplicates
 from inference.medseg_qa.knowledge import folded
-from inference.medseg_qa.records import Record, Split, Turn, read_records
+from inference.medseg_qa.records import Record, Turn, read_records
 
-__all__ = ["find_leaks", "statistics"]
+__all__ = ["statistics"]
+
+_WORD_BINS = (5.0, 10.0, 15.0, 20.0, 30.0, 40.0)
+_SHARE_BINS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 def statistics(directory: Path) -> dict[str, Any]:
@@ -29,13 +31,15 @@ def statistics(directory: Path) -> dict[str, Any]:
     distinct: set[bytes] = set()
     totals: Counter[str] = Counter()
     shares: list[float] = []
+    sizes: dict[str, list[float]] = defaultdict(list)
     words: list[int] = []
+    answer_words: list[int] = []
     for record in read_records(directory):
         totals["records"] += 1
         counts["modality"][record.modality] += 1
         counts["dataset"][record.dataset] += 1
         counts["split"][record.split.value] += 1
-        _count_targets(record, labels, shares)
+        _count_targets(record, labels, shares, sizes)
         for conversation in record.conversations:
             totals["conversations"] += 1
             counts["turns_per_conversation"][str(len(conversation.turns))] += 1
@@ -46,6 +50,7 @@ def statistics(directory: Path) -> dict[str, Any]:
                 counts["question_kind"][turn.kind.value] += 1
                 distinct.add(hashlib.blake2b(folded(turn.question).encode(), digest_size=10).digest())
                 words.append(len(turn.question.split()))
+                answer_words.append(len(turn.answer.split()))
                 for label in turn.asked:
                     labels[label]["turns"] += 1
                     labels[label]["absent_turns"] += label in turn.absent
@@ -61,24 +66,40 @@ def statistics(directory: Path) -> dict[str, Any]:
         "labels": {
             name: {
                 **{key: count[key] for key in ("pairs", "turns", "absent_turns")},
+                "mask_share_percent_median": round(float(np.median(sizes[name])), 3) if sizes[name] else None,
                 "kinds": dict(sorted(kinds_by_label[name].items())),
             }
             for name, count in sorted(labels.items())
         },
         **{name: dict(sorted(count.items())) for name, count in sorted(counts.items())},
+        "question_length": _binned(words, _WORD_BINS, ""),
+        "answer_length": _binned(answer_words, _WORD_BINS, ""),
+        "mask_size": _binned(shares, _SHARE_BINS, " %"),
         "question_words": _quantiles(words),
+        "answer_words": _quantiles(answer_words),
         "mask_share_percent": _quantiles(shares),
     }
 
 
-def _count_targets(record: Record, labels: dict[str, Counter[str]], shares: list[float]) -> None:
+def _count_targets(
+    record: Record, labels: dict[str, Counter[str]], shares: list[float], sizes: dict[str, list[float]]
+) -> None:
     for target in record.targets:
+        share = 100 * target.pixels / (record.size[0] * record.size[1])
         labels[target.label]["pairs"] += 1
-        shares.append(100 * target.pixels / (record.size[0] * record.size[1]))
+        shares.append(share)
+        sizes[target.label].append(share)
 
 
 def _is_absent(turn: Turn) -> bool:
     return bool(turn.absent) and not turn.targets
+
+
+def _binned(values: Sequence[float], edges: tuple[float, ...], unit: str) -> dict[str, int]:
+    """How many values lie up to each edge, and beyond the last."""
+    counts = np.bincount(np.searchsorted(edges, np.asarray(values, dtype=float)), minlength=len(edges) + 1)
+    names = [f"up to {edge:g}{unit}" for edge in edges] + [f"over {edges[-1]:g}{unit}"]
+    return dict(zip(names, (int(count) for count in counts), strict=True))
 
 
 def _quantiles(values: list[Any]) -> dict[str, float]:
@@ -86,41 +107,3 @@ def _quantiles(values: list[Any]) -> dict[str, float]:
         return {}
     points = (0, 5, 25, 50, 75, 95, 100)
     return {f"p{point}": round(float(np.percentile(values, point)), 3) for point in points}
-
-
-def find_leaks(directory: Path) -> list[str]:
-    """What stands on two sides of the split that must not: patients, near-duplicates, questions, held-out labels.
-
-    Training and validation count as two sides for patients and images, as one side for wordings. Raises SourceError.
-    """
-    groups: dict[str, set[Split]] = defaultdict(set)
-    questions: dict[str, set[str]] = {"train": set(), "test": set()}
-    prints: list[Fingerprint] = []
-    ids: list[tuple[str, str, str, Split]] = []
-    trained: set[str] = set()
-    zero_shot: set[str] = set()
-    for record in read_records(directory):
-        groups[record.group].add(record.split)
-        with Image.open(directory / record.image) as image:
-            prints.append(fingerprint(np.asarray(image)))
-        ids.append((record.id, record.group, record.modality, record.split))
-        for conversation in record.conversations:
-            for turn in conversation.turns:
-                side = "train" if record.split in (Split.TRAIN, Split.VAL) else "test"
-                questions[side].add(folded(turn.question))
-        labels = {target.label for target in record.targets}
-        if record.split is Split.ZERO_SHOT:
-            zero_shot |= labels
-        else:
-            trained |= labels
-    leaks = [f"patient {name} is in {_names(sides)}" for name, sides in sorted(groups.items()) if len(sides) > 1]
-    pairs = near_duplicates(prints, [item[1] for item in ids], [item[2] for item in ids])
-    leaks += [f"{ids[a][0]} and {ids[b][0]} look the same" for a, b in pairs if ids[a][3] is not ids[b][3]]
-    leaks += [f"question in training and test: {text}" for text in sorted(questions["train"] & questions["test"])]
-    if zero_shot and not zero_shot - trained:
-        leaks.append("no label of zero_shot is held out from the other splits")
-    return leaks
-
-
-def _names(splits: set[Split]) -> str:
-    return ", ".join(sorted(split.value for split in splits))

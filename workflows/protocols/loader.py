@@ -37,7 +37,7 @@ def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
     for file in files:
         reader = _Reader(file)
         protocol = reader.read()
-        mistakes += reader.mistakes
+        mistakes += sorted(reader.mistakes, key=lambda mistake: mistake.line)
         if protocol is None:
             continue
         if (key := (protocol.name, protocol.version)) in protocols:
@@ -191,9 +191,12 @@ class _Reader:
             identifier = self._text(found["id"])
             if identifier in {question.id for question in questions}:
                 self._wrong(found["id"], f"question id {identifier!r} stands twice")
+            text = self._text(found["text"])
+            if text and text in {question.text for question in questions}:
+                self._wrong(found["text"], f"question {text!r} stands twice")
             concepts = [self._concept(item) for item in self._list(found["findings"])]
             findings = tuple(concept for concept in concepts if concept is not None)
-            questions.append(ProtocolQuestion(identifier, self._text(found["text"]), findings))
+            questions.append(ProtocolQuestion(identifier, text, findings))
         return tuple(questions)
 
     def _concept(self, node: yaml.Node) -> SegmentedConcept | None:

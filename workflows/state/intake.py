@@ -146,6 +146,12 @@ class Intake(Transactions):
         with self._session() as session:
             return list(session.scalars(self._instances_of(study_uid)))
 
+    def series(self, study_uid: str) -> list[SeriesRow]:
+        """The series of a study, ordered by UID."""
+        with self._session() as session:
+            wanted = select(SeriesRow).where(SeriesRow.study_uid == study_uid).order_by(SeriesRow.series_uid)
+            return list(session.scalars(wanted))
+
     def study(self, study_uid: str) -> StudyRow | None:
         with self._session() as session:
             return session.get(StudyRow, study_uid)

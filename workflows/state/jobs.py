@@ -80,6 +80,13 @@ class Jobs(Transactions):
             wake_at=now,
         )
 
+    def hold_plan(self, study_uid: str, generation: int, reason: str) -> None:
+        """A complete study that cannot be planned now, and why. It stays COMPLETE and is woken again."""
+        with self._session() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            if study.state is StudyState.COMPLETE and study.generation == generation:
+                study.reason = reason
+
     def jobs(self, study_uid: str) -> list[JobRow]:
         """The current jobs of a study: those of its generation, in order of series and protocol."""
         with self._session() as session:
@@ -122,10 +129,21 @@ class Jobs(Transactions):
                 return None
             job = session.get_one(JobRow, job_key)
             if job.attempts > maximum_attempts:
-                self._fail(session, study, job, f"{maximum_attempts} workers died or gave up on this job", now)
+                last = f"; the last reason: {job.reason}" if job.reason else ""
+                self._fail(session, study, job, f"{maximum_attempts} workers died or gave up on this job{last}", now)
                 return None
+            job.reason = ""
             self._refresh_study(session, study, now)
             return job
+
+    def hold_job(self, job_key: str, reason: str) -> None:
+        """A planned job that no worker can take up now, and why. It stays PLANNED and is woken again."""
+        now = self._clock()
+        with self._session() as session:
+            study, job = self._locked(session, job_key)
+            if job.state is JobState.PLANNED and job.generation == study.generation:
+                job.reason = reason
+                self._refresh_study(session, study, now)
 
     def extend_lease(self, job_key: str, owner: str, lease_s: float) -> bool:
         """A heartbeat. False: the lease was lost to another worker."""

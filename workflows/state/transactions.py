@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import CursorResult, Engine, and_, select
 from sqlalchemy.orm import Session
 
+from workflows.state.engine import answering
 from workflows.state.states import JobState, StudyState, check_transition, study_state_of
 from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, StudyRow
 
@@ -32,7 +33,7 @@ class Transactions:
 
     @contextmanager
     def _session(self) -> Iterator[Session]:
-        with Session(self._engine, expire_on_commit=False) as session, session.begin():
+        with answering(), Session(self._engine, expire_on_commit=False) as session, session.begin():
             yield session
 
     @staticmethod

@@ -24,6 +24,7 @@ from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.volumes.load import SeriesVolume, load_series
 from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Predictor, Question
+from workflows.errors import DatabaseUnavailable
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.records import SavedResult
 from workflows.state.repository import Repository
@@ -141,7 +142,7 @@ def save_objects(
     report = build_report(volume, answers, segmentation, context)
     save(report, directory / "sr.dcm")
     results.append(_saved("SR", report, directory / "sr.dcm"))
-    write_overlay(volume, answers, directory / "overlay.png")
+    write_overlay(volume, answers, directory / "overlay.png", context.terms)
     return results
 
 
@@ -186,8 +187,11 @@ def _heartbeat(repository: Repository, key: str, inference: Inference) -> Iterat
 
     def beat() -> None:
         while not stop.wait(inference.heartbeat_s):
-            if not repository.extend_lease(key, inference.owner, inference.lease_s):
-                return
+            try:
+                if not repository.extend_lease(key, inference.owner, inference.lease_s):
+                    return
+            except DatabaseUnavailable as error:  # it may be back before the lease ends
+                log.warning("heartbeat_missed", job_key=key, reason=str(error))
 
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()

@@ -63,7 +63,10 @@ class EndpointAnnotator:
             timeout=settings.timeout_s,
             max_retries=settings.retries,
         )
-        cache.mkdir(parents=True, exist_ok=True)
+        try:
+            cache.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise BuildError(f"replies cannot be kept in {cache}: {error.strerror}; name another --cache") from error
 
     @property
     def name(self) -> str:

@@ -62,6 +62,9 @@ class LocalAnnotator:
         else:
             prompt = "\n\n".join(str(message["content"]) for message in messages) + "\n\n"
         encoded = self._tokenizer(prompt, return_tensors="pt")
-        with self._torch.inference_mode():
-            out = self._model.generate(**encoded, max_new_tokens=self._longest_reply, do_sample=False)
+        try:
+            with self._torch.inference_mode():
+                out = self._model.generate(**encoded, max_new_tokens=self._longest_reply, do_sample=False)
+        except (RuntimeError, IndexError, ValueError) as error:
+            raise AnnotatorError(f"{self._directory.name} cannot answer this prompt: {error}") from error
         return str(self._tokenizer.decode(out[0, encoded["input_ids"].shape[1] :], skip_special_tokens=True))

@@ -16,7 +16,7 @@ from inference.medseg_qa.checks import check_turn
 from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.errors import MedSegQAError, ReviewError
 from inference.medseg_qa.knowledge import load_knowledge
-from inference.medseg_qa.plots import overlay
+from inference.medseg_qa.plots import mask_colour, overlay
 from inference.medseg_qa.records import Record, Turn
 from inference.medseg_qa.review.store import Decision, Item, ReviewStore
 
@@ -45,6 +45,7 @@ def make_review_app(directory: Path, store: ReviewStore) -> FastAPI:
     """The page over one set and its queue. It asks nobody to log in: serve it on the loopback interface."""
     app = FastAPI(title="MedSeg-QA review", docs_url=None, redoc_url=None, openapi_url=None)
     pages = Environment(loader=PackageLoader("inference.medseg_qa.review"), autoescape=select_autoescape())
+    pages.globals["mask_colour"] = mask_colour
 
     @app.exception_handler(MedSegQAError)
     def refused(request: Request, error: MedSegQAError) -> JSONResponse:
@@ -53,7 +54,7 @@ def make_review_app(directory: Path, store: ReviewStore) -> FastAPI:
     @app.get("/")
     def page(reader: str = "", at: Annotated[int | None, Query(ge=0)] = None) -> HTMLResponse:
         summary = store.summary()
-        position = at if at is not None else store.next_position(reader)
+        position = store.next_position(reader) if at is None else at if at < summary.items else None
         item = store.item(directory, position, reader) if reader and position is not None else None
         html = pages.get_template("review.html").render(reader=reader, item=item, summary=summary)
         return HTMLResponse(html, headers={"Cache-Control": "no-store"})
@@ -74,8 +75,11 @@ def make_review_app(directory: Path, store: ReviewStore) -> FastAPI:
         return JSONResponse({"next": store.next_position(verdict.reader, position)})
 
     @app.get("/history/{position}")
-    def history(position: int) -> JSONResponse:
-        return JSONResponse(store.history(store.item(directory, position, "").id))
+    def history(position: int, reader: str = "") -> JSONResponse:
+        item = store.item(directory, position, reader)
+        if item.own is None:
+            raise ReviewError("the history shows once you have decided, so that your reading is your own")
+        return JSONResponse(store.history(item.id))
 
     @app.get("/summary")
     def summary() -> JSONResponse:

@@ -73,6 +73,7 @@ SOURCES = {
     "multi-frame": "dcmqi/data/segmentations/23x38x3/multiframe/mf.dcm",
     "single slice": "highdicom/data/test_files/ct_image.dcm",
     "x-ray": "highdicom/data/test_files/dx_image.dcm",
+    "computed radiograph": "pydicom/src/pydicom/data/test_files/dicomdirtests/77654033/CR1/6154",
     "ultrasound": "pydicom/src/pydicom/data/test_files/examples_palette.dcm",
     "russian": "pydicom/src/pydicom/data/charset_files/chrRuss.dcm",
     "japanese": "pydicom/src/pydicom/data/charset_files/chrH31.dcm",

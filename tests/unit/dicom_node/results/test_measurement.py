@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from PIL import Image
-from pydicom.dataset import Dataset
 
 from dicom_node.results.measurement import area_mm2, diameters, mean_and_deviation, volume_ml
-from dicom_node.results.overlay import write_overlay
 from dicom_node.volumes.load import load_series
 
 
@@ -37,28 +34,6 @@ def test_without_spacing_nothing_is_measured(shared_data) -> None:
     volume = load_series([shared_data / "dicom/pydicom/src/pydicom/data/test_files/examples_palette.dcm"])
     mask = np.ones(volume.values.shape[:3], dtype=bool)
     assert (volume_ml(volume, mask), area_mm2(volume, mask), diameters(volume, mask)) == (None, None, None)
-
-
-def test_the_overlay_shows_the_fullest_slice_in_its_true_shape(box_series, answered, tmp_path) -> None:
-    def flat(index: int, header: Dataset) -> None:
-        header.PixelSpacing = [1.6, 0.7]
-
-    volume = load_series(box_series(change=flat).files)
-    mask = np.zeros(volume.values.shape, dtype=bool)
-    mask[2, 4:8, 4:8] = True
-    mask[6, 4:12, 4:20] = True
-    write_overlay(volume, answered(mask), tmp_path / "seen.png")
-    write_overlay(volume, answered(), tmp_path / "not seen.png")
-    seen = Image.open(tmp_path / "seen.png")
-    height = round(seen.width * (24 * 1.6) / (32 * 0.7))
-    assert seen.height > height  # the legend stands beneath
-    pixels = np.asarray(seen.convert("RGB"))[:height].astype(int)
-    colored = np.argwhere(np.ptp(pixels, axis=2) > 60)
-    assert colored[:, 0].min() == pytest.approx(height * 4 / 24, abs=3)
-    assert colored[:, 0].max() == pytest.approx(height * 12 / 24, abs=3)
-    assert colored[:, 1].max() == pytest.approx(seen.width * 20 / 32, abs=3)
-    empty = np.asarray(Image.open(tmp_path / "not seen.png").convert("RGB"))[:height].astype(int)
-    assert np.ptp(empty, axis=2).max() <= 10
 
 
 def test_the_longest_diameter_is_that_of_all_voxel_corners(box_series) -> None:

@@ -11,6 +11,7 @@ import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from PIL import Image, ImageDraw
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import LABELS, NOT_SEEN
@@ -51,7 +52,11 @@ def test_it_is_valid_and_dsrdump_reads_it(real_volume, context, answered, blob_i
     assert [line for line in verdict if line.startswith("Error")] == []
     text = dump(path)
     assert "Where is the liver?" in text and "RESEARCH USE ONLY" in text and "Looked for and not seen" in text
-    assert text.count('"Measurement Group"') == count + 1
+    # A finding's group; on a projection image its contour's group; "not seen" as a group unless contours are drawn.
+    contours = count if real_volume.geometry is None else 0
+    unseen = 0 if contours and profile is Profile.OHIF else 1
+    assert text.count('"Measurement Group"') == count + contours + unseen
+    assert text.count("POLYLINE") == contours
     stored = pydicom.dcmread(path)
     source = real_volume.sources[0]
     assert (stored.PatientID, stored.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
@@ -75,6 +80,7 @@ def test_groups_track_their_segments(box_series, context, answered, blob_in) -> 
     values = {item.name.meaning: item.value for item in groups[0].get_measurements()}
     assert values["Volume"] == pytest.approx(162 * 3.0 * 0.8 * 0.7 / 1000, abs=1e-3)  # 3 x 6 x 9 voxels
     assert groups[1].finding_sites[0].laterality.meaning == "Left"
+    assert groups[0].finding_sites[0].value.meaning == "Liver" and groups[0].finding_sites[0].laterality is None
 
 
 def test_mean_is_in_hounsfield_units_for_ct_only(box_series, context, answered, shared_data) -> None:
@@ -137,6 +143,110 @@ def test_texts_and_names_both_survive_any_character_set(shared_data, context, tm
     assert text in [element.value for element in stored.iterall() if element.keyword == "TextValue"]
     if text == "plain":
         assert stored.get("SpecificCharacterSet") == volume.sources[0].get("SpecificCharacterSet")
+
+
+RADIOGRAPHS = {
+    "x-ray": "highdicom/data/test_files/dx_image.dcm",
+    "computed radiograph": "pydicom/src/pydicom/data/test_files/dicomdirtests/77654033/CR1/6154",
+}
+
+
+def two_parts(shape: tuple[int, ...]) -> np.ndarray:
+    """A big part with a notch and a small one."""
+    mask = np.zeros(shape, dtype=bool)
+    mask[0, 2:9, 3:8] = True
+    mask[0, 2:4, 3:5] = False
+    mask[0, 11:14, 10:13] = True
+    return mask
+
+
+@pytest.mark.parametrize("profile", Profile)
+@pytest.mark.parametrize("file", RADIOGRAPHS.values(), ids=RADIOGRAPHS)
+def test_a_radiograph_gets_contours_beside_its_segment(shared_data, context, answered, tmp_path, file, profile) -> None:
+    volume = load_series([shared_data / "dicom" / file])
+    mask = two_parts(volume.values.shape)
+    answers = answered(mask, mask & (np.indices(mask.shape)[1] < 9))
+    segmentation = build_segmentation(volume, answers, context(profile))
+    save(build_report(volume, answers, segmentation, context(profile)), tmp_path / "sr.dcm")
+    stored = hd.sr.srread(tmp_path / "sr.dcm")
+    groups = stored.content.get_planar_roi_measurement_groups()
+    regions = [group for group in groups if group.roi is not None]
+    frames = [group for group in groups if group.roi is None]
+    assert [group.tracking_uid for group in frames] == [item.TrackingUID for item in segmentation.SegmentSequence]
+    for number, group in enumerate(frames, start=1):
+        (reference,) = group.referenced_segmentation_frame[0].ReferencedSOPSequence
+        assert reference.ReferencedSOPInstanceUID == segmentation.SOPInstanceUID
+        assert reference.ReferencedFrameNumber == number and "ReferencedSegmentNumber" not in reference
+    # The first contour is the segment's, further parts have UIDs of their own.
+    assert [group.tracking_uid for group in regions[::2]] == [group.tracking_uid for group in frames]
+    assert len({group.tracking_uid for group in regions}) == len(regions) == 3
+    assert regions[1].tracking_identifier == "liver 1 part 2"
+    drawn = np.zeros(mask.shape[1:], dtype=bool)
+    for region in regions[:2]:
+        assert region.roi.graphic_type is hd.sr.GraphicTypeValues.POLYLINE
+        (source,) = region.roi.ContentSequence[0].ReferencedSOPSequence
+        assert source.ReferencedSOPInstanceUID == volume.sources[0].SOPInstanceUID
+        drawn |= enclosed(region.roi.value, drawn.shape)
+    np.testing.assert_array_equal(drawn, mask[0])
+    (area,) = frames[0].get_measurements(name=hd.sr.CodedConcept("42798000", "SCT", "Area"))
+    rows, columns = volume.pixel_spacing_mm
+    assert area.value == pytest.approx(int(mask.sum()) * rows * columns, abs=1e-3)
+    assert area.method.value == "spacing-detector"
+
+
+def enclosed(points: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Pixels whose centres a closed polyline goes around, by PIL rather than by the code that drew it."""
+    scale = 4  # the centre of a pixel is then a pixel of its own
+    picture = Image.new("1", (shape[1] * scale, shape[0] * scale))
+    ImageDraw.Draw(picture).polygon([tuple(point) for point in (points * scale).tolist()], fill=1)
+    return np.asarray(picture)[scale // 2 :: scale, scale // 2 :: scale]
+
+
+def test_specks_beyond_the_outlined_parts_are_told(shared_data, context, answered) -> None:
+    volume = load_series([shared_data / "dicom" / RADIOGRAPHS["x-ray"]])
+    mask = np.zeros(volume.values.shape, dtype=bool)
+    mask[0, 10:60:2, 10] = True
+    answers = answered(mask)
+    report = build_report(volume, answers, build_segmentation(volume, answers, context()), context())
+    comments = [item.value for item in report.iterall() if item.keyword == "TextValue" and "parts" in item.value]
+    assert comments == ["liver 1: the 20 largest of 25 parts are outlined; the segmentation holds all."]
+
+
+def test_ohif_draws_a_radiographs_report_only_where_every_group_has_coordinates(shared_data, context, answered) -> None:
+    volume = load_series([shared_data / "dicom" / RADIOGRAPHS["x-ray"]])
+    answers = answered(two_parts(volume.values.shape))
+    made = context(Profile.OHIF)
+    drawn = build_report(volume, answers, build_segmentation(volume, answers, made), made)
+    assert drawn.ConceptNameCodeSequence[0].CodeValue == "126000"
+    content = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in drawn.ContentSequence}
+    uids: dict[str, set[str]] = {}
+    for group in content["Imaging Measurements"].ContentSequence:
+        (uid,) = [item.UID for item in group.ContentSequence if item.ValueType == "UIDREF"]
+        uids.setdefault(uid, set()).update(item.ValueType for item in group.ContentSequence)
+    assert all("SCOORD" in kinds for kinds in uids.values())
+    (unseen,) = content["Qualitative Evaluations"].ContentSequence
+    assert unseen.ConceptNameCodeSequence[0].CodeValue == NOT_SEEN.value
+    assert unseen.ConceptCodeSequence[0].CodeMeaning == "Spleen"
+
+    nothing = build_report(volume, answered(), None, made)
+    assert nothing.ConceptNameCodeSequence[0].CodeValue == "126001" and "Looked for and not seen" in str(nothing)
+
+
+def test_a_reader_of_text_meets_question_and_answer_first(box_series, context, answered) -> None:
+    volume = load_series(box_series().files)
+    answers = answered(volume.values > 3000)
+    for profile in Profile:
+        made = context(profile)
+        report = build_report(volume, answers, build_segmentation(volume, answers, made), made)
+        contained = [item for item in report.ContentSequence if item.RelationshipType == "CONTAINS"]
+        assert [item.ConceptNameCodeSequence[0].CodeMeaning for item in contained[:3]] == [
+            "Terms of use", "Clinical question", "Answer",
+        ]  # fmt: skip
+        groups = contained[-1].ContentSequence
+        assert {report.ContinuityOfContent, *(group.ContinuityOfContent for group in groups)} == {"SEPARATE"}
+        images = [item for item in report.iterall() if item.keyword == "ValueType" and item.value == "IMAGE"]
+        # OHIF writes "IMAGE is not supported" for each: the reference to the segment alone is left there.
+        assert len(images) == (1 if profile is Profile.OHIF else 1 + 3 + 9)
 
 
 def test_ohif_gets_the_title_that_it_opens(box_series, context, answered) -> None:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import subprocess
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import highdicom as hd
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultRefused
-from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, LABELS, MANUFACTURER
 from dicom_node.results.finding import Profile
 from dicom_node.results.gate import check_segmentation, read_segment_points
 from dicom_node.results.identity import PATIENT_AND_STUDY
-from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.report import build_report
+from dicom_node.results.segmentation import _colour, build_segmentation
 from dicom_node.results.write import save
 from dicom_node.volumes.load import load_series
 
@@ -111,6 +116,40 @@ def test_a_side_is_a_modifier_of_the_type(box_series, context, answered) -> None
     assert type_.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Left"
 
 
+def test_dates_are_in_the_time_zone_that_the_source_states(box_series, context, answered) -> None:
+    def eastern(_: int, header: Dataset) -> None:
+        header.TimezoneOffsetFromUTC = "+0530"
+
+    made = context(created=datetime(2026, 1, 2, 22, 4, 5, tzinfo=UTC))
+    volume = load_series(box_series(change=eastern).files)
+    answers = answered(volume.values > 3000)
+    segmentation = build_segmentation(volume, answers, made)
+    for result in (segmentation, build_report(volume, answers, segmentation, made)):
+        assert (result.ContentDate, result.ContentTime) == ("20260103", "033405")
+        assert result.TimezoneOffsetFromUTC == "+0530"
+
+
+def test_dates_are_the_nodes_own_where_the_source_states_no_zone(box_series, context, answered, monkeypatch) -> None:
+    monkeypatch.setenv("TZ", "America/Santiago")
+    time.tzset()
+    try:
+        volume = load_series(box_series().files)
+        made = context(created=datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC))
+        segmentation = build_segmentation(volume, answered(volume.values > 3000), made)
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert (segmentation.ContentDate, segmentation.ContentTime) == ("20260101", "230405")
+    assert "TimezoneOffsetFromUTC" not in segmentation
+
+
+def test_no_two_labels_look_alike_but_for_their_side() -> None:
+    colours = {label: np.array(_colour(label).value, dtype=float) / 65535 for label in LABELS}
+    for one, other in itertools.combinations(LABELS, 2):
+        apart = float(np.abs(colours[one] - colours[other]).max())
+        assert apart > 0.015, f"{one} and {other}"
+
+
 def test_a_mask_of_another_grid_is_refused(box_series, context, answered) -> None:
     volume = load_series(box_series().files)
     with pytest.raises(ResultRefused, match="grid"):
@@ -175,10 +214,27 @@ def no_reference(segmentation) -> None:
     del segmentation.ReferencedSeriesSequence
 
 
+def swap_sources(segmentation) -> None:
+    first, last = (segmentation.PerFrameFunctionalGroupsSequence[index] for index in (0, -1))
+    first.DerivationImageSequence, last.DerivationImageSequence = (
+        last.DerivationImageSequence,
+        first.DerivationImageSequence,
+    )
+
+
+def no_source(segmentation) -> None:
+    del segmentation.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence
+
+
+def moved_locations(segmentation) -> None:
+    (source,) = segmentation.PerFrameFunctionalGroupsSequence[0].DerivationImageSequence[0].SourceImageSequence
+    source.SpatialLocationsPreserved = "NO"
+
+
 @pytest.mark.parametrize(
     "spoil",
-    [swap_frames, swap_positions, mirror, shift, shift_half, respace, other_patient, other_study,
-     other_frame_of_reference, other_tracking, no_reference],
+    [swap_sources, no_source, moved_locations, swap_frames, swap_positions, mirror, shift, shift_half, respace,
+     other_patient, other_study, other_frame_of_reference, other_tracking, no_reference],
 )  # fmt: skip
 @pytest.mark.parametrize("profile", Profile)
 def test_the_gate_refuses_a_spoilt_segmentation(

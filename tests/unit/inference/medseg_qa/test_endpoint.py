@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from inference.medseg_qa.annotators.endpoint import EndpointAnnotator, EndpointSettings
 from inference.medseg_qa.builder import build
+from inference.medseg_qa.commands import make_app
 from inference.medseg_qa.errors import AnnotatorError, BuildError
 from inference.medseg_qa.records import read_records
 from inference.medseg_qa.sources import open_source
@@ -67,7 +69,11 @@ def endpoint() -> Iterator[Endpoint]:
         def log_message(self, *args: object) -> None:
             """Quiet."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *args: object) -> None:
+            """A client that hangs up is part of the test."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     served = Endpoint(f"http://127.0.0.1:{server.server_port}/v1", good)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield served
@@ -90,6 +96,25 @@ def test_replies_become_checked_conversations(endpoint: Endpoint, make_images: A
     assert report.annotator_summary["cost"] == pytest.approx(6 * (100 + 2 * 50) / 1e6)
     sent = json.dumps(endpoint.asked)
     assert "patient_" not in sent and "case_" not in sent
+
+
+def test_the_command_counts_cost_and_keeps_the_rate(endpoint: Endpoint, make_images: Any, tmp_path: Path) -> None:
+    arguments = [
+        "build",
+        "--images",
+        make_images(2),
+        "--out",
+        tmp_path / "set",
+        "--annotator",
+        "openai",
+        "--model",
+        "m",
+    ]
+    arguments += ["--base-url", endpoint.url, "--cache", tmp_path / "cache", "--price-in", "10", "--price-out", "20"]
+    began = time.monotonic()
+    result = CliRunner().invoke(make_app(), [*map(str, arguments), "--requests-per-minute", "120"])
+    assert result.exit_code == 0 and time.monotonic() - began >= 0.5
+    assert "openai:m cost: 0.004" in result.output and "openai:m requests: 2" in result.output
 
 
 def test_a_limited_request_is_tried_again(endpoint: Endpoint, make_images: Any, tmp_path: Path) -> None:

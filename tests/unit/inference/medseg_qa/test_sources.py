@@ -20,12 +20,14 @@ def test_folder_of_images_and_masks(tmp_path: Path) -> None:
     Image.fromarray(np.full((8, 9, 3), 7, dtype=np.uint8)).save(tmp_path / "images" / "a.png")
     Image.fromarray(np.eye(8, 9, dtype=np.uint8)).save(tmp_path / "masks" / "a.png")
     settings = {"modality": "ES", "labels": {"1": "polyp", "2": "liver"}, "licence": "own", "spacing_mm": [1, 2]}
+    settings["lateralities"] = {"a": "L"}
     (tmp_path / "labels.json").write_text(json.dumps(settings))
     (image,) = open_source(tmp_path)
     assert isinstance(image, SourceImage)
     pixels = image.load()
     assert pixels.image.shape == (8, 9, 3) and list(pixels.masks) == ["polyp"]
     assert (image.spacing_mm, image.licence, image.searched) == ((1.0, 2.0), "own", ("polyp", "liver"))
+    assert image.laterality == "L"
 
 
 def test_nifti_is_shown_with_anterior_up_and_patient_left_on_the_right(tmp_path: Path) -> None:

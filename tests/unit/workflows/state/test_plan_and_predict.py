@@ -174,3 +174,34 @@ def test_a_study_that_cannot_be_planned_fails_unless_it_has_moved_on(world: Worl
     assert world.state() == "COMPLETE"
     world.repository.fail_study(STUDY, 1, "broken")
     assert (world.state(), world.reason()) == ("FAILED", "broken")
+
+
+def test_a_study_that_cannot_be_planned_now_waits_and_says_why(world: World) -> None:
+    world.receive()
+    world.make_complete()
+    world.repository.hold_plan(STUDY, 1, "protocols: line 3")
+    assert (world.state(), world.reason()) == ("COMPLETE", "protocols: line 3")
+    world.repository.hold_plan(STUDY, 2, "of another generation")
+    assert world.reason() == "protocols: line 3"
+    assert world.plan("a1")
+    world.repository.hold_plan(STUDY, 1, "planned by now")
+    assert world.reason() == "planned"
+
+
+def test_a_job_that_no_worker_can_take_up_waits_and_says_why(world: World) -> None:
+    world.planned("a1")
+    world.repository.hold_job("a1", "no GPU")
+    assert (world.state(), world.reason(), world.jobs()) == ("PLANNED", "no GPU", {"a1": "PLANNED"})
+    world.answer("a1")
+    world.repository.hold_job("a1", "answered by now")
+    world.deliver("a1")
+    assert world.reason() == "abdomen: answered and delivered"
+
+
+def test_the_last_reason_of_a_job_that_was_tried_in_vain_stays(world: World) -> None:
+    world.planned("a1")
+    for _ in range(2):
+        assert world.repository.claim_job("a1", "w", 60, 2) is not None
+        world.repository.release_job("a1", "w", "MemoryError: 3 GB", delay_s=0)
+    assert world.repository.claim_job("a1", "w", 60, 2) is None
+    assert world.state() == "FAILED" and world.reason().endswith("; the last reason: MemoryError: 3 GB")

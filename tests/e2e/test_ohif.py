@@ -1,0 +1,338 @@
+"""What the `ohif` profile writes, seen in OHIF itself: masks voxel for voxel, reports that open, contours.
+
+The viewer is the prebuilt npm package `@ohif/app`, on loopback beside Orthanc's DICOMweb, driven in Chromium. It is
+fetched once, into `.venv`; MEDSEG_OHIF names a folder that holds it. MEDSEG_OHIF_PICTURES names one for screenshots.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import http.client
+import http.server
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from dicom_node.identifiers import derived_uid
+from dicom_node.results.codes import LABELS
+from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
+from dicom_node.volumes.load import SeriesVolume, load_series
+from dicom_node.volumes.marker import burn_in_marker
+from inference.medseg_r.commissioning import CommissioningPredictor
+from tests.services import Orthanc, missing
+from workflows.steps.plan import COMMISSIONING_QUESTION
+from workflows.steps.predict import answer_series, save_objects
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+pytestmark = pytest.mark.timeout(600)
+
+VERSION = "3.13.2"
+_INTEGRITY = "WZdxmpmG7rqFgW9ZJLcbgr3XCtLi1KDNPoMaeY5PPe6j4G4fjEjjkycZM6C6Zk2F87BKxFfpq+jd5xXZB9E8EA=="
+_NOT_NEEDED = {"ort", "dicom-microscopy-viewer"}  # 150 of 200 MB: models in the browser, whole slide images
+_DATA_SOURCE = {
+    "namespace": "@ohif/extension-default.dataSourcesModule.dicomweb",
+    "sourceName": "archive",
+    "configuration": {
+        "friendlyName": "archive",
+        "name": "archive",
+        "qidoRoot": "/dicom-web",
+        "wadoRoot": "/dicom-web",
+        "wadoUriRoot": "/dicom-web",
+        "qidoSupportsIncludeField": False,
+        "imageRendering": "wadors",
+        "thumbnailRendering": "wadors",
+        "enableStudyLazyLoad": True,
+        "supportsFuzzyMatching": False,
+        "supportsWildcard": True,
+        "bulkDataURI": {"enabled": True},
+        "omitQuotationForMultipartRequest": True,
+    },
+}
+_CONFIGURATION = {
+    "routerBasename": None,
+    "extensions": [],
+    "modes": [],
+    "showStudyList": True,
+    "maxNumberOfWebWorkers": 1,
+    "showWarningMessageForCrossOrigin": False,
+    "showCPUFallbackMessage": False,
+    "strictZSpacingForVolumeViewport": True,
+    "showErrorDetails": "always",
+    "investigationalUseDialog": {"option": "never"},
+    "disableConfirmationPrompts": True,  # a SEG is laid over its images without a question
+    "defaultDataSourceName": "archive",
+    "dataSources": [_DATA_SOURCE],
+}
+
+
+def viewer_folder(checkout: Path) -> Path:
+    """The viewer's files, fetched from the npm registry once into `.venv`; MEDSEG_OHIF names others."""
+    if named := os.environ.get("MEDSEG_OHIF"):
+        return Path(named)
+    cache = checkout / ".venv" if (checkout / ".venv").is_dir() else Path(tempfile.gettempdir())
+    folder = cache / f"ohif-{VERSION}"
+    if not (folder / "index.html").exists():
+        _fetch(folder)
+    return folder
+
+
+def _fetch(folder: Path) -> None:
+    npm = shutil.which("npm")
+    if npm is None:
+        missing("npm", "npm")
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix="ohif-") as name:
+        scratch = Path(name)
+        command = [npm, "pack", f"@ohif/app@{VERSION}", "--silent", "--ignore-scripts"]
+        try:
+            subprocess.run(command, cwd=scratch, check=True, capture_output=True, text=True, timeout=240)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+            missing(f"@ohif/app {VERSION} from the npm registry ({error})", "npm")
+        (package,) = scratch.glob("*.tgz")
+        digest = base64.b64encode(hashlib.sha512(package.read_bytes()).digest()).decode()
+        assert digest == _INTEGRITY, f"@ohif/app {VERSION} is not the package that was tested: sha512 {digest}"
+        with tarfile.open(package) as archive:
+            wanted = [member for member in archive if not _NOT_NEEDED & set(PurePosixPath(member.name).parts)]
+            archive.extractall(scratch, wanted, filter="data")
+        with contextlib.suppress(OSError):  # another session was as quick
+            (scratch / "package" / "dist").rename(folder)
+
+
+class _Handler(http.server.SimpleHTTPRequestHandler):
+    """The viewer's files, its configuration, and the archive's DICOMweb under one origin."""
+
+    archive: Orthanc
+
+    def do_GET(self) -> None:
+        path = self.path.split("?")[0]
+        if path.startswith("/dicom-web"):
+            self._forward()
+        elif path == "/app-config.js":
+            self._answer(f"window.config = {json.dumps(_CONFIGURATION)};".encode(), "text/javascript")
+        else:
+            if not Path(self.translate_path(path)).is_file():
+                self.path = "/index.html"  # the viewer's own router reads the rest
+            super().do_GET()
+
+    def _forward(self) -> None:
+        connection = http.client.HTTPConnection(self.archive.host, self.archive.http_port, timeout=60)
+        # Orthanc writes bulk data addresses for the host that was asked.
+        kept = {key: self.headers[key] for key in ("Accept", "Host") if key in self.headers}
+        connection.request("GET", self.path, headers=kept)
+        response = connection.getresponse()
+        self._answer(response.read(), response.getheader("Content-Type", ""), response.status)
+        connection.close()
+
+    def _answer(self, content: bytes, kind: str, status: int = 200) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        with contextlib.suppress(OSError):
+            self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: object) -> None:
+        pass
+
+
+CHROMIUM = Path("/usr/bin/chromium")
+ARGUMENTS = [
+    "--no-sandbox",
+    "--enable-unsafe-swiftshader",  # OHIF draws with WebGL, which a machine without a GPU has in software only
+    "--use-angle=swiftshader",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+LABELMAPS = """() => {
+  const slices = (segmentation) => {
+    const found = {};
+    const labelmap = segmentation.representationData.Labelmap;
+    for (const [segment, binding] of Object.entries(labelmap.segmentBindings)) {
+      found[segment] = {};
+      for (const imageId of labelmap.labelmaps[binding.labelmapId].imageIds) {
+        const image = cornerstone.cache.getImage(imageId);
+        const marked = [];
+        image.voxelManager.getScalarData().forEach((value, at) => value === binding.labelValue && marked.push(at));
+        if (marked.length) found[segment][image.referencedImageId.match(/instances.([0-9.]+)/)[1]] = marked;
+      }
+    }
+    return found;
+  };
+  return services.segmentationService.getSegmentations().map((one) => ({
+    description: one.label,
+    labels: Object.values(one.segments).map((segment) => segment.label),
+    slices: slices(one),
+  }));
+}"""
+
+
+@pytest.fixture(scope="module")
+def viewer(checkout: Path, orthanc: Orthanc) -> Iterator[str]:
+    """Address of an OHIF that shows what the archive holds."""
+    if not CHROMIUM.exists():
+        missing("chromium", "chromium")
+    folder = viewer_folder(checkout)
+
+    class Handler(_Handler):
+        archive = orthanc
+
+        def __init__(self, *arguments: Any) -> None:
+            super().__init__(*arguments, directory=str(folder))
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    thread.join()
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    """A page of a browser that has seen OHIF's tour; whatever the page throws fails the test."""
+    from playwright.sync_api import sync_playwright
+
+    thrown: list[str] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=str(CHROMIUM), args=ARGUMENTS)
+        page = browser.new_page(viewport={"width": 1280, "height": 800})
+        page.set_default_timeout(120_000)
+        page.add_init_script("localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))")
+        page.on("pageerror", lambda error: thrown.append(str(error)))
+        yield page
+        browser.close()
+    assert thrown == []
+
+
+def made_for_ohif(job_key: str, protocol: str) -> ResultContext:
+    return ResultContext(
+        job_key, datetime(2026, 1, 2, 3, 4, 5), "commissioning", "1", "ab" * 32, None, protocol, "MEDSEG", Profile.OHIF
+    )
+
+
+def store(archive: Orthanc, files: list[Path]) -> None:
+    for file in files:
+        archive.post("/instances", file.read_bytes())
+
+
+def open_study(page: Page, viewer: str, study_uid: str, series: int) -> None:
+    page.goto(f"{viewer}/viewer?StudyInstanceUIDs={study_uid}")
+    page.wait_for_function(
+        f"window.services?.displaySetService?.getActiveDisplaySets().length === {series}"
+        " && document.querySelector('[data-cy=viewport-pane] canvas')"
+    )
+
+
+def open_series(page: Page, name: str) -> None:
+    page.locator("[data-cy^=study-browser-thumbnail]").filter(has_text=name).first.dblclick()
+
+
+def picture(page: Page, name: str) -> None:
+    if folder := os.environ.get("MEDSEG_OHIF_PICTURES"):
+        page.wait_for_timeout(1000)
+        page.screenshot(path=Path(folder) / f"{name}.png")
+
+
+def marked_slices(volume: SeriesVolume, mask: NDArray[np.bool_]) -> dict[str, list[int]]:
+    """SOP Instance UID -> indices into its pixels."""
+    return {
+        str(volume.sources[index].SOPInstanceUID): np.flatnonzero(mask[index]).tolist()
+        for index in np.flatnonzero(mask.any(axis=(1, 2)))
+    }
+
+
+def lopsided(shape: tuple[int, ...]) -> NDArray[np.bool_]:
+    """Overlaps the marker, reaches the first and last slice, and looks otherwise from every side."""
+    mask = np.zeros(shape, dtype=np.bool_)
+    rows, columns = shape[1:]
+    for index in range(0, shape[0], 3):
+        mask[index, rows // 5 : rows // 3 + index, columns // 4 : columns // 2 + 20] = True
+    mask[-1, rows // 2, columns // 8 : columns // 4] = True
+    return mask
+
+
+def test_masks_lie_on_their_voxels_and_the_report_reads(
+    page: Page, viewer: str, orthanc: Orthanc, shared_data: Path, tmp_path: Path
+) -> None:
+    abdomen = sorted((shared_data / "dicom" / "totalseg_ct_dicom" / "example_ct_dicom").iterdir())
+    files, _ = burn_in_marker(abdomen, tmp_path / "images")
+    volume = load_series(files)
+    commissioned = answer_series(volume, [COMMISSIONING_QUESTION], CommissioningPredictor(), "one")
+    (bright,) = commissioned[0].findings
+    liver = Finding("liver", LABELS["liver"], 0.8, lopsided(bright.mask.shape), "liver 2.1", derived_uid("liver"))
+    second = ReadAnswer("Where is the liver?", "The liver is here.", (liver,), (LABELS["spleen"],))
+    one = save_objects(volume, commissioned, made_for_ohif("one", "first"), tmp_path / "one")
+    two = save_objects(volume, (*commissioned, second), made_for_ohif("two", "second"), tmp_path / "two")
+    store(orthanc, [*files, *(Path(result.path) for result in (*one, *two))])
+
+    open_study(page, viewer, str(volume.study_uid), series=5)
+    for name in ("SEG first", "SEG second"):
+        open_series(page, name)
+        page.wait_for_function(
+            f"services.segmentationService.getSegmentations().some((one) => one.label.endsWith('{name}'))"
+        )
+    shown = {one["description"]: one for one in page.evaluate(LABELMAPS)}
+    assert shown["MedSeg Node SEG first"]["labels"] == ["bright voxels"]
+    assert shown["MedSeg Node SEG first"]["slices"] == {"1": marked_slices(volume, bright.mask)}
+    assert shown["MedSeg Node SEG second"]["labels"] == ["bright voxels", "liver"]
+    assert shown["MedSeg Node SEG second"]["slices"] == {
+        "1": marked_slices(volume, bright.mask), "2": marked_slices(volume, liver.mask),
+    }  # fmt: skip
+    page.locator("[data-cy=panelSegmentation-btn]").click()
+    for label in ("bright voxels", "liver"):
+        page.get_by_text(label, exact=True).first.wait_for()
+    picture(page, "segments")
+
+    open_series(page, "SR second")
+    report = page.locator("[data-cy=viewport-pane]")
+    for text in ("Where is the liver?", "The liver is here.", "Looked for and not seen", "Long Axis: "):
+        report.get_by_text(text).first.wait_for()
+    assert "not supported" not in report.inner_text().replace("[IMAGE is not supported]", "", 2)
+    picture(page, "report")
+
+
+def test_a_radiographs_contours_are_drawn_with_their_measurements(
+    page: Page, viewer: str, orthanc: Orthanc, shared_data: Path, tmp_path: Path
+) -> None:
+    file = shared_data / "dicom" / "highdicom" / "data" / "test_files" / "dx_image.dcm"
+    volume = load_series([file])
+    mask = np.zeros(volume.values.shape, dtype=np.bool_)
+    mask[0, 40:80, 30:90] = True
+    mask[0, 40:60, 30:40] = False
+    mask[0, 100:140, 120:160] = True
+    lung = Finding("right lung", LABELS["right lung"], 0.8, mask, "right lung 1.1", derived_uid("lung"))
+    answer = ReadAnswer("Where is the right lung?", "The lung is here.", (lung,), (LABELS["pneumothorax"],))
+    results = save_objects(volume, (answer,), made_for_ohif("radiograph", "chest"), tmp_path / "results")
+    store(orthanc, [file, *(Path(result.path) for result in results)])
+
+    open_study(page, viewer, str(volume.study_uid), series=3)
+    open_series(page, "SR")
+    drawn = "cornerstoneTools.annotation.state.getAllAnnotations().filter((one) => one.metadata.valueType === 'SCOORD')"
+    page.wait_for_function(f"{drawn}.length === 2")
+    tracked = {lung.tracking_uid, derived_uid(lung.tracking_uid, "part", "2")}
+    assert set(page.evaluate(f"{drawn}.map((one) => one.annotationUID)")) == tracked
+    page.wait_for_function(
+        "[...document.querySelectorAll('.svg-layer')].map((layer) => layer.textContent).join().includes(area)".replace(
+            "area", f"'Area: {mask.sum() * 1.2 * 1.2012:.0f}'"
+        )
+    )
+    assert page.locator(".svg-layer polyline").count() == 2
+    picture(page, "contours")

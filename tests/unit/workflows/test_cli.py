@@ -1,0 +1,159 @@
+"""The command: wrong calls and wrong configurations end with a clear message and their exit code, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydicom.data import get_testdata_file
+
+from tests.services import free_port
+
+IMAGE = str(get_testdata_file("CT_small.dcm", download=False))
+TRUNCATED = str(get_testdata_file("MR_truncated.dcm", download=False))
+
+
+def medseg_node(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
+    own = {name: value for name, value in os.environ.items() if not name.startswith("MEDSEG_NODE__")}
+    given = {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}
+    environment = {**own, "MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data"), **given}
+    command = [sys.executable, "-m", "workflows.cli", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+
+
+Case = tuple[tuple[str, ...], dict[str, str], int, str]
+WRONG: list[Case] = [
+    (("nonsense",), {}, 2, "No such command"),
+    (("worker", "--role", "gpu"), {}, 2, "'inference'"),
+    (("status", "--config", "/nowhere.toml"), {}, 2, "/nowhere.toml: cannot be read"),
+    (
+        ("status",),
+        {"NODE__PROT": "1"},
+        2,
+        "MEDSEG_NODE__NODE__PROT: [node] prot is no setting; did you mean 'port'?",
+    ),
+    (("status",), {"DATABASE__URL": "mysql://u:secret@h/x"}, 2, "[database] url: begins with none of sqlite://"),
+    (("status",), {"BROKER__URL": "redis://u:secret@h"}, 2, "[broker] url: begins with none of amqp://"),
+    (("status",), {"DATABASE__URL": "sqlite"}, 2, "[database] url cannot be used"),
+    (("explain", "1.2.3"), {}, 1, "no study 1.2.3 was received here"),
+    (("protocols", "check", "/nowhere"), {}, 2, "/nowhere: no such folder"),
+    (("up",), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
+    (("up",), {"PROTOCOLS__DIRECTORY": "/nowhere"}, 2, "/nowhere: no such folder"),
+    (("worker", "--role", "inference"), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
+    (("worker", "--role", "io"), {"PROTOCOLS__DIRECTORY": "/nowhere"}, 2, "/nowhere: no such folder"),
+    (("scp",), {"NODE__HOST": "192.0.2.1"}, 2, "check [node] host and port"),
+    (("ask", "/nowhere", "Where?"), {}, 1, "/nowhere does not exist"),
+    (("ask", IMAGE, " "), {}, 1, "the question is empty"),
+    (("ask", IMAGE, "Where?"), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
+    (("ask", IMAGE, "Where?", "--out", "/proc/no"), {}, 1, "nothing can be written to /proc/no"),
+    (("ask", __file__, "Where?"), {}, 1, "no DICOM data set"),
+    (("ask", str(Path(__file__).parent), "Where?"), {}, 1, "holds no DICOM files"),
+    (("ask", str(Path(IMAGE).parent), "Where?"), {}, 1, "series; name one with --series:"),
+    (("ask", TRUNCATED, "Where?"), {"MODEL__CHECKPOINT": "commissioning"}, 1, "truncated-pixel-data"),
+]
+
+# One process for all of them: to start Python and import the node takes longer than each call.
+CALLS = """
+import contextlib, io, json, os, sys
+from workflows.cli import main
+for words, settings in json.load(sys.stdin):
+    os.environ.update(settings)
+    sys.argv[1:] = words
+    said = io.StringIO()
+    code = 0
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            main()
+    except SystemExit as end:
+        code = end.code
+    for name in settings:
+        del os.environ[name]
+    print(json.dumps([code, said.getvalue()]))
+"""
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
+    folder = tmp_path_factory.mktemp("calls")
+    calls = []
+    for words, settings, _code, _said in WRONG:
+        out = ["--out", str(folder / "out")] if words[0] == "ask" and "--out" not in words else []
+        calls.append([[*words, *out], {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}])
+    environment = {**os.environ, "MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data")}
+    done = subprocess.run(
+        [sys.executable, "-c", CALLS],
+        input=json.dumps(calls), capture_output=True, text=True, timeout=280, env=environment, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("number", range(len(WRONG)), ids=[" ".join(words[:2]) for words, *_ in WRONG])
+def test_what_cannot_work_says_why(number: int, outcomes: list[tuple[int, str]]) -> None:
+    words, _settings, code, said = WRONG[number]
+    ended, message = outcomes[number]
+    assert (ended, said in " ".join(message.split())) == (code, True), f"{words}: {message}"
+    assert "Traceback" not in message and "secret" not in message
+
+
+def test_a_database_that_does_not_answer_is_an_error_and_keeps_its_password(tmp_path: Path) -> None:
+    url = f"postgresql://user:secret@127.0.0.1:{free_port()}/none"
+    done = medseg_node(tmp_path, "status", DATABASE__URL=url)
+    assert done.returncode == 1 and "the database does not answer" in done.stderr
+    assert "Traceback" not in done.stderr and "secret" not in done.stderr
+
+
+def test_a_port_in_use_is_named(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = medseg_node(tmp_path, "scp", NODE__PORT=str(port))
+    assert done.returncode == 2 and str(port) in done.stderr and "[node] port" in done.stderr
+
+
+def test_a_new_node_has_no_studies(tmp_path: Path) -> None:
+    done = medseg_node(tmp_path, "status", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (0, [])
+    assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+
+
+def test_asking_writes_what_it_says(tmp_path: Path) -> None:
+    done = medseg_node(
+        tmp_path, "ask", IMAGE, "Anything bright?", "--out", str(tmp_path / "out"), "--json",
+        MODEL__CHECKPOINT="commissioning",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert answer == json.loads((tmp_path / "out" / "answer.json").read_text())
+    assert {"text", "findings"} <= set(answer)
+    assert {"sr.dcm", "overlay.png", "answer.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:
+    script = (
+        "import sys; from pathlib import Path; from workflows.bootstrap import Node; import workflows.tasks; "
+        "from workflows.settings import load_settings; node = Node(load_settings()); "
+        "workflows.tasks.make_app(node); assert node.planner().protocols; node.destination(); "
+        "print('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "MEDSEG_NODE__NODE__DATA_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60, env=environment, check=True
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_libraries_log_in_our_shape_and_never_with_values_of_the_header() -> None:
+    script = (
+        "import logging, warnings; from workflows.bootstrap import configure_logging; configure_logging('json'); "
+        "logging.getLogger('kombu').warning('broker %s', 'away'); warnings.warn('value Doe^Jane'); "
+        "logging.getLogger('pydicom').warning('value Doe^Jane')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=True)
+    (line,) = done.stderr.splitlines()
+    entry = json.loads(line)
+    assert (entry["event"], entry["level"], entry["logger"]) == ("broker away", "warning", "kombu")
