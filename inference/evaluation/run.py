@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.errors import InputRefused
+from inference.errors import AnswerMalformed, InputRefused
 from inference.evaluation.scores import Scored, score_masks, summary
 from inference.evaluation.text import text_scores
 from inference.interface import Answer, Predictor, Question, SeenTarget, SliceStack
@@ -73,8 +73,8 @@ def evaluate(
 ) -> Evaluation:
     """Ask every question of a split (`all`: of every split) that stands alone; images of a set evenly spaced.
 
-    All questions about an image are asked at once, as a node would. A question that the predictor refuses (too long)
-    counts as not answered. Raises `SourceError` where `qa` holds no set.
+    All questions about an image are asked at once, as a node would. A question that the predictor refuses (too
+    long), or answers against the grammar, counts as not answered. Raises `SourceError` where `qa` holds no set.
     """
     records = _chosen(qa, split, most_per_set)
     result = Evaluation()
@@ -117,14 +117,14 @@ def _answers(predictor: Predictor, stack: SliceStack, turns: Sequence[Turn]) -> 
     questions = [Question(turn.question) for turn in turns]
     try:
         return list(predictor.answer(stack, questions))
-    except InputRefused:  # one of them: ask them one by one, so that the others count
+    except (AnswerMalformed, InputRefused):  # one of them: ask them one by one, so that the others count
         return [_answer_alone(predictor, stack, question) for question in questions]
 
 
 def _answer_alone(predictor: Predictor, stack: SliceStack, question: Question) -> Answer | None:
     try:
         return predictor.answer(stack, [question])[0]
-    except InputRefused:
+    except (AnswerMalformed, InputRefused):
         return None
 
 
