@@ -24,8 +24,9 @@ check: $(VENV)/.dev  ## style, types, who imports whom, and that the documents a
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest tests/unit/docs
 
-bench: $(VENV)/.dev services  ## measure, beginning with C-STORE beside Orthanc and storescp
+bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, MedSeg-R beside the way LISA runs
 	$(VENV)/bin/python tests/bench/cstore.py
+	$(VENV)/bin/python tests/bench/medseg_r.py
 
 install: $(VENV)/.node  ## the node alone, in .venv
 
