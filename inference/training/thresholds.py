@@ -31,7 +31,8 @@ _MOST_PER_SET = 24
 _LOGITS = (-1.0, -0.5, 0.0, 0.5)
 _QUALITIES = (-9.0, *np.arange(0.02, 0.6, 0.04).round(2).tolist())
 _FEWEST_PIXELS = (1, 8, 16, 32, 64)
-_WANTED = 0.9  # of present targets that get a mask, and of absent ones that get none
+_WANTED_RECALL = 0.94  # of present targets get a mask; the language side will lose a few more
+_WANTED_SPECIFICITY = 0.75  # of absent labels of the same kind of image get none; the language side denies most others
 _KNOTS = 12  # of the calibration curve
 
 _log = structlog.get_logger()
@@ -80,7 +81,7 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
 
 
 def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
-    """Return the thresholds with the best mean Dice over labels, less what recall and specificity lack of 0.9."""
+    """Return the thresholds with the best mean Dice over labels, less what recall and specificity lack of what is wanted."""
     halves = [[one for one in judged if one.validation], [one for one in judged if not one.validation]]
     best, chosen, outcome = -1.0, Thresholds(), (0.0, 0.0, 0.0)
     for place, logit in enumerate(_LOGITS):
@@ -88,7 +89,7 @@ def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
             for fewest in _FEWEST_PIXELS:
                 results = np.array([_outcome(half, place, least, fewest) for half in halves if half])
                 score, specificity, recall = results.mean(axis=0)
-                value = score - max(0.0, _WANTED - specificity) - max(0.0, _WANTED - recall)
+                value = score - max(0.0, _WANTED_SPECIFICITY - specificity) - max(0.0, _WANTED_RECALL - recall)
                 if value > best:
                     best, chosen = value, Thresholds(logit, least, fewest)
                     outcome = tuple(results[0].round(4).tolist())
