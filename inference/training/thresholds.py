@@ -81,7 +81,7 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
 
 
 def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
-    """Return the thresholds with the best mean Dice over labels, less what recall and specificity lack of what is wanted."""
+    """Return the thresholds with the best mean Dice over labels, less what recall and specificity lack."""
     halves = [[one for one in judged if one.validation], [one for one in judged if not one.validation]]
     best, chosen, outcome = -1.0, Thresholds(), (0.0, 0.0, 0.0)
     for place, logit in enumerate(_LOGITS):
