@@ -6,9 +6,11 @@ Torch and transformers are imported by the commands that need them, when they ru
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
+import structlog
 import typer
 
 from inference.errors import CheckpointError, InferenceError
@@ -123,7 +125,8 @@ def evaluate(
 
 
 def main() -> None:
-    """Run the command line of MedSeg-R."""
+    """Run the command line of MedSeg-R. Logs go to stderr: stdout is for what was asked for."""
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     app()
 
 

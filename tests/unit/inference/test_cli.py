@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,28 @@ def test_help_needs_no_torch() -> None:
     script = "import sys, inference.cli; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_evaluate_prints_json_alone_and_draws(
+    make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    call = [sys.executable, "-m", "inference.cli", "evaluate", "--checkpoint", str(checkpoint_folder)]
+    call += ["--qa", str(make_qa()), "--split", "test", "--device", "cpu", "--out", str(tmp_path / "figures")]
+    done = subprocess.run([*call, "--json"], capture_output=True, text=True, check=True, timeout=200)
+    told = json.loads(done.stdout)  # whatever was logged while a random model babbles went to stderr
+    assert set(told["overall"]) >= {"dice", "giou", "ciou", "present_recall", "absent_specificity", "n"}
+    assert told["labels"].keys() >= {"liver", "spleen"}
+    assert told["seconds_per_image"] > 0
+    assert {one.name for one in (tmp_path / "figures").iterdir()} == {"evaluation.json", "cases.png", "reliability.png"}
+
+
+def test_evaluate_and_train_tell_mistakes_in_a_line(tmp_path: Path) -> None:
+    split = runner.invoke(app, ["evaluate", "--checkpoint", "tiny", "--qa", str(tmp_path), "--split", "exam"])
+    assert split.exit_code == 2
+    assert "zero_shot" in split.output
+    nothing = runner.invoke(app, ["evaluate", "--checkpoint", "tiny", "--qa", str(tmp_path)])
+    assert nothing.exit_code == 2
+    assert "medseg-qa build" in nothing.output
+    settings = runner.invoke(app, ["train", "--config", str(tmp_path / "none.toml")])
+    assert settings.exit_code == 2
+    assert "none.toml" in settings.output
