@@ -87,6 +87,7 @@ def test_a_reader_accepts_edits_and_rejects_on_the_keyboard(built: Path, chromiu
     with served(built, store) as url:
         page = chromium.new_page(viewport={"width": 1280, "height": 860})
         page.goto(url)
+        expect(page.locator("input[name=reader]")).to_be_focused()
         page.keyboard.type("ann")
         page.keyboard.press("Enter")
         expect(page.locator("body")).to_have_attribute("data-position", "0")
