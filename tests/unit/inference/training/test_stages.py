@@ -1,0 +1,141 @@
+"""The stages behind the shipped weights: what they start from, what they draw, and what is chosen after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from PIL import Image
+
+from inference.errors import InferenceError
+from inference.medseg_r.checkpoint import Thresholds
+from inference.medseg_r.config import PRESETS, MedSegRConfig
+from inference.medseg_r.stem import MobileStem
+from inference.medseg_r.tiny import build_image_processor, train_tokenizer
+from inference.medseg_r.words import Words
+from inference.training import pretrained
+from inference.training.compose import compose_stages
+from inference.training.dialogues import Dialogues, dialogue_texts
+from inference.training.labels import DATASETS, LABELS
+from inference.training.language import LanguageStage, _pixels
+from inference.training.packing import Pack
+from inference.training.thresholds import Judged, calibrated, choose_thresholds
+from inference.training.vision import label_prompts, sample_batch
+
+
+@pytest.fixture
+def pack() -> Pack:
+    """Two records of each set; bit i of a mask is a square in row i of a grid of squares."""
+    count = 2 * len(DATASETS)
+    masks = np.zeros((count, 256, 256), dtype=np.uint16)
+    names = [name for name in DATASETS for _ in range(2)]
+    for record, name in enumerate(names):
+        for bit in range(len(DATASETS[name]) - record % 2):  # the second record lacks the last label
+            masks[record, 60 + 8 * bit : 66 + 8 * bit, 100:150] |= np.uint16(1 << bit)
+    images = np.random.default_rng(0).integers(0, 255, (count, 256, 256, 3)).astype(np.uint8)
+    texts = np.array(names)
+    return Pack(images, masks, texts, texts, texts, np.array(["train"] * count), np.full((count, 2), 256))
+
+
+def test_the_stem_starts_as_its_publisher_left_it() -> None:
+    stem = MobileStem().eval()
+    pretrained.load_pretrained_stem(stem)
+    package = pretrained.find_spec(pretrained._PACKAGE)
+    assert package is not None and package.origin is not None
+    state = torch.load(Path(package.origin).parent / pretrained._FILE, weights_only=True)
+    images = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    wanted = F.conv2d(images * pretrained._INPUT_SCALE, state["_conv_stem.weight"], stride=2, padding=1)
+    norms = [state[f"_bn0.{name}"] for name in ("running_mean", "running_var", "weight", "bias")]
+    wanted = F.relu6(F.batch_norm(wanted, *norms, eps=pretrained._EPSILON))
+    assert torch.allclose(stem.first(images), wanted, atol=1e-4)
+
+
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
+    with pytest.raises(InferenceError, match="pip install"):
+        pretrained.load_pretrained_stem(MobileStem())
+
+
+def test_label_prompts_are_the_same_at_every_call() -> None:
+    torch.manual_seed(5)
+    first = label_prompts(16)
+    torch.manual_seed(6)
+    assert torch.equal(first, label_prompts(16))
+    assert first.shape == (len(LABELS), 16)
+
+
+def test_a_batch_asks_for_what_is_there_and_what_is_not(pack: Pack) -> None:
+    batch = sample_batch(pack, np.random.default_rng(1), 40)
+    assert batch.images.shape == (40, 3, 256, 256)
+    present = absent = 0
+    for labels, masks in zip(batch.labels, batch.masks, strict=True):
+        assert len(labels) == len(masks)
+        assert set(masks.unique().tolist()) <= {0.0, 1.0}
+        present += int((masks.sum((1, 2)) > 0).sum())
+        absent += int((masks.sum((1, 2)) == 0).sum())
+    assert present > 40 and absent > 10
+
+
+def _judged(label: int, validation: bool, quality: float, score: float) -> Judged:
+    """One whose masks have the same score at every candidate logit; absent where the score is below 0."""
+    iou = max(0.0, score) / (2 - max(0.0, score))
+    return Judged(label, validation, quality, (500,) * 4, (score,) * 4, (iou,) * 4)
+
+
+def test_thresholds_refuse_what_is_absent_and_keep_what_is_there() -> None:
+    judged = [_judged(n % 3, n % 2 == 0, 0.6 + 0.01 * (n % 7), 0.8) for n in range(40)]
+    judged += [_judged(n % 3, n % 2 == 0, 0.1 + 0.01 * (n % 7), -1.0) for n in range(40)]
+    chosen = choose_thresholds(judged)
+    assert 0.1 < chosen.quality <= 0.6
+    assert chosen.mask_logit in (-1.0, -0.5, 0.0, 0.5)
+
+
+def test_calibration_rises_and_knows_only_validation_images() -> None:
+    random = np.random.default_rng(0)
+    judged = [_judged(0, True, q, float(np.clip(q + random.normal(0, 0.2), 0, 1))) for q in random.random(200)]
+    judged += [_judged(0, False, q, 1.0) for q in random.random(200)]  # training images, too good to be true
+    pairs = calibrated(judged, Thresholds(mask_logit=0.0, quality=-9.0, fewest_pixels=1))
+    raws, values = zip(*pairs, strict=True)
+    assert list(raws) == sorted(raws) and list(values) == sorted(values)
+    assert values[0] < 0.4 < values[-1]
+    assert calibrated([], Thresholds()) == ()
+
+
+def test_training_sees_what_the_image_processor_gives() -> None:
+    config = MedSegRConfig(context_image_size=96)
+    square = np.random.default_rng(0).integers(0, 255, (192, 192, 3)).astype(np.uint8)
+    wanted = build_image_processor(config)([Image.fromarray(square)], return_tensors="pt")["pixel_values"]
+    given = _pixels(square[None], config)
+    assert given.shape == wanted.shape
+    one_grey_level = 1 / 255 / 0.25  # PIL rounds after the columns and after the rows
+    assert float((given - wanted).abs().max()) < 1.01 * one_grey_level
+
+
+def test_the_language_stage_learns_words_prompts_and_presence(
+    make_qa: Callable[[], Path], small_config: MedSegRConfig
+) -> None:
+    qa = make_qa()
+    words = Words(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
+    dialogues = Dialogues(qa, "train", words, small_config, seed=0)
+    torch.manual_seed(0)
+    stage = LanguageStage(small_config, words)
+    optimiser = torch.optim.AdamW(stage.parameters(), lr=5e-3)
+    batches = dialogues.batches(4, 6)
+    sums = []
+    for _ in range(3):
+        losses = torch.stack([torch.stack(stage(batch)) for batch in batches]).mean(dim=0)
+        optimiser.zero_grad()
+        losses.sum().backward()
+        optimiser.step()
+        sums.append(losses.detach())
+    assert torch.isfinite(torch.stack(sums)).all()
+    assert (sums[-1] < sums[0]).all()
+
+
+def test_composing_without_a_stage_names_it(pack: Pack, tmp_path: Path) -> None:
+    with pytest.raises(InferenceError, match="stage grounding"):
+        compose_stages(pack, PRESETS["tiny"], tmp_path)
