@@ -87,7 +87,8 @@ def build(
     """Write a set to `out`: records.jsonl, images/, masks/ and build.json.
 
     The same source, options and package give the same bytes. Everything is written beside `out` and renamed at the
-    end. Raises OutputExists, or BuildError when nothing could be built or the disk is full; then nothing is left.
+    end. A folder that is replaced may hold a set and nothing else. Raises OutputExists, or BuildError when nothing
+    could be built or the disk is full; then nothing is left.
     """
     options = options or BuildOptions()
     unknown = set(options.zero_shot) - set(load_knowledge().labels)
@@ -96,6 +97,7 @@ def build(
     out = out.absolute()
     if out.exists() and not options.replace:
         raise OutputExists(f"{out} exists; name another folder or pass --force")
+    _check_replaceable(out)
     partial = out.with_name(f".{out.name}.partial")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -112,8 +114,23 @@ def build(
     return report
 
 
+_OF_A_SET = frozenset({"records.jsonl", "images", "masks", "build.json"})
+
+
 def _silent(phase: str, done: int, total: int) -> None:
     """No progress display."""
+
+
+def _check_replaceable(out: Path) -> None:
+    """Make sure that replacing `out` loses nothing but a set: no source, no review, nobody's other files."""
+    if not out.exists():
+        return
+    others = sorted(path.name for path in out.iterdir() if path.name not in _OF_A_SET) if out.is_dir() else [out.name]
+    if others:
+        raise OutputExists(
+            f"{out} holds more than a set ({', '.join(others[:3])}) and is not replaced; "
+            "move that away or name another folder"
+        )
 
 
 def _put_in_place(partial: Path, out: Path) -> None:

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from inference.medseg_qa.builder import BuildOptions, BuildReport, build
-from inference.medseg_qa.errors import MedSegQAError
+from inference.medseg_qa.errors import BuildError, MedSegQAError
 from inference.medseg_qa.export import ExportFormat, export
 from inference.medseg_qa.sources import Opener, open_source
 
@@ -32,7 +32,7 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
         allow_unknown_labels: Annotated[bool, typer.Option(help="Ask openly for labels without knowledge.")] = False,
         zero_shot: Annotated[list[str] | None, typer.Option(help="Label to hold out; repeatable.")] = None,
-        force: Annotated[bool, typer.Option(help="Replace the output folder.")] = False,
+        force: Annotated[bool, typer.Option(help="Replace a set that stands in the output folder.")] = False,
         annotator: Annotated[str, typer.Option(help="template, openai or transformers.")] = "template",
         model: Annotated[str, typer.Option(help="Model name, or folder of a local model.")] = "",
         base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
@@ -45,6 +45,9 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         """Build a set: records.jsonl, images/, masks/."""
         from inference.medseg_qa.annotators.choose import EndpointLimits, choose_annotator
 
+        source, target = images.resolve(), out.resolve()
+        if source == target or source in target.parents or target in source.parents:
+            raise _failed(BuildError(f"{out} and {images} lie in one another; name a folder beside the images"))
         options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force)
         with _progress() as shown:
             tasks: dict[str, TaskID] = {}

@@ -31,6 +31,8 @@ def choose_annotator(
     """
     if name == "template":
         return None
+    if name not in ("openai", "transformers"):
+        raise BuildError(f"no annotator is called {name!r}; choose template, openai or transformers")
     if not model:
         raise BuildError(f"--annotator {name} needs --model")
     if name == "openai":
@@ -39,8 +41,8 @@ def choose_annotator(
         key = os.environ.get("OPENAI_API_KEY", "none")
         settings = EndpointSettings(model, base_url, key, **asdict(limits or EndpointLimits()))
         return EndpointAnnotator(settings, cache, seed)
-    if name == "transformers":
-        from inference.medseg_qa.annotators.local import LocalAnnotator
+    from inference.medseg_qa.annotators.local import LocalAnnotator
 
-        return LocalAnnotator(Path(model))
-    raise BuildError(f"no annotator is called {name!r}; choose template, openai or transformers")
+    if not Path(model).is_dir():
+        raise BuildError(f"{model} is no folder; --annotator transformers wants the folder of a downloaded model")
+    return LocalAnnotator(Path(model))

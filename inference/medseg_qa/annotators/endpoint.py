@@ -127,7 +127,7 @@ class EndpointAnnotator:
             _log.warning("endpoint_failed", error=type(error).__name__)
             if self._silent >= self._settings.give_up_after:
                 raise BuildError(
-                    f"the endpoint failed {self._silent} times in a row ({error}); "
+                    f"the endpoint {self._settings.base_url or ''} failed {self._silent} times in a row ({error}); "
                     f"run again to resume from {self._cache}"
                 ) from error
             raise AnnotatorError(f"endpoint: {error}") from error

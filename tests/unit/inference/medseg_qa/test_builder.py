@@ -11,9 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
 from inference.medseg_qa.builder import BuildOptions, build
 from inference.medseg_qa.checks import check_conversation
+from inference.medseg_qa.commands import make_app
 from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.errors import BuildError, OutputExists
 from inference.medseg_qa.knowledge import IMPLICIT_KINDS, load_knowledge
@@ -153,15 +155,13 @@ def test_a_full_disk_leaves_nothing(make_images: Any, tmp_path: Path) -> None:
     assert list((tmp_path / "out").iterdir()) == []
 
 
-def test_an_existing_folder_is_kept_unless_replaced(make_images: Any, tmp_path: Path) -> None:
+def test_an_existing_folder_is_kept(make_images: Any, tmp_path: Path) -> None:
     images = make_images()
     build(open_source(images), tmp_path / "set")
     (tmp_path / "set" / "mine.txt").write_text("keep")
     with pytest.raises(OutputExists):
         build(open_source(images), tmp_path / "set")
     assert (tmp_path / "set" / "mine.txt").exists()
-    build(open_source(images), tmp_path / "set", BuildOptions(replace=True))
-    assert not (tmp_path / "set" / "mine.txt").exists()
 
 
 def test_held_out_labels_are_asked_in_zero_shot_only(make_images: Any, tmp_path: Path) -> None:
@@ -226,3 +226,29 @@ def test_statistics_count_what_is_there(make_images: Any, tmp_path: Path) -> Non
     assert (found["records"], found["pairs"], found["turns"]) == (report.records, 12, report.turns)
     assert found["labels"]["liver"]["pairs"] == 6
     assert found["absent_fraction"] > 0.1 and 0.3 < found["distinct_question_fraction"] <= 1
+
+
+def test_replacing_loses_nothing_but_a_set(make_images: Any, tmp_path: Path) -> None:
+    images = make_images()
+    build(open_source(images), tmp_path / "set")
+    (tmp_path / "set" / "review.sqlite3").write_bytes(b"two weeks of a reader's time")
+    with pytest.raises(OutputExists, match=r"review\.sqlite3"):
+        build(open_source(images), tmp_path / "set", BuildOptions(replace=True))
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "thesis.txt").write_text("mine")
+    with pytest.raises(OutputExists, match=r"thesis\.txt"):
+        build(open_source(images), tmp_path / "home", BuildOptions(replace=True))
+    assert (tmp_path / "home" / "thesis.txt").read_text() == "mine"
+    (tmp_path / "set" / "review.sqlite3").unlink()
+    build(open_source(images), tmp_path / "set", BuildOptions(seed=1, replace=True))
+
+
+@pytest.mark.parametrize("out", ["images", ".", "images/set"])
+def test_source_and_set_never_lie_in_one_another(make_images: Any, tmp_path: Path, out: str) -> None:
+    images = make_images()
+    before = contents(images)
+    call = ["build", "--images", str(images), "--out", str(tmp_path / out), "--force"]
+    done = CliRunner().invoke(make_app(()), call)
+    assert done.exit_code == 1
+    assert "in one another" in done.output
+    assert contents(images) == before
