@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 
 from inference.medseg_qa.builder import BuildOptions, BuildReport, build
-from inference.medseg_qa.errors import BuildError, MedSegQAError
+from inference.medseg_qa.errors import BuildError, MedSegQAError, ReviewError
 from inference.medseg_qa.export import ExportFormat, export
 from inference.medseg_qa.sources import Opener, open_source
 
@@ -162,6 +163,9 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         from inference.medseg_qa.review.app import make_review_app
         from inference.medseg_qa.review.store import ReviewStore
 
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                raise _failed(ReviewError(f"something listens on {host}:{port} already; name another --port"))
         try:
             store = ReviewStore(database or directory / "review.sqlite3")
             added = store.queue(directory, readers=readers, limit=limit)
