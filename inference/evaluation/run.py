@@ -18,8 +18,9 @@ from inference.evaluation.scores import Scored, score_masks, summary
 from inference.evaluation.text import text_scores
 from inference.interface import Answer, Predictor, Question, SeenTarget, SliceStack
 from inference.medseg_qa.records import Record, Turn, read_records
+from inference.training.labels import canonical
 
-__all__ = ["Case", "Evaluation", "canonical", "evaluate", "stack_of"]
+__all__ = ["Case", "Evaluation", "evaluate", "stack_of"]
 
 Progress = Callable[[int, int], None]
 
@@ -56,11 +57,6 @@ class Evaluation:
         result["images"], result["questions"], result["refused"] = self.images, len(self.answers), self.refused
         result["seconds_per_image"] = round(self.seconds / max(1, self.images), 4)
         return result
-
-
-def canonical(label: str) -> str:
-    """Return the label a score is kept under: breast tumours are one, benign or malignant is for the text."""
-    return "breast tumour" if label.startswith("breast tumour") else label
 
 
 def evaluate(

@@ -50,6 +50,9 @@ class ConversationBatches:
     def __init__(self, qa: Path, split: str, model: MedSegR) -> None:
         self.qa, self.model = qa, model
         self.turns = TurnSampler(qa, split)
+        side = model.config.context_square
+        blank = np.zeros((side, side, 3), dtype=np.uint8)  # every square is of this size
+        self._visual_tokens = model.context.visual_tokens(model.context.pixels([blank]))
 
     def draw(self, random: np.random.Generator, size: int, device: torch.device) -> Conversation:
         """Return `size` conversations; one too long for the model is cut after its last turn that fits."""
@@ -65,7 +68,7 @@ class ConversationBatches:
             pixels = np.asarray(Image.open(self.qa / record.image).convert("RGB"))
             seen = rewindow(pixels, random)
             square, _ = to_square(seen, model.config.context_square)
-            fitting = self._fitting(turns, square)
+            fitting = self._fitting(turns)
             if not fitting:
                 continue
             image, _ = grounding_square(seen, config.preprocessing, config.image_size)
@@ -74,7 +77,7 @@ class ConversationBatches:
             spoken.append(fitting)
             masks += [self._mask(record, index) for turn in fitting for index in turn.targets]
         pixels_seen = model.context.pixels(squares)
-        ids, attention, targets = self._tokens(spoken, model.context.visual_tokens(pixels_seen))
+        ids, attention, targets = self._tokens(spoken)
         drawn = torch.stack(masks) if masks else torch.zeros(0, config.mask_size, config.mask_size)
         return Conversation(
             {name: value.to(device) for name, value in pixels_seen.items()},
@@ -85,19 +88,19 @@ class ConversationBatches:
             drawn.to(device),
         )
 
-    def _fitting(self, turns: Sequence[Turn], square: NDArray[np.uint8]) -> tuple[Turn, ...]:
+    def _fitting(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
         context = self.model.context
-        tokens = context.visual_tokens(context.pixels([square]))
         for count in range(len(turns), 0, -1):
             said = [Said(turn.question, turn.answer) for turn in turns[:count]]
-            if len(context.words.conversation(said, tokens).ids) <= context.positions:
+            if len(context.words.conversation(said, self._visual_tokens).ids) <= context.positions:
                 return tuple(turns[:count])
         return ()
 
-    def _tokens(self, spoken: Sequence[tuple[Turn, ...]], visual_tokens: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _tokens(self, spoken: Sequence[tuple[Turn, ...]]) -> tuple[Tensor, Tensor, Tensor]:
         words = self.model.words
         rows = [
-            words.conversation([Said(one.question, one.answer) for one in turns], visual_tokens) for turns in spoken
+            words.conversation([Said(one.question, one.answer) for one in turns], self._visual_tokens)
+            for turns in spoken
         ]
         longest = max(len(row.ids) for row in rows)
         ids = torch.full((len(rows), longest), words.pad)

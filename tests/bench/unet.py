@@ -24,12 +24,12 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from inference.evaluation.run import canonical, stack_of
+from inference.evaluation.run import stack_of
 from inference.evaluation.scores import score_masks, summary
 from inference.medseg_qa.records import read_records
 from inference.medseg_r.model import mask_loss
 from inference.training.augment import augment
-from inference.training.labels import DATASETS
+from inference.training.labels import DATASETS, canonical
 from inference.training.packing import Pack, pack
 from inference.transform import standardise, to_square
 
