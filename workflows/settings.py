@@ -31,8 +31,10 @@ __all__ = [
 ]  # fmt: skip
 
 COMMISSIONING = "commissioning"
+SHIPPED = "tiny"  # the checkpoint that comes with the node, as inference.open knows it
 PREFIX = "MEDSEG_NODE__"
 CHECKOUT = Path(__file__).resolve().parent.parent
+PROTOCOLS = CHECKOUT / "deploy" / "protocols"
 
 
 def _ae_title(value: str) -> str:
@@ -53,6 +55,12 @@ def _of_scheme(url: str, *schemes: str) -> str:
     return url
 
 
+def _named(value: object) -> object:
+    if value == "":
+        raise ValueError("name a folder")
+    return value
+
+
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
 
@@ -68,10 +76,10 @@ class NodeSettings(_Section):
     ae_title: AETitle = Field(default="MEDSEG", description="AE title of the node.")
     host: str = Field(default="127.0.0.1", description="Address the storage SCP listens on.")
     port: int = Field(default=11112, ge=0, le=65535, description="Port the storage SCP listens on; 0 takes a free one.")
-    data_dir: Folder = Field(
+    data_dir: Annotated[Folder, BeforeValidator(_named)] = Field(
         default=Path("data"),
         validate_default=True,
-        description="Folder for instances, results, database and queue; mode 0700.",
+        description="Folder for instances, results, database and queue, beside the file; mode 0700.",
     )
     allowed_calling_ae: Annotated[tuple[AETitle, ...], BeforeValidator(_listed)] = Field(
         default=(), description="Calling AE titles allowed; empty allows all."
@@ -122,6 +130,8 @@ class BrokerSettings(_Section):
     @field_validator("url")
     @classmethod
     def _known(cls, value: str) -> str:
+        if value.startswith("filesystem://") and not value.startswith("filesystem:///"):
+            raise ValueError("write filesystem:///FOLDER, the whole path")
         return _of_scheme(value, "amqp", "amqps", "filesystem")
 
 
@@ -146,8 +156,8 @@ class ResultsSettings(_Section):
 class ProtocolsSettings(_Section):
     """[protocols]: which questions are asked of which series."""
 
-    directory: Folder = Field(
-        default=CHECKOUT / "deploy" / "protocols", description="Folder of reading protocols (YAML)."
+    directory: Annotated[Folder, BeforeValidator(lambda written: written or PROTOCOLS)] = Field(
+        default=PROTOCOLS, description="Folder of reading protocols (YAML); empty: those that come with the node."
     )
 
 
@@ -155,7 +165,8 @@ class ModelSettings(_Section):
     """[model]: who answers."""
 
     checkpoint: str = Field(
-        default=str(CHECKOUT / "inference" / "weights" / "tiny"), description="A checkpoint folder, or `commissioning`."
+        default=SHIPPED,
+        description="`tiny` (the shipped weights), `commissioning`, or the path of a checkpoint folder.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     accept_research_use: bool = Field(default=False, description="Accept weights whose terms allow research only.")
@@ -164,8 +175,8 @@ class ModelSettings(_Section):
     @classmethod
     def _absolute(cls, value: str) -> str:
         if not value:
-            raise ValueError(f"name a folder, or {COMMISSIONING}")
-        return value if value == COMMISSIONING else os.path.abspath(Path(value).expanduser())
+            raise ValueError(f"name a folder, or {SHIPPED}, or {COMMISSIONING}")
+        return value if value in (SHIPPED, COMMISSIONING) else os.path.abspath(Path(value).expanduser())
 
 
 class Settings(_Section):
@@ -212,7 +223,11 @@ class Settings(_Section):
 
 
 _Location = tuple[str | int, ...]
-_PATHS = (("node", "data_dir"), ("protocols", "directory"), ("model", "checkpoint"))
+_PATHS: dict[_Location, tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
+    ("node", "data_dir"): ("",),
+    ("protocols", "directory"): ("",),
+    ("model", "checkpoint"): ("", SHIPPED, COMMISSIONING),
+}
 _LISTS = ("peers", "archives")
 
 
@@ -220,7 +235,8 @@ def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = 
     """Read the TOML file, lay the environment over it, and check the whole.
 
     MEDSEG_NODE__SECTION__KEY in `environ` (the process's own if None) overrides `[section] key`; MEDSEG_NODE__PEERS and
-    MEDSEG_NODE__ARCHIVES give those lists as JSON. A relative path in the file is relative to the file's folder.
+    MEDSEG_NODE__ARCHIVES give those lists as JSON. A relative path in the file, the default data_dir too, is relative
+    to the file's folder; one in `environ`, and data_dir where there is no file, to the current directory.
     Raises SettingsError with every mistake: file and line, or the variable, then what to do.
     """
     text, values = _read(path) if path is not None else ("", {})
@@ -244,12 +260,24 @@ def _read(path: Path) -> tuple[str, dict[str, Any]]:
         raise SettingsError(why) from error
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
-    for section, key in _PATHS:
+    _place(values, path.resolve().parent)
+    return text, values
+
+
+def _place(values: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of a file's `values` absolute; they are relative to its `folder`."""
+    node, database = values.setdefault("node", {}), values.get("database")
+    if isinstance(node, dict):
+        node.setdefault("data_dir", str(NodeSettings.model_fields["data_dir"].default))
+    for (section, key), names in _PATHS.items():
         table = values.get(section)
         written = table.get(key) if isinstance(table, dict) else None
-        if isinstance(table, dict) and isinstance(written, str) and written not in ("", COMMISSIONING):
-            table[key] = str(path.resolve().parent / Path(written).expanduser())
-    return text, values
+        if isinstance(table, dict) and isinstance(written, str) and written not in names:
+            table[key] = str(folder / Path(written).expanduser())
+    url = database.get("url") if isinstance(database, dict) else None
+    if isinstance(database, dict) and isinstance(url, str) and url.startswith("sqlite:///"):
+        file = url.removeprefix("sqlite:///")
+        database["url"] = url if file in ("", ":memory:") else f"sqlite:///{folder / file}"
 
 
 def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str], dict[_Location, str]]:

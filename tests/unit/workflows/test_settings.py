@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -35,7 +36,7 @@ def test_without_a_file_the_embedded_node_runs_on_this_machine(
     assert settings.database_url == f"sqlite:///{tmp_path}/data/medseg-node.db"
     assert settings.broker_url == f"filesystem://{tmp_path}/data/queue"
     assert settings.protocols.directory == checkout / "deploy" / "protocols"
-    assert settings.model.checkpoint == str(checkout / "inference" / "weights" / "tiny")
+    assert settings.model.checkpoint == "tiny"
     assert (settings.archive, settings.results.profile) == (None, Profile.AIR)
 
 
@@ -63,14 +64,35 @@ def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
     assert listed.node.allowed_calling_ae == ("A", "B")
 
 
-def test_paths_in_a_file_are_relative_to_it_and_commissioning_is_no_path(tmp_path: Path) -> None:
+def test_paths_in_a_file_are_relative_to_it_wherever_the_command_is_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
     path = tmp_path / "node.toml"
     path.write_text('[node]\ndata_dir = "kept"\n[protocols]\ndirectory = "rules"\n[model]\ncheckpoint = "weights"\n')
     settings = load_settings(path, {})
     assert (settings.node.data_dir, settings.protocols.directory) == (tmp_path / "kept", tmp_path / "rules")
     assert settings.model.checkpoint == str(tmp_path / "weights")
-    path.write_text('[model]\ncheckpoint = "commissioning"\n')
-    assert load_settings(path, {}).model.checkpoint == "commissioning"
+    path.write_text("")
+    settings = load_settings(Path("..") / "node.toml", {})
+    assert settings.node.data_dir == tmp_path / "data"
+    assert settings.database_url == f"sqlite:///{tmp_path}/data/medseg-node.db"
+    path.write_text('[database]\nurl = "sqlite:///state.db"\n')
+    assert load_settings(path, {}).database_url == f"sqlite:///{tmp_path}/state.db"
+    settings = load_settings(path, {"MEDSEG_NODE__NODE__DATA_DIR": "here"})
+    assert settings.node.data_dir == tmp_path / "elsewhere" / "here"
+
+
+def test_what_comes_with_the_node_has_a_name_and_no_path(checkout: Path, tmp_path: Path) -> None:
+    path = tmp_path / "node.toml"
+    for name in ("tiny", "commissioning"):
+        path.write_text(f'[protocols]\ndirectory = ""\n[model]\ncheckpoint = "{name}"\n')
+        settings = load_settings(path, {})
+        assert settings.model.checkpoint == name
+        assert settings.protocols.directory == checkout / "deploy" / "protocols"
+    path.write_text('[model]\ncheckpoint = "./tiny"\n')
+    assert load_settings(path, {}).model.checkpoint == str(tmp_path / "tiny")
 
 
 def test_all_mistakes_are_named_at_once_with_their_lines_and_a_remedy(tmp_path: Path) -> None:
@@ -102,7 +124,9 @@ def test_a_mistake_in_the_second_entry_of_a_list_has_its_own_line(tmp_path: Path
         ("[node\n", "not TOML"),
         ('[node]\nae_title = "A\\\\B"\n', "no backslash"),
         ('[node]\nallowed_calling_ae = ["A", ""]\n', "1 to 16 printable"),
-        ('[model]\ncheckpoint = ""\n', "name a folder, or commissioning"),
+        ('[model]\ncheckpoint = ""\n', "name a folder, or tiny, or commissioning"),
+        ('[node]\ndata_dir = ""\n', "[node] data_dir: name a folder"),
+        ('[broker]\nurl = "filesystem://queue"\n', "write filesystem:///FOLDER"),
     ],
 )
 def test_what_cannot_work_is_refused(tmp_path: Path, text: str, message: str) -> None:
@@ -169,5 +193,9 @@ def test_the_example_shows_every_setting_with_a_comment_and_loads(checkout: Path
     assert load_settings(tmp_path / "all.toml", {}).archive is not None
 
 
-def test_the_example_as_it_stands_is_the_defaults(checkout: Path) -> None:
-    assert load_settings(checkout / EXAMPLE, {}) == load_settings(None, {})
+def test_a_copy_of_the_example_is_the_defaults_with_its_data_beside_it(checkout: Path, tmp_path: Path) -> None:
+    shutil.copy(checkout / EXAMPLE, tmp_path / "node.toml")
+    settings, defaults = load_settings(tmp_path / "node.toml", {}), load_settings(None, {})
+    assert settings.node.data_dir == tmp_path / "data"
+    node = settings.node.model_copy(update={"data_dir": defaults.node.data_dir})
+    assert settings.model_copy(update={"node": node}) == defaults
