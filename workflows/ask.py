@@ -43,7 +43,8 @@ def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid:
     description = predictor.description
     digests = sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in paths)
     key = hashlib.sha256(json.dumps([digests, question, description.digest]).encode()).hexdigest()
-    answers = answer_series(volume, [ProtocolQuestion("ask", question, _asked(question))], predictor, key)
+    asked = ProtocolQuestion("ask", question, _asked(question))
+    answers = answer_series(volume, [asked], predictor, key, only_findings=False)
     context = ResultContext(
         job_key=key,
         created=datetime.now(UTC),

@@ -11,16 +11,22 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import concept_for
-from dicom_node.results.finding import Finding, ReadAnswer, SegmentedConcept
+from dicom_node.results.finding import Code, Finding, ReadAnswer, SegmentedConcept
 from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, SliceStack
 from workflows.protocols.schema import ProtocolQuestion
 
-__all__ = ["DisplayView", "display_view", "read_answer", "slice_stack"]
+__all__ = ["LEAST_CONFIDENCE", "DisplayView", "display_view", "read_answer", "slice_stack"]
+
+LEAST_CONFIDENCE = 0.05
+"""Confidence is the overlap (IoU) that is expected with a reader's outline: a mask below this is expected to miss."""
+
+log = structlog.get_logger()
 
 # In-plane axes of the display convention, as unit vectors of patient space (LPS, mm): along a row, down a column.
 _DISPLAY_AXES = {
@@ -85,37 +91,81 @@ def slice_stack(volume: SeriesVolume, view: DisplayView) -> SliceStack:
     )
 
 
-def _concept(phrase: str, asked: tuple[SegmentedConcept, ...]) -> SegmentedConcept | None:
-    """The concept of an answer's phrase: one the question asks for, else one of the coded table."""
-    known = concept_for(phrase)
-    for concept in asked:
-        if concept.label.casefold() == phrase.casefold() or (known is not None and known == concept):
-            return concept
-    return known
-
-
 def read_answer(
-    answer: Answer, question: ProtocolQuestion, view: DisplayView, job_key: str, ordinal: int
+    answer: Answer,
+    question: ProtocolQuestion,
+    view: DisplayView,
+    job_key: str,
+    ordinal: int,
+    *,
+    only_findings: bool = True,
 ) -> ReadAnswer:
     """An answer with its masks on the source grid and its phrases coded.
 
-    A phrase without a code is kept in the text and gets no segment: a placeholder code would lie to the archive.
+    Marked is what the question's findings name, with a confidence of `LEAST_CONFIDENCE` or more. What else the model
+    named stays in the text, which then says that it was not marked and why, and gets neither segment nor measurement.
+    `only_findings=False` (no protocol asked): whatever has a code may be marked. A phrase without a code never is:
+    a placeholder would lie to the archive.
     """
-    findings = []
+    findings: list[Finding] = []
+    unmarked: list[str] = []
+    met: set[SegmentedConcept] = set()
     for number, target in enumerate(answer.targets):
-        concept = _concept(target.phrase, question.findings)
-        if concept is None:
-            continue
-        findings.append(
-            Finding(
-                phrase=target.phrase,
-                concept=concept,
-                confidence=target.confidence,
-                mask=view.restore(target.mask),
-                tracking_id=f"{concept.label} {ordinal + 1}.{number + 1}",
-                tracking_uid=derived_uid(job_key, "tracking", str(ordinal), str(number)),
+        finding, concept = _asked_for(target.phrase, question.findings)
+        if finding is None and only_findings:
+            unmarked.append(f"{target.phrase}, named but not asked for")
+        elif concept is None:
+            unmarked.append(f"{target.phrase}, for which no code is known")
+        elif target.confidence < LEAST_CONFIDENCE:
+            unmarked.append(f"{target.phrase}, with a confidence of {target.confidence:.2f}")
+        else:
+            met.add(finding or concept)
+            findings.append(
+                Finding(
+                    phrase=target.phrase,
+                    concept=concept,
+                    confidence=target.confidence,
+                    mask=view.restore(target.mask),
+                    tracking_id=f"{concept.label} {ordinal + 1}.{number + 1}",
+                    tracking_uid=derived_uid(job_key, "tracking", str(ordinal), str(number)),
+                )
             )
-        )
-    seen = {finding.concept for finding in findings}
-    not_seen = tuple(concept for concept in question.findings if concept not in seen)
-    return ReadAnswer(question=question.text, text=answer.text, findings=tuple(findings), not_seen=not_seen)
+    text = answer.text
+    if unmarked:
+        text = f"{text} [Not marked: {'; '.join(unmarked)}.]".strip()
+        log.info("named_and_not_marked", job_key=job_key, question=question.id, phrases=unmarked)
+    not_seen = tuple(concept for concept in question.findings if concept not in met)
+    return ReadAnswer(question=question.text, text=text, findings=tuple(findings), not_seen=not_seen)
+
+
+def _asked_for(
+    phrase: str, findings: tuple[SegmentedConcept, ...]
+) -> tuple[SegmentedConcept | None, SegmentedConcept | None]:
+    """The finding that a phrase names, if any, and the concept to mark it as.
+
+    A phrase names a finding by its label or by its codes; a finding without a side is named by either side, and is
+    then marked as that side.
+    """
+    known = concept_for(phrase)
+    for finding in findings:
+        if finding.label.casefold() == phrase.strip().casefold():
+            return finding, finding
+    if known is not None:
+        same = [finding for finding in findings if _same_but_for_side(finding, known)]
+        for finding in same:
+            if _same_code(finding.laterality, known.laterality):
+                return finding, finding
+        for finding in same:
+            if finding.laterality is None:
+                return finding, known
+    return None, known
+
+
+def _same_but_for_side(one: SegmentedConcept, other: SegmentedConcept) -> bool:
+    pairs = (one.category, other.category), (one.type, other.type), (one.site, other.site)
+    return all(_same_code(*pair) for pair in pairs)
+
+
+def _same_code(one: Code | None, other: Code | None) -> bool:
+    """Code's own comparison knows SRT's codes for SCT's, and fails on None."""
+    return one is other if one is None or other is None else bool(one == other)

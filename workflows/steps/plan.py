@@ -70,7 +70,7 @@ def job_key(study_uid: str, series_uid: str, inputs: Sequence[str], protocol: Re
         "series": series_uid,
         "inputs": list(inputs),
         "protocol": [protocol.name, str(protocol.version)],
-        "questions": [question.text for question in protocol.questions],
+        "questions": [question.as_json() for question in protocol.questions],  # findings decide what may be marked
         "model": asdict(planner.model),
         "software": planner.software_version,
         "profile": planner.profile.value,

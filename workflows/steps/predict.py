@@ -113,13 +113,21 @@ def _predecessors(job: JobRow, repository: Repository) -> list[tuple[str, str]]:
 
 
 def answer_series(
-    volume: SeriesVolume, questions: list[ProtocolQuestion], predictor: Predictor, key: str
+    volume: SeriesVolume,
+    questions: list[ProtocolQuestion],
+    predictor: Predictor,
+    key: str,
+    *,
+    only_findings: bool = True,
 ) -> tuple[ReadAnswer, ...]:
-    """Ask the model every question about the volume; findings come back on the source grid."""
+    """Ask the model every question about the volume; findings come back on the source grid.
+
+    `only_findings=False`: no protocol asks, and whatever has a code may be marked.
+    """
     view = display_view(volume)
     answers = predictor.answer(slice_stack(volume, view), [Question(question.text) for question in questions])
     return tuple(
-        read_answer(answer, question, view, key, ordinal)
+        read_answer(answer, question, view, key, ordinal, only_findings=only_findings)
         for ordinal, (answer, question) in enumerate(zip(answers, questions, strict=True))
     )
 

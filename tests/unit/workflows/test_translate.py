@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -10,11 +11,11 @@ import numpy as np
 import pytest
 
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import LABELS
+from dicom_node.results.codes import LABELS, concept_for
 from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, Question, SeenTarget
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.translate import DisplayView, display_view, read_answer, slice_stack
+from workflows.translate import LEAST_CONFIDENCE, DisplayView, display_view, read_answer, slice_stack
 
 VIEWS = [DisplayView(*flags) for flags in itertools.product([False, True], repeat=3)]
 # Patient directions, LPS.
@@ -106,10 +107,13 @@ def test_the_stack_has_its_spacing_turned_with_its_pixels() -> None:
     assert (stack.modality, stack.stored_range) == ("CT", (0.0, 4095.0))
 
 
-def answered(*phrases: str) -> Answer:
+AS_IS = DisplayView(False, False, False)
+
+
+def answered(*phrases: str, confidence: float = 0.5) -> Answer:
     mask = np.zeros((2, 5, 3), dtype=bool)
     mask[1, 4, 0] = True
-    return Answer(Question("Where?"), "text", tuple(SeenTarget(phrase, 0.5, mask) for phrase in phrases), (0, 1))
+    return Answer(Question("Where?"), "text", tuple(SeenTarget(phrase, confidence, mask) for phrase in phrases), (0, 1))
 
 
 def test_masks_come_back_on_the_source_grid_with_codes_and_names_of_their_own() -> None:
@@ -130,7 +134,58 @@ def test_masks_come_back_on_the_source_grid_with_codes_and_names_of_their_own() 
     }
 
 
-def test_a_phrase_without_a_code_stays_in_the_text_only() -> None:
+def test_what_no_finding_asks_for_is_said_and_not_marked() -> None:
+    question = ProtocolQuestion("q", "Which vessel lies before the spine?", (LABELS["aorta"],))
+    read = read_answer(answered("retinal blood vessel", "aorta", "an odd thing"), question, AS_IS, "key", 0)
+    assert [finding.concept for finding in read.findings] == [LABELS["aorta"]]
+    assert read.not_seen == ()
+    named = "retinal blood vessel, named but not asked for; an odd thing, named but not asked for"
+    assert read.text == f"text [Not marked: {named}.]"
+
+
+def test_a_question_without_findings_marks_nothing() -> None:
+    read = read_answer(answered("liver"), ProtocolQuestion("q", "What is seen?", ()), AS_IS, "key", 0)
+    assert (read.findings, read.not_seen) == ((), ())
+    assert read.text == "text [Not marked: liver, named but not asked for.]"
+
+
+def test_without_a_protocol_whatever_has_a_code_is_marked() -> None:
+    question = ProtocolQuestion("ask", "What lies beside the liver?", (LABELS["liver"],))
+    answer = answered("spleen", "the odd thing there")
+    read = read_answer(answer, question, AS_IS, "key", 0, only_findings=False)
+    assert [finding.concept for finding in read.findings] == [LABELS["spleen"]]
+    assert read.not_seen == (LABELS["liver"],)
+    assert read.text == "text [Not marked: the odd thing there, for which no code is known.]"
+
+
+@pytest.mark.parametrize("only_findings", [True, False])
+@pytest.mark.parametrize(("confidence", "marked"), [(0.0, 0), (0.049, 0), (LEAST_CONFIDENCE, 1), (1.0, 1)])
+def test_a_mask_that_is_expected_to_miss_is_not_delivered(confidence: float, marked: int, only_findings: bool) -> None:
     question = ProtocolQuestion("q", "Where?", (LABELS["liver"],))
-    read = read_answer(answered("the odd thing there"), question, DisplayView(False, False, False), "key", 0)
-    assert (read.findings, read.not_seen, read.text) == ((), (LABELS["liver"],), "text")
+    answer = answered("liver", confidence=confidence)
+    read = read_answer(answer, question, AS_IS, "key", 0, only_findings=only_findings)
+    assert len(read.findings) == marked
+    assert read.not_seen == (() if marked else (LABELS["liver"],))
+    assert ("with a confidence of" in read.text) != bool(marked)
+
+
+def test_a_finding_without_a_side_is_named_by_either_and_marked_as_that_side() -> None:
+    kidney = concept_for("kidney")
+    assert kidney is not None
+    read = read_answer(answered("left kidney"), ProtocolQuestion("q", "Where?", (kidney,)), AS_IS, "key", 0)
+    assert [finding.concept for finding in read.findings] == [LABELS["kidney left"]]
+    assert read.not_seen == ()
+
+
+@pytest.mark.parametrize("named", ["right kidney", "kidney"])
+def test_the_other_side_and_no_side_are_not_what_was_asked_for(named: str) -> None:
+    question = ProtocolQuestion("q", "Where?", (LABELS["kidney left"],))
+    read = read_answer(answered(named), question, AS_IS, "key", 0)
+    assert (read.findings, read.not_seen) == ((), (LABELS["kidney left"],))
+
+
+def test_a_finding_with_codes_of_its_own_is_named_by_its_label_or_by_them() -> None:
+    own = replace(LABELS["liver"], label="hepar")
+    for phrase in ("Hepar", "the liver"):
+        read = read_answer(answered(phrase), ProtocolQuestion("q", "Where?", (own,)), AS_IS, "key", 0)
+        assert [finding.concept for finding in read.findings] == [own], phrase

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,11 +10,16 @@ import numpy as np
 import pytest
 
 from dicom_node.errors import UnparseableInstance
+from dicom_node.results.codes import LABELS
+from dicom_node.results.finding import Profile
 from dicom_node.results.gate import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.volumes.marker import Marker
+from inference.open import open_predictor
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.state.repository import Repository
 from workflows.steps.complete import complete_quiet_studies
+from workflows.steps.plan import Planner, job_key
 from workflows.steps.receive import receive_instance
 
 if TYPE_CHECKING:
@@ -100,3 +106,28 @@ def test_what_is_no_instance_leaves_neither_file_nor_row(steps: Steps) -> None:
     with pytest.raises(UnparseableInstance):
         receive_instance(received, steps.store, steps.repository)
     assert list(steps.store.sweep()) == steps.repository.held_instances() == []
+
+
+def test_what_a_protocol_does_not_ask_for_is_delivered_as_words_only(
+    steps: Steps, archive: Archive, marked: Marked
+) -> None:
+    question = ProtocolQuestion("liver", "Where is the liver?", (LABELS["liver"],))
+    protocol = ReadingProtocol("livers", "1", "Livers", Selector(("CT",)), (question,))
+    steps.planner = replace(steps.planner, protocols=(protocol,), commissioning=False)
+    study_uid = steps.through(*marked[0])  # the predictor names and marks bright voxels, whatever it is asked
+    assert archive.kinds() == ["SR"]
+    (job,) = steps.repository.jobs(study_uid)
+    (answer,) = job.answers
+    assert answer["findings"] == []
+    assert answer["answer"].endswith("[Not marked: bright voxels, named but not asked for.]")
+    items = archive.objects[0].ContentSequence
+    assert answer["answer"] in [item.TextValue for item in items if item.ValueType == "TEXT"]
+
+
+def test_a_change_of_findings_is_another_job() -> None:
+    planner = Planner((), open_predictor("commissioning").description, Profile.AIR, "0.1")
+    keys = set()
+    for findings in ((LABELS["liver"],), (LABELS["liver"], LABELS["spleen"])):
+        question = ProtocolQuestion("organs", "What is seen?", findings)
+        keys.add(job_key("1", "2", [], ReadingProtocol("p", "1", "p", Selector(("CT",)), (question,)), planner))
+    assert len(keys) == 2
