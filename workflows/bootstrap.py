@@ -21,14 +21,14 @@ from inference.open import describe_predictor, open_predictor
 from workflows.errors import SettingsError
 from workflows.protocols.loader import load_directory
 from workflows.settings import Settings
-from workflows.state.engine import open_engine, upgrade_schema
+from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
 from workflows.state.repository import Repository
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
 from workflows.steps.publish import Destination
 from workflows.steps.receive import receive_instance
 
-__all__ = ["COMMISSIONING", "Node", "configure_logging"]
+__all__ = ["COMMISSIONING", "Node", "configure_logging", "repository_to_read"]
 
 COMMISSIONING = "commissioning"
 
@@ -123,6 +123,14 @@ class Node:
             maximum_pdu_bytes=node.maximum_pdu_bytes,
         )
         return StorageSCP(settings, receive)
+
+
+def repository_to_read(settings: Settings) -> Repository:
+    """What a node with these settings has kept, for commands that only read: they create no folder and no table.
+
+    Raises SettingsError where no node has run.
+    """
+    return Repository(open_existing_engine(settings.database_url))
 
 
 def configure_logging(log_format: str, level: int = logging.INFO) -> None:

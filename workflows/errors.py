@@ -1,6 +1,7 @@
 """Errors of the workflows.
 
 WorkflowError
+├── CallError            wrong call: an argument that names nothing that can be worked on (exit code 2)
 ├── SettingsError        wrong configuration; the message lists every mistake (exit code 2)
 ├── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
 └── DatabaseUnavailable  the database does not answer; trying again later may help
@@ -11,11 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["DatabaseUnavailable", "ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError"]
+__all__ = ["CallError", "DatabaseUnavailable", "ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError"]
 
 
 class WorkflowError(Exception):
     """Root of everything `workflows` raises on purpose."""
+
+
+class CallError(WorkflowError):
+    """The command was called with something that it cannot work on; another call is needed."""
 
 
 class SettingsError(WorkflowError):

@@ -166,7 +166,7 @@ class ModelSettings(_Section):
 
     checkpoint: str = Field(
         default=SHIPPED,
-        description="`tiny` (the shipped weights), `commissioning`, or the path of a checkpoint folder.",
+        description="`tiny` (the shipped weights), `commissioning`, or a checkpoint folder.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     accept_research_use: bool = Field(default=False, description="Accept weights whose terms allow research only.")

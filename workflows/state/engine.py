@@ -9,12 +9,14 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, make_url
 from sqlalchemy.exc import ArgumentError, OperationalError
 
 from workflows.errors import DatabaseUnavailable, SettingsError
 
-__all__ = ["answering", "open_engine", "upgrade_schema"]
+__all__ = ["answering", "open_engine", "open_existing_engine", "upgrade_schema"]
 
 
 def open_engine(url: str) -> Engine:
@@ -53,13 +55,43 @@ def upgrade_schema(engine: Engine, revision: str = "head") -> None:
 
     Raises DatabaseUnavailable.
     """
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    config = _migrations()
     with answering(), engine.begin() as connection:
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7746577)")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def open_existing_engine(url: str) -> Engine:
+    """An engine for the database of a node that has run, to read from: nothing is created and nothing migrated.
+
+    Raises SettingsError where there is none, or one whose schema is another version's; DatabaseUnavailable.
+    """
+    engine = open_engine(url)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and not (file and Path(file).is_file()):
+        raise SettingsError(f"no node has run there: {file or 'memory'} does not exist; {_WHERE_TO_LOOK}")
+    with answering(), engine.connect() as connection:
+        revision = MigrationContext.configure(connection).get_current_revision()
+    if revision is None:
+        raise SettingsError(f"no node has run there: database {file} has none of its tables; {_WHERE_TO_LOOK}")
+    newest = ScriptDirectory.from_config(_migrations()).get_current_head()
+    if revision != newest:
+        raise SettingsError(
+            f"the database has schema {revision}, this version of the node reads {newest}: start the node, which brings "
+            "an older schema up to date; a newer one needs the newer node"
+        )
+    return engine
+
+
+_WHERE_TO_LOOK = "check --config, [node] data_dir and [database] url"
+
+
+def _migrations() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config
 
 
 @contextmanager

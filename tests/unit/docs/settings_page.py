@@ -18,8 +18,8 @@ One TOML file, given with `--config FILE`; `deploy/config/medseg-node.toml` show
 a file the defaults below make an embedded node on this machine. A variable overrides the file:
 `MEDSEG_NODE__NODE__PORT=104` sets `[node] port`; `[[peers]]` and `[[archives]]` are given whole, as JSON, in
 `MEDSEG_NODE__PEERS` and `MEDSEG_NODE__ARCHIVES`. Relative paths in the file are relative to its folder, and so is the
-default `data_dir`: a copy of the file works wherever it lies. Without a file, and in a variable, they are relative to the
-current directory. A mistake ends the command with exit code 2 and a line for each mistake: where it stands, what is
+default `data_dir`: a copy of the file works wherever it lies. Without a file, and in a variable, they are relative to
+the current directory. A mistake ends the command with exit code 2 and a line for each mistake: where it stands, what is
 wrong, what to do.
 
 This page is made from the code: `python tests/unit/docs/settings_page.py > docs/settings.md`.

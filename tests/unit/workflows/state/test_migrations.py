@@ -10,7 +10,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
-from workflows.state.engine import open_engine, upgrade_schema
+from workflows.errors import SettingsError
+from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
 from workflows.state.repository import Repository
 from workflows.state.tables import Base
 
@@ -46,3 +47,19 @@ def test_instances_of_the_first_schema_are_kept_and_held(engine: Engine) -> None
     repository = Repository(engine)
     assert [row.path for row in repository.instances("1.2")] == ["p"]
     assert repository.lost_instances("1.2") == []
+
+
+def test_to_read_needs_a_schema_that_is_there_and_changes_none(engine: Engine) -> None:
+    url = engine.url.render_as_string(hide_password=False)
+    with pytest.raises(SettingsError, match="no node has run there"):
+        open_existing_engine(url)
+    engine.connect().close()  # SQLite's file is there now, without a table
+    with pytest.raises(SettingsError, match="no node has run there"):
+        open_existing_engine(url)
+    upgrade_schema(engine, "0001")
+    with pytest.raises(SettingsError, match="has schema 0001, this version of the node reads"):
+        open_existing_engine(url)
+    upgrade_schema(engine)
+    opened = open_existing_engine(url)
+    assert Repository(opened).studies() == []
+    opened.dispose()
