@@ -16,7 +16,7 @@ from dicom_node.results.finding import ResultContext, SegmentedConcept
 from dicom_node.storage.headers import read_identifiers
 from dicom_node.volumes.load import load_series
 from inference.open import describe_predictor, open_predictor
-from workflows.errors import WorkflowError
+from workflows.errors import CallError
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.settings import Settings
 from workflows.steps.predict import answer_series, answers_as_json, save_objects
@@ -27,17 +27,17 @@ __all__ = ["ask", "series_in"]
 def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid: str | None = None) -> dict[str, Any]:
     """Answer `question`, write SEG, SR, overlay and `answer.json` to `folder`, and return what that file holds.
 
-    Raises WorkflowError for a path without images or with several series, and what loading and predicting raise.
+    Raises CallError for a path without images or with several series, and what loading and predicting raise.
     """
     if not question.strip():
-        raise WorkflowError("the question is empty: ask something, such as 'Where is the liver?'")
+        raise CallError("the question is empty: ask something, such as 'Where is the liver?'")
     model = settings.model
     describe_predictor(model.checkpoint, model.accept_research_use)  # a wrong checkpoint shows before torch is loaded
     paths = _one_series(series_in(path), path, series_uid)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
-        raise WorkflowError(f"nothing can be written to {folder} ({error.strerror}): name another --out") from error
+        raise CallError(f"nothing can be written to {folder} ({error.strerror}): name another --out") from error
     volume = load_series(paths)
     predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
     description = predictor.description
@@ -75,15 +75,15 @@ def _asked(question: str) -> tuple[SegmentedConcept, ...]:
 def series_in(path: Path) -> dict[str, list[Path]]:
     """The DICOM files under a path by Series Instance UID; files that are not DICOM are passed over."""
     if not path.exists():
-        raise WorkflowError(f"{path} does not exist")
+        raise CallError(f"{path} does not exist")
     files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
     found: dict[str, list[Path]] = {}
     for file in files:
         try:
             identifiers = read_identifiers(file)
-        except DicomNodeError:
+        except DicomNodeError as error:
             if path.is_file():
-                raise
+                raise CallError(str(error)) from error
             continue
         found.setdefault(identifiers.series_uid, []).append(file)
     return found
@@ -91,12 +91,12 @@ def series_in(path: Path) -> dict[str, list[Path]]:
 
 def _one_series(found: dict[str, list[Path]], path: Path, series_uid: str | None) -> Sequence[Path]:
     if not found:
-        raise WorkflowError(f"{path} holds no DICOM files")
+        raise CallError(f"{path} holds no DICOM files")
     if series_uid is None and len(found) == 1:
         return next(iter(found.values()))
     listed = "\n".join(f"  {uid} ({len(files)} instances)" for uid, files in sorted(found.items()))
     if series_uid is None:
-        raise WorkflowError(f"{path} holds {len(found)} series; name one with --series:\n{listed}")
+        raise CallError(f"{path} holds {len(found)} series; name one with --series:\n{listed}")
     if series_uid not in found:
-        raise WorkflowError(f"{path} holds no series {series_uid}, but:\n{listed}")
+        raise CallError(f"{path} holds no series {series_uid}, but:\n{listed}")
     return found[series_uid]

@@ -21,8 +21,9 @@ from inference.errors import CheckpointError, DeviceMissing, InferenceError
 from workflows import ask as asking
 from workflows import demo as demonstration
 from workflows import doctor as examination
-from workflows.bootstrap import Node, configure_logging
-from workflows.errors import DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
+from workflows.bootstrap import Node, configure_logging, repository_to_read
+from workflows.doctor import Outcome
+from workflows.errors import CallError, DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
 from workflows.reporting import explain_study, status_of_all
 from workflows.settings import Settings, load_settings
@@ -114,7 +115,7 @@ def scheduler(config: Config = None) -> None:
 @app.command()
 def status(config: Config = None, as_json: AsJson = False) -> None:
     """List the studies and where they stand."""
-    studies = status_of_all(Node(_settings(config)).repository())
+    studies = status_of_all(repository_to_read(_settings(config)))
     if as_json:
         print(json.dumps(studies, indent=2))
         return
@@ -132,9 +133,9 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
 @app.command()
 def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> None:
     """Say what happened to one study and why."""
-    found = explain_study(Node(_settings(config)).repository(), study_uid)
+    found = explain_study(repository_to_read(_settings(config)), study_uid)
     if found is None:
-        raise WorkflowError(f"no study {study_uid} was received here; `medseg-node status` lists those that were")
+        raise CallError(f"no study {study_uid} was received here; `medseg-node status` lists those that were")
     if as_json:
         print(json.dumps(found, indent=2))
         return
@@ -189,11 +190,13 @@ def check(directory: Path) -> None:
 
 @app.command()
 def doctor(config: Config = None) -> None:
-    """Check whether a node could run with this configuration."""
+    """Check whether a node could run with this configuration; 1 if something fails, a warning is none."""
     checks = examination.examine(_settings(config))
+    colours = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED: "red"}
     for one in checks:
-        out.print(f"{'[green]ok  [/]' if one.ok else '[red]FAIL[/]'} {one.name}: {escape(one.detail)}")
-    if not all(one.ok for one in checks):
+        shown = f"[{colours[one.outcome]}]{one.outcome.value:<4}[/]"
+        out.print(f"{shown} {one.name}: {escape(one.detail)}", highlight=False)
+    if any(one.outcome is Outcome.FAILED for one in checks):
         raise typer.Exit(1)
 
 
@@ -225,7 +228,7 @@ def main() -> None:
     """The entry point: errors become exit codes here and nowhere else."""
     try:
         app()
-    except (SettingsError, ProtocolErrors, CheckpointError, DeviceMissing, ListenError) as error:
+    except (CallError, SettingsError, ProtocolErrors, CheckpointError, DeviceMissing, ListenError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(2)
     except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:

@@ -33,7 +33,7 @@ from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.volumes.marker import Marker, burn_in_marker
 from workflows.ask import series_in
 from workflows.bootstrap import COMMISSIONING, Node
-from workflows.errors import WorkflowError
+from workflows.errors import CallError, WorkflowError
 from workflows.reporting import status_of_all
 from workflows.settings import CHECKOUT, Settings
 
@@ -99,7 +99,7 @@ def _files(study: Path | None) -> list[Path]:
     if study is not None:
         files = [file for series in series_in(study).values() for file in series]
         if not files:
-            raise WorkflowError(f"{study} holds no DICOM files")
+            raise CallError(f"{study} holds no DICOM files")
         return files
     spec = importlib.util.find_spec("pydicom")
     assert spec is not None and spec.origin is not None
@@ -123,7 +123,7 @@ def _archive(wanted: str | None, root: Path) -> tuple[Peer, set[str] | None, Sto
     if wanted is not None:
         found = re.fullmatch(r"([^@]{1,16})@([^:]+):(\d+)", wanted)
         if found is None:
-            raise WorkflowError(f"--archive {wanted!r} is not AE@host:port")
+            raise CallError(f"--archive {wanted!r} is not AE@host:port")
         return Peer(found[1], found[2], int(found[3])), None, None
     received: set[str] = set()
     store = InstanceStore(root / "archive", minimum_free_bytes=0)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 
 from kombu import Connection
 
@@ -17,7 +18,15 @@ from workflows.errors import SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
 from workflows.settings import Settings
 
-__all__ = ["Check", "examine", "require_usable"]
+__all__ = ["Check", "Outcome", "examine", "require_usable"]
+
+
+class Outcome(Enum):
+    """What a look at one thing says: it is fit, it will do, or it stops the node's work."""
+
+    OK = "ok"
+    WARNING = "warn"
+    FAILED = "FAIL"
 
 
 @dataclass(frozen=True)
@@ -25,8 +34,12 @@ class Check:
     """One thing that was looked at."""
 
     name: str
-    ok: bool
+    outcome: Outcome
     detail: str
+
+
+class _Warning(Exception):
+    """Something that a node runs without."""
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -48,18 +61,24 @@ def require_usable(node: Node, *names: str) -> None:
 
     The archive, the broker and the database may be down: they are tried again.
     """
-    wrong = [one for one in (_run(name, _REQUIRED[name], node.settings) for name in names) if not one.ok]
+    wrong = [
+        one for one in (_run(name, _REQUIRED[name], node.settings) for name in names) if one.outcome is Outcome.FAILED
+    ]
     if wrong:
         raise SettingsError("\n".join(f"{one.name}: {one.detail}" for one in wrong))
 
 
 def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
     try:
-        return Check(name, True, check(settings))
+        return Check(name, Outcome.OK, check(settings))
+    except _Warning as warning:
+        return Check(name, Outcome.WARNING, str(warning))
     except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:
-        return Check(name, False, str(error))
+        return Check(name, Outcome.FAILED, str(error))
     except Exception as error:  # drivers of databases and brokers raise their own; this is their edge
-        return Check(name, False, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
+        return Check(
+            name, Outcome.FAILED, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
+        )
 
 
 def _data_directory(settings: Settings) -> str:
@@ -113,6 +132,6 @@ _REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
 def _archive(settings: Settings) -> str:
     archive = settings.archive
     if archive is None:
-        raise SettingsError("no archive: results are saved and wait; name one under [[archives]]")
+        raise _Warning("none: results are saved and not sent; name one under [[archives]] to have them delivered")
     echo(Peer(archive.ae_title, archive.host, archive.port), settings.node.ae_title)
     return f"{archive.ae_title}@{archive.host}:{archive.port} answers C-ECHO"

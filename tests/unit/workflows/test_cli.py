@@ -13,6 +13,8 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from tests.services import free_port
+from workflows.bootstrap import Node
+from workflows.settings import load_settings
 
 IMAGE = str(get_testdata_file("CT_small.dcm", download=False))
 TRUNCATED = str(get_testdata_file("MR_truncated.dcm", download=False))
@@ -40,20 +42,24 @@ WRONG: list[Case] = [
     (("status",), {"DATABASE__URL": "mysql://u:secret@h/x"}, 2, "[database] url: begins with none of sqlite://"),
     (("status",), {"BROKER__URL": "redis://u:secret@h"}, 2, "[broker] url: begins with none of amqp://"),
     (("status",), {"DATABASE__URL": "sqlite"}, 2, "[database] url cannot be used"),
-    (("explain", "1.2.3"), {}, 1, "no study 1.2.3 was received here"),
+    (("status",), {"NODE__DATA_DIR": "/nowhere"}, 2, "no node has run there: /nowhere/medseg-node.db does not exist"),
+    (("explain", "1.2.3"), {"NODE__DATA_DIR": "/nowhere"}, 2, "no node has run there"),
+    (("doctor", "--config", "/nowhere.toml"), {}, 2, "/nowhere.toml: cannot be read"),
     (("protocols", "check", "/nowhere"), {}, 2, "/nowhere: no such folder"),
     (("up",), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
     (("up",), {"PROTOCOLS__DIRECTORY": "/nowhere"}, 2, "/nowhere: no such folder"),
     (("worker", "--role", "inference"), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
     (("worker", "--role", "io"), {"PROTOCOLS__DIRECTORY": "/nowhere"}, 2, "/nowhere: no such folder"),
     (("scp",), {"NODE__HOST": "192.0.2.1"}, 2, "check [node] host and port"),
-    (("ask", "/nowhere", "Where?"), {}, 1, "/nowhere does not exist"),
-    (("ask", IMAGE, " "), {}, 1, "the question is empty"),
+    (("ask", "/nowhere", "Where?"), {}, 2, "/nowhere does not exist"),
+    (("ask", IMAGE, " "), {}, 2, "the question is empty"),
     (("ask", IMAGE, "Where?"), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
-    (("ask", IMAGE, "Where?", "--out", "/proc/no"), {}, 1, "nothing can be written to /proc/no"),
-    (("ask", __file__, "Where?"), {}, 1, "no DICOM data set"),
-    (("ask", str(Path(__file__).parent), "Where?"), {}, 1, "holds no DICOM files"),
-    (("ask", str(Path(IMAGE).parent), "Where?"), {}, 1, "series; name one with --series:"),
+    (("ask", IMAGE, "Where?", "--out", "/proc/no"), {}, 2, "nothing can be written to /proc/no"),
+    (("ask", IMAGE, "Where?", "--out", __file__), {}, 2, f"nothing can be written to {__file__} (File exists)"),
+    (("ask", IMAGE, "Where?", "--series", "1.2.3"), {}, 2, "holds no series 1.2.3, but:"),
+    (("ask", __file__, "Where?"), {}, 2, "no DICOM data set"),
+    (("ask", str(Path(__file__).parent), "Where?"), {}, 2, "holds no DICOM files"),
+    (("ask", str(Path(IMAGE).parent), "Where?"), {}, 2, "series; name one with --series:"),
     (("ask", TRUNCATED, "Where?"), {"MODEL__CHECKPOINT": "commissioning"}, 1, "truncated-pixel-data"),
 ]
 
@@ -115,10 +121,36 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
     assert done.returncode == 2 and str(port) in done.stderr and "[node] port" in done.stderr
 
 
+def node_in(folder: Path) -> Node:
+    """A node that has started in `folder`, where `medseg_node` looks for it."""
+    node = Node(load_settings(None, {"MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data")}))
+    node.repository()
+    return node
+
+
 def test_a_new_node_has_no_studies(tmp_path: Path) -> None:
+    node_in(tmp_path)
     done = medseg_node(tmp_path, "status", "--json")
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+    done = medseg_node(tmp_path, "explain", "1.2.3")
+    assert done.returncode == 2 and "no study 1.2.3 was received here" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("explain", "1.2.3")])
+def test_a_command_that_reads_creates_nothing_where_no_node_has_run(tmp_path: Path, words: tuple[str, ...]) -> None:
+    done = medseg_node(tmp_path, *words)
+    assert (done.returncode, done.stdout) == (2, "") and "no node has run there" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_an_archive_doctor_warns_and_a_check_that_fails_is_an_exit_code(tmp_path: Path) -> None:
+    done = medseg_node(tmp_path, "doctor", NODE__PORT="0")
+    assert done.returncode == 0, done.stdout
+    assert "warn archive: none: results are saved and not sent" in done.stdout and "FAIL" not in done.stdout
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = medseg_node(tmp_path, "doctor", NODE__PORT=str(taken.getsockname()[1]))
+    assert done.returncode == 1 and "FAIL port" in done.stdout
 
 
 def test_asking_writes_what_it_says(tmp_path: Path) -> None:
