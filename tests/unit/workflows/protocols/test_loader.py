@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.results.codes import LABELS
+from dicom_node.results.codes import LABELS, concept_for
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory, load_file
 from workflows.protocols.schema import NumberRange, ProtocolQuestion, Selector
@@ -115,6 +115,29 @@ def test_shipped_protocols_load_and_ask_only_what_has_a_code(checkout: Path) -> 
     protocols = load_directory(checkout / "deploy" / "protocols")
     assert {protocol.name for protocol in protocols} >= {"abdominal-ct", "chest-radiograph", "cardiac-mr"}
     assert all(question.findings for protocol in protocols for question in protocol.questions)
+
+
+def scores(card: str) -> dict[str, tuple[float, float]]:
+    """Label of the table of codes -> Dice, and the share of absent ones that was called absent (1 if not measured)."""
+    found = {}
+    for row in re.findall(r"^\| ([a-z][^|]*) \| ([^*\n]*) \|$", card, re.M):
+        cells = [cell.strip() for cell in row[1].split("|")]
+        if (concept := concept_for(row[0])) is not None and cells[0] != "-":
+            found[concept.label] = float(cells[0]), float(cells[5]) if cells[5] != "-" else 1.0
+    return found
+
+
+def test_shipped_protocols_ask_only_what_the_shipped_weights_mark_well(checkout: Path) -> None:
+    measured = scores((checkout / "inference" / "weights" / "tiny" / "MODEL_CARD.md").read_text())
+    assert len(measured) > 20, "the model card's table of labels is not read any more"
+    for protocol in load_directory(checkout / "deploy" / "protocols"):
+        for question in protocol.questions:
+            for finding in question.findings:
+                dice, absent = measured.get(finding.label, (0.0, 0.0))
+                why = (
+                    f"{protocol.name}: {finding.label} has a Dice of {dice}, and {absent} of absent ones are called so"
+                )
+                assert dice >= 0.4 and absent >= 0.5, f"{why}: leave it out, with a comment"
 
 
 def test_the_documented_example_loads_and_shows_every_key(checkout: Path, tmp_path: Path) -> None:
