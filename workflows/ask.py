@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
@@ -13,7 +15,7 @@ from typing import Any
 from dicom_node.errors import DicomNodeError
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
 from dicom_node.results.finding import ResultContext, SegmentedConcept
-from dicom_node.storage.headers import read_identifiers
+from dicom_node.storage.headers import read_identifiers, read_series_header
 from dicom_node.volumes.load import load_series
 from inference.open import describe_predictor, open_predictor
 from workflows.errors import CallError
@@ -36,6 +38,8 @@ def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid:
     paths = _one_series(series_in(path), path, series_uid)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise CallError(f"nothing can be written to {folder} ({error.strerror}): name another --out") from error
     volume = load_series(paths)
@@ -58,8 +62,21 @@ def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid:
     )
     results = save_objects(volume, answers, context, folder)
     [entry] = answers_as_json(volume, answers)
-    answer = {"text": entry["answer"], "findings": entry["findings"], "terms": description.terms}
-    answer["results"] = [{"kind": one.kind, "path": one.path} for one in results]
+    header = read_series_header(paths[:1])
+    answer = {
+        "text": entry["answer"],
+        "findings": entry["findings"],
+        "not_seen": entry["not_seen"],
+        "question": question,
+        "series": {
+            "series_uid": header.series_uid,
+            "modality": header.modality,
+            "series_description": header.series_description,
+            "instances": len(paths),
+        },
+        "terms": description.terms,
+        "results": [{"kind": one.kind, "path": one.path} for one in results],
+    }
     (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
     return answer
 
@@ -94,9 +111,15 @@ def _one_series(found: dict[str, list[Path]], path: Path, series_uid: str | None
         raise CallError(f"{path} holds no DICOM files")
     if series_uid is None and len(found) == 1:
         return next(iter(found.values()))
-    listed = "\n".join(f"  {uid} ({len(files)} instances)" for uid, files in sorted(found.items()))
+    listed = "\n".join(f"  {_described(files)}" for _uid, files in sorted(found.items()))
     if series_uid is None:
         raise CallError(f"{path} holds {len(found)} series; name one with --series:\n{listed}")
     if series_uid not in found:
         raise CallError(f"{path} holds no series {series_uid}, but:\n{listed}")
     return found[series_uid]
+
+
+def _described(files: Sequence[Path]) -> str:
+    header = read_series_header(files[:1])
+    what = f"{header.modality} {header.series_description}".strip()
+    return f"{header.series_uid} {what} ({len(files)} instances)"

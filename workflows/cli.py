@@ -7,9 +7,10 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import structlog
 import typer
@@ -25,7 +26,7 @@ from workflows.bootstrap import Node, configure_logging, repository_to_read
 from workflows.doctor import Outcome
 from workflows.errors import CallError, DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
-from workflows.reporting import explain_study, status_of_all
+from workflows.reporting import explain_study, explained, seen, status_of_all
 from workflows.settings import Settings, load_settings
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.receive import reconcile
@@ -120,64 +121,63 @@ def status(config: Config = None, as_json: AsJson = False) -> None:
         print(json.dumps(studies, indent=2))
         return
     for study in studies:  # a UID is needed whole: `explain` takes it
-        head = f"[bold]{study['state']:<10}[/] {study['study_uid']}  generation {study['generation']}"
+        progress = study["progress"]
+        done = f"  {progress['done']} of {progress['of']} jobs done" if progress["of"] else ""
+        head = f"[bold]{study['state']:<10}[/] {study['study_uid']}  generation {study['generation']}{done}"
         out.print(f"{head}  {escape(study['protocol'] or '')}", highlight=False)
         out.print(f"{'':<11}{escape(study['reason'])}", highlight=False)
     if not studies:
         out.print("no studies yet")
-    terms = {job["terms"] for study in studies for job in study["jobs"] if job["terms"]}
-    for term in sorted(terms):
-        out.print(f"[bold red]{term}[/]")
+    _print_terms(job["terms"] for study in studies for job in study["jobs"])
+
+
+def _print_terms(terms: Iterable[str | None]) -> None:
+    for term in sorted({term for term in terms if term}):
+        out.print(f"[bold red]{escape(term)}[/]")
 
 
 @app.command()
 def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> None:
-    """Say what happened to one study and why."""
+    """Say what happened to one study and why: what matched, what was seen and not seen, where the results are."""
     found = explain_study(repository_to_read(_settings(config)), study_uid)
     if found is None:
         raise CallError(f"no study {study_uid} was received here; `medseg-node status` lists those that were")
     if as_json:
         print(json.dumps(found, indent=2))
         return
-    out.print(f"[bold]{found['state']}[/] generation {found['generation']}: {escape(found['reason'])}")
-    out.print(f"received from {found['source_ae_title']}, the last instance at {found['last_received_at']}")
-    for series in found["series"]:
-        what = f"{series['modality']} {series['series_description']}".strip()
-        out.print(f"  series {series['series_uid']}: {escape(what)}, {series['instances']} instances")
-    for lost in found["lost"]:
-        out.print(f"  [red]gone from the store[/]: instance {lost['sop_instance_uid']}; send it again")
-    for job in found["jobs"]:
-        out.print(f"asked: {job['question']} -> {job['state']} {escape(job['answer'] or job['reason'])}")
-    for refusal in found["not_asked"]:
-        out.print(f"not asked by {refusal['protocol']}: series {refusal['series_uid']}: {escape(refusal['reason'])}")
+    head, *lines = explained(found)
+    out.print(head, style="bold", markup=False, highlight=False)
+    for line in lines:
+        out.print(line, markup=False, highlight=False)
+    _print_terms(job["terms"] for job in found["jobs"])
 
 
 @app.command()
 def ask(
-    path: Path,
-    question: str,
+    path: Annotated[Path, typer.Argument(help="A DICOM file, or a folder of them.")],
+    question: Annotated[str, typer.Argument(help="What to ask, such as 'Where is the liver?'.")],
     config: Config = None,
-    folder: Annotated[Path, typer.Option("--out", help="Folder for SEG, SR, overlay and answer.json.")] = Path("out"),
-    series: Annotated[str | None, typer.Option(help="Series Instance UID, if the folder has several.")] = None,
+    folder: Annotated[
+        Path,
+        typer.Option("--out", help="Folder for seg.dcm, sr.dcm, overlay.png and answer.json; made if it is not there."),
+    ] = Path("out"),
+    series_uid: Annotated[
+        str | None, typer.Option("--series", help="Series Instance UID; needed where a folder holds several.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Ask the model about a DICOM file or a folder, without any node."""
-    answer = asking.ask(path, question, _settings(config), folder, series)
+    answer = asking.ask(path, question, _settings(config), folder, series_uid)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
-    out.print(answer["text"])
-    for finding in answer["findings"]:
-        out.print(f"  {finding['label']}: {_size(finding)}, confidence {finding['confidence']:.2f}")
-    out.print(f"written to {folder}")
-
-
-def _size(finding: dict[str, Any]) -> str:
-    if finding["volume_ml"] is not None:
-        return f"{finding['volume_ml']:.1f} ml"
-    if finding["area_mm2"] is not None:
-        return f"{finding['area_mm2']:.0f} mm2"
-    return f"{finding['voxels']} voxels"
+    series = answer["series"]
+    what = f"{series['modality']} {series['series_description']}".strip()
+    lines = [f"{what}, {series['instances']} instances, series {series['series_uid']}", answer["text"]]
+    lines += [*seen(answer["findings"], answer["not_seen"]), f"written to {folder}"]
+    for line in lines:
+        out.print(line, markup=False, highlight=False)
+    _print_terms([answer["terms"]])
 
 
 @protocols_app.command("check")
@@ -228,7 +228,10 @@ def main() -> None:
     """The entry point: errors become exit codes here and nowhere else."""
     try:
         app()
-    except (CallError, SettingsError, ProtocolErrors, CheckpointError, DeviceMissing, ListenError) as error:
+    except ProtocolErrors as error:  # each line begins with its file
+        err.print(escape(str(error)), style="red", highlight=False)
+        sys.exit(2)
+    except (CallError, SettingsError, CheckpointError, DeviceMissing, ListenError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(2)
     except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:

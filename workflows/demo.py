@@ -34,7 +34,7 @@ from dicom_node.volumes.marker import Marker, burn_in_marker
 from workflows.ask import series_in
 from workflows.bootstrap import COMMISSIONING, Node
 from workflows.errors import CallError, WorkflowError
-from workflows.reporting import status_of_all
+from workflows.reporting import measured, status_of_all
 from workflows.settings import CHECKOUT, Settings
 
 __all__ = ["run"]
@@ -280,21 +280,11 @@ def _lines_of_series(jobs: list[dict[str, Any]]) -> list[str]:
     lines = ["", f"series    {jobs[0]['series_uid']}"]
     for job in jobs:
         lines += [f"question  {job['question']}", f"answer    {job['answer'] or job['reason']}"]
-        lines += [f"measured  {_measured(finding)}" for finding in job["findings"]]
+        lines += [f"measured  {measured(finding)}" for finding in job["findings"]]
     objects = {result["path"]: result["kind"] for job in jobs for result in job["results"]}
     lines += [f"{kind:<9} {path}" for path, kind in objects.items()]
     lines += [f"overlay   {Path(path).parent / 'overlay.png'}" for path in list(objects)[:1]]
     return lines + [f"terms     {terms.upper()}" for terms in sorted({job["terms"] for job in jobs if job["terms"]})]
-
-
-def _measured(finding: dict[str, Any]) -> str:
-    size = f"{finding['voxels']} voxels"
-    if finding["volume_ml"] is not None:
-        digits = ".1f" if finding["volume_ml"] >= 1 else ".2g"
-        size = f"{finding['volume_ml']:{digits}} ml, {size}"
-    elif finding["area_mm2"] is not None:
-        size = f"{finding['area_mm2']:.0f} mm2, {size}"
-    return f"{finding['label']}: {size}, confidence {finding['confidence']:.2f}"
 
 
 def _came_back(studies: list[dict[str, Any]], received: set[str] | None, console: Console) -> bool:

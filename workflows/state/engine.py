@@ -79,8 +79,8 @@ def open_existing_engine(url: str) -> Engine:
     newest = ScriptDirectory.from_config(_migrations()).get_current_head()
     if revision != newest:
         raise SettingsError(
-            f"the database has schema {revision}, this version of the node reads {newest}: start the node, which brings "
-            "an older schema up to date; a newer one needs the newer node"
+            f"the database has schema {revision}, this version of the node reads {newest}: start the node, which "
+            "brings an older schema up to date; a newer one needs the newer node"
         )
     return engine
 

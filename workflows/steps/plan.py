@@ -17,7 +17,7 @@ from dicom_node.results.finding import Profile
 from dicom_node.storage.headers import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.storage.instance_store import InstanceStore
 from inference.interface import PredictorDescription
-from workflows.protocols.matching import Plan, Refusal, SeriesMatch, match
+from workflows.protocols.matching import Plan, Refusal, SeriesMatch, is_image_series, match
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
 from workflows.state.records import JobPlan
 from workflows.state.repository import Repository
@@ -33,7 +33,6 @@ log = structlog.get_logger()
 COMMISSIONING_QUESTION = ProtocolQuestion(
     id="bright", text="Which voxels lie above 90 % of the stored range?", findings=(COMMISSIONING_CONCEPT,)
 )
-_NO_IMAGES = {"SEG", "SR", "PR", "KO", "RTSTRUCT", "RTPLAN", "RTDOSE", "REG", "DOC", "AU", "ECG", "HD", "PLAN"}
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,10 @@ class Planner:
         """Match the study. A commissioning node asks every image series, whatever the protocols say."""
         if not self.commissioning:
             return match(study, self.protocols)
-        asked = [series for series in study.series if series.modality not in _NO_IMAGES]
-        reason = "no image series in this study"
+        asked = [series for series in study.series if is_image_series(series)]
+        why, reason = "a commissioning node asks every image series", "no image series in this study"
         return Plan(
-            matches=tuple(SeriesMatch(series.series_uid, commissioning_protocol()) for series in asked),
+            matches=tuple(SeriesMatch(series.series_uid, commissioning_protocol(), why) for series in asked),
             refusals=() if asked else (Refusal("commissioning", None, reason),),
         )
 
@@ -101,17 +100,23 @@ def plan_study(study_uid: str, repository: Repository, store: InstanceStore, pla
         return
     plan = planner.plan(header)
     jobs = [_job(study_uid, found, by_series, planner) for found in plan.matches]
-    reasons: list[dict[str, Any]] = [
-        {"protocol": refusal.protocol, "series_uid": refusal.series_uid, "reason": refusal.reason}
-        for refusal in plan.refusals
-    ]
     summary = _summary(plan, {series.series_uid: series for series in header.series})
-    if not repository.save_plan(study_uid, study.generation, jobs, reasons, summary):
+    if not repository.save_plan(study_uid, study.generation, jobs, _reasons(plan), summary):
         log.info("plan_outdated", study_uid=study_uid, generation=study.generation)
         return
     log.info("study_planned", study_uid=study_uid, generation=study.generation, jobs=len(jobs))
     for job in jobs:
         waker.predict(job.job_key)
+
+
+def _reasons(plan: Plan) -> list[dict[str, Any]]:
+    """Why each series was asked or not, as the study's row keeps it."""
+    asked = [
+        (True, f"{found.protocol.name} {found.protocol.version}", found.series_uid, found.reason)
+        for found in plan.matches
+    ]
+    refused = [(False, refusal.protocol, refusal.series_uid, refusal.reason) for refusal in plan.refusals]
+    return [dict(zip(("asked", "protocol", "series_uid", "reason"), one, strict=True)) for one in (*asked, *refused)]
 
 
 def _job(study_uid: str, found: SeriesMatch, rows: Mapping[str, list[InstanceRow]], planner: Planner) -> JobPlan:

@@ -165,12 +165,16 @@ def _saved(kind: str, dataset: Any, path: Path) -> SavedResult:
 
 
 def answers_as_json(volume: SeriesVolume, answers: tuple[ReadAnswer, ...]) -> list[dict[str, Any]]:
-    """An entry per question: `{question, answer, findings: [{phrase, label, confidence, voxels, ...}]}`."""
+    """An entry per question: `{question, answer, findings: [{phrase, label, confidence, voxels, ...}], not_seen}`.
+
+    `not_seen`: labels of what was asked for and not seen.
+    """
     return [
         {
             "question": answer.question,
             "answer": answer.text,
             "findings": [finding_as_json(volume, finding) for finding in answer.findings],
+            "not_seen": [concept.label for concept in answer.not_seen],
         }
         for answer in answers
     ]

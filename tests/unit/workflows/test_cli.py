@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -161,8 +162,43 @@ def test_asking_writes_what_it_says(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     answer = json.loads(done.stdout)
     assert answer == json.loads((tmp_path / "out" / "answer.json").read_text())
-    assert {"text", "findings"} <= set(answer)
+    assert {"text", "findings", "not_seen", "terms"} <= set(answer)
+    assert (answer["question"], answer["series"]["modality"]) == ("Anything bright?", "CT")
     assert {"sr.dcm", "overlay.png", "answer.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
+
+
+def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_path: Path) -> None:
+    liver = {
+        "phrase": "the liver", "label": "liver", "confidence": 0.91, "voxels": 12, "volume_ml": 3.5, "area_mm2": None,
+    }  # fmt: skip
+    answer = {
+        "text": "The liver is here [seen].", "findings": [liver], "not_seen": ["spleen"], "terms": "research use only",
+        "series": {"series_uid": "1.2", "modality": "CT", "series_description": "Body [3.0]", "instances": 2},
+    }  # fmt: skip
+    script = (
+        "import json, sys; import workflows.ask; from workflows.cli import main; "
+        "workflows.ask.ask = lambda *_: json.loads(sys.stdin.read()); sys.argv[1:] = ['ask', 'x', 'Where?']; main()"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps(answer), capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.splitlines() == [
+        "CT Body [3.0], 2 instances, series 1.2",
+        "The liver is here [seen].",
+        "seen: liver: 3.5 ml, 12 voxels, confidence 0.91",
+        "asked for and not seen: spleen",
+        "written to out",
+        "research use only",
+    ]
+
+
+def test_a_folder_that_cannot_be_asked_as_one_says_which_series_it_holds(tmp_path: Path) -> None:
+    for name in ("CT_small.dcm", "MR_small.dcm"):
+        shutil.copy(str(get_testdata_file(name, download=False)), tmp_path)
+    done = medseg_node(tmp_path, "ask", str(tmp_path), "Where?")
+    assert done.returncode == 2
+    listed = " ".join(done.stderr.split())
+    assert "CT (1 instances)" in listed and "MR (1 instances)" in listed
 
 
 def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:

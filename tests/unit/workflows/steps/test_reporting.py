@@ -1,0 +1,104 @@
+"""Status and explain: what matched, what was seen and not seen, where the results are, and how far a study is."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
+from dicom_node.volumes.marker import Marker
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector, TextPattern
+from workflows.reporting import explain_study, explained, status_of_all
+
+if TYPE_CHECKING:
+    from .conftest import Steps
+
+Marked = tuple[list[Path], Marker]
+
+BRIGHT = ProtocolQuestion("bright", "What is bright?", (COMMISSIONING_CONCEPT, LABELS["spleen"]))
+BODIES = ReadingProtocol("bodies", "2", "Bodies", Selector(("CT",), texts=(TextPattern("body"),)), (BRIGHT,))
+CHESTS = ReadingProtocol("chests", "1", "Chests", Selector(("DX",)), (BRIGHT,))
+
+
+@pytest.fixture
+def asking(steps: Steps) -> Steps:
+    """A node whose protocols ask a CT for what the predictor marks and for something that it never sees."""
+    steps.planner = replace(steps.planner, protocols=(BODIES, CHESTS), commissioning=False)
+    return steps
+
+
+def explain(steps: Steps, study_uid: str) -> dict[str, Any]:
+    found = explain_study(steps.repository, study_uid)
+    assert found is not None
+    return found
+
+
+def test_progress_counts_the_jobs_that_ended(asking: Steps, marked: Marked) -> None:
+    asking.receive(*marked[0])
+    (study,) = status_of_all(asking.repository)
+    assert (study["state"], study["progress"]) == ("RECEIVING", {"done": 0, "of": 0})
+    (key,) = asking.keys(asking.to_plan())
+    assert status_of_all(asking.repository)[0]["progress"] == {"done": 0, "of": 1}
+    asking.predict(key)
+    assert status_of_all(asking.repository)[0]["progress"] == {"done": 0, "of": 1}
+    asking.publish(key)
+    assert status_of_all(asking.repository)[0]["progress"] == {"done": 1, "of": 1}
+
+
+def test_status_keeps_its_keys(asking: Steps, marked: Marked) -> None:
+    asking.through(*marked[0])
+    (study,) = status_of_all(asking.repository)
+    assert {"study_uid", "generation", "state", "reason", "accession_number", "protocol", "jobs"} <= set(study)
+    (job,) = study["jobs"]
+    assert {"question", "state", "reason", "answer", "findings", "results"} <= set(job)
+    assert {"phrase", "label", "confidence", "voxels", "volume_ml", "area_mm2"} == set(job["findings"][0])
+    assert all({"kind", "sop_instance_uid", "path"} <= set(result) for result in job["results"])
+
+
+def test_explain_has_the_evidence_the_measurements_and_where_the_results_went(asking: Steps, marked: Marked) -> None:
+    found = explain(asking, asking.through(*marked[0]))
+    (asked,), (not_asked,) = found["asked"], found["not_asked"]
+    assert asked["protocol"] == "bodies 2"
+    assert asked["reason"] == "/body/ in series description 'CT Body 3.0'"
+    assert set(asked) == set(not_asked) == {"protocol", "series_uid", "reason"}
+    assert (not_asked["protocol"], not_asked["reason"]) == ("chests", "modality CT is not DX")
+    (job,) = found["jobs"]
+    assert [finding["label"] for finding in job["findings"]] == [COMMISSIONING_CONCEPT.label]
+    assert job["not_seen"] == ["spleen"]
+    delivered = {result["kind"]: result["delivered_at"] for result in job["results"]}
+    assert delivered == dict.fromkeys(("SEG", "SR"), asking.now.isoformat())
+    text = "\n".join(explained(found))
+    for expected in (
+        "1 of 1 jobs done",
+        "  asked by bodies 2: /body/ in series description 'CT Body 3.0'",
+        "    asked: What is bright?",
+        "      asked for and not seen: spleen",
+        "  not asked by chests: modality CT is not DX",
+    ):
+        assert expected in text.splitlines()
+    assert re.search(r"seen: bright voxels: [\d.]+ ml, \d+ voxels, confidence 1.00", text)
+    for result in job["results"]:
+        assert f"    {result['kind']} DELIVERED to pacs at {asking.now.isoformat()}: {result['path']}" in text
+
+
+def test_explain_says_why_a_study_waits_for_its_archive(asking: Steps, marked: Marked) -> None:
+    asking.receive(*marked[0])
+    study_uid = asking.to_plan()
+    (key,) = asking.keys(study_uid)
+    found = explain(asking, study_uid)
+    assert found["jobs"][0]["not_seen"] is None, "nothing is known of it before there is an answer"
+    asking.predict(key)
+    assert asking.destination.peer is not None
+    asking.publish(key, peer=replace(asking.destination.peer, port=1))
+    text = "\n".join(explained(explain(asking, study_uid)))
+    assert "0 of 1 jobs done" in text and re.search(r"SEG PENDING to pacs \(PACS@127.0.0.1:1: .*\): /", text)
+
+
+def test_a_commissioning_node_says_that_it_asks_every_image_series(steps: Steps, marked: Marked) -> None:
+    found = explain(steps, steps.through(*marked[0]))
+    (asked,) = found["asked"]
+    assert asked["reason"] == "a commissioning node asks every image series"
