@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from dicom_node.results.codes import LABELS, concept_for
+from workflows import cli
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory, load_file
 from workflows.protocols.schema import NumberRange, ProtocolQuestion, Selector
@@ -51,9 +53,9 @@ def test_three_mistakes_are_reported_at_once_with_their_lines(tmp_path: Path) ->
     text = text.replace("[left kidney, right kidney]", "[left kidny, right kidney]")
     assert mistakes(tmp_path, a=text) == [
         "a.yaml:4: unknown key 'modalty'; did you mean 'modality'?",
-        "a.yaml:4: 'modality' is missing",
-        "a.yaml:6: minimum is not a number",
-        "a.yaml:10: no code is known for 'left kidny': write label, category and type",
+        "a.yaml:6: instances: minimum is 'three'; write a number, 0 or more",
+        "a.yaml:10: no code is known for 'left kidny'; did you mean 'left kidney'? "
+        "If not, write a mapping with label, category and type",
     ]
 
 
@@ -66,16 +68,46 @@ def test_mistakes_of_all_files_are_reported_together(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "instead", "line", "message"),
     [
-        ("  texts: [abdomen]", "  texts: [a]\n  body_part: ABDOMEN", 6, "never decides alone"),
-        ("  texts: [abdomen]", "  vague_texts: [venous]", 5, "decide only with a body part"),
-        ("  texts: [abdomen]", "  codes:\n    - SCT:1\n    - 818981001", 7, "is not SCHEME:VALUE"),
-        ("modality: CT", "modality: ct", 4, "capital letters"),
-        ("{minimum: 3}", "{minimum: 3, maximum: 2}", 6, "nothing could match"),
-        ("version: 2", "version: 2\nversion: 3", 3, "'version' stands twice"),
-        ("name: abdomen", "name: ''", 1, "expected a text"),
-        ("    text: Which organs make urine?\n", "", 8, "'text' is missing"),
-        ("questions:", "questions: []\nx:", 7, "at least one is needed"),
-        ("[left kidney, right kidney]", "{label: cyst, type: {value: '1', scheme: SCT}}", 10, "'category' is missing"),
+        ("  texts: [abdomen]", "  texts: [a]\n  body_part: ABDOMEN", 6, "body_part is often wrong and never decides"),
+        ("  texts: [abdomen]", "  vague_texts: [venous]", 5, "decide only with a body part; add body_part, or call"),
+        ("  texts: [abdomen]", "  codes:\n    - SCT:1\n    - 818981001", 7, "codes: '818981001' is not SCHEME:VALUE"),
+        ("  texts: [abdomen]", "  texts: []", 5, "texts is an empty list; write something into it, or leave it out"),
+        ("  texts: [abdomen]", "  texts: [abd|]", 5, "texts: 'abd|' matches every text"),
+        ("  texts: [abdomen]", '  texts: ["\\babd"]', 5, "holds a control character"),
+        ("  texts: [abdomen]", '  texts: ["\\dabd"]', 5, "write regular expressions in single quotes"),
+        ("  texts: [abdomen]", "\ttexts: [abdomen]", 5, "indent with spaces, not with tabs"),
+        ("  texts: [abdomen]", "  sop_classes: CT Image Storage", 5, "is not a SOP Class UID"),
+        ("  texts: [abdomen]", "  image_type: {a: b}", 5, "image_type is a mapping; write a text"),
+        ("modality: CT", "modality: ct", 4, "modality: 'ct' is not a modality code: capital letters, such as CT"),
+        ("modality: CT", "modality: []", 4, "modality is an empty list; write something into it"),
+        ("  modality: CT\n", "", 4, "select lacks 'modality'; write, for example, modality: CT"),
+        ("{minimum: 3}", "{minimum: 3, maximum: 2}", 6, "instances: minimum is above maximum, so nothing could match"),
+        ("{minimum: 3}", "{maximum: -1}", 6, "instances: maximum is '-1'; write a number, 0 or more"),
+        ("{minimum: 3}", "{minimum: nan}", 6, "instances: minimum is 'nan'; write a number, 0 or more"),
+        ("{minimum: 3}", "{}", 6, "instances is empty"),
+        ("{minimum: 3}", "3", 6, "instances is '3'; write a mapping with minimum, maximum"),
+        ("version: 2", "version: 2\nversion: 3", 3, "key 'version' stands on line 2 too: keep one"),
+        ("version: 2\n", "", 1, "a protocol lacks 'version'; write, for example, version: \"1\""),
+        ("name: abdomen", "name: ''", 1, "name is empty; write a text"),
+        ("name: abdomen", "name: [a]", 1, "name is a list; write a text"),
+        ("name: abdomen", f"name: {'a' * 65}", 1, "name has 65 characters; an archive takes 64"),
+        ("name: abdomen", "name: a\\b", 1, "holds a backslash"),
+        ("name: abdomen", "name: bäuche", 1, "write ASCII characters only"),
+        ("    text: Which organs make urine?\n", "", 8, "question 1 lacks 'text'; write, for example, text: Where"),
+        ("    text: Which organs make urine?", "    text:", 9, "text of question 1 is empty; write a text"),
+        ("questions:", "questions: []\nx:", 7, "questions is an empty list; write a list of at least one"),
+        (
+            "[left kidney, right kidney]",
+            "",
+            10,
+            "findings of question 1 is empty; name what may be marked, or write []",
+        ),
+        ("[left kidney, right kidney]", "[liver, Liver]", 10, "finding 'liver' stands twice in question 1"),
+        ("[left kidney, right kidney]", "{label: cyst, type: {value: '1', scheme: SCT}}", 10, "lacks 'category'"),
+        ("[left kidney, right kidney]", "{label: cyst, type: {value: '1', scheme: SCT}}", 10, "type lacks 'meaning'"),
+        ("[left kidney, right kidney]", "[[liver]]", 10, "a finding with its own codes is a list; write a mapping"),
+        ("[left kidney, right kidney]", "[left kidney\n", 10, "a bracket, a brace or a quote that opens here is not"),
+        ("[left kidney, right kidney]", "'left kidney\n", 10, "a bracket, a brace or a quote that opens here is not"),
     ],
 )
 def test_each_mistake_has_a_line_and_a_remedy(
@@ -84,6 +116,39 @@ def test_each_mistake_has_a_line_and_a_remedy(
     assert written in GOOD
     found = mistakes(tmp_path, a=GOOD.replace(written, instead))
     assert any(entry.startswith(f"a.yaml:{line}: ") and message in entry for entry in found), found
+
+
+def test_a_question_without_findings_does_not_hide_its_other_mistakes(tmp_path: Path) -> None:
+    more = "  - id: kidneys\n    text: ''\n  - id: liver\n    text: Which organs make urine?\n  - only text\n"
+    assert mistakes(tmp_path, a=GOOD + more) == [
+        "a.yaml:11: question 2 lacks 'findings'; write, for example, findings: liver",
+        "a.yaml:11: id 'kidneys' stands on line 8 too: give each question its own",
+        "a.yaml:12: text of question 2 is empty; write a text",
+        "a.yaml:13: question 3 lacks 'findings'; write, for example, findings: liver",
+        "a.yaml:14: text 'Which organs make urine?' stands on line 9 too: give each question its own",
+        "a.yaml:15: question 4 is 'only text'; write a mapping with id, text, findings",
+    ]
+
+
+def test_a_question_may_be_answered_in_words_only(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD.replace("[left kidney, right kidney]", "[]"))
+    assert load_file(tmp_path / "a.yaml").questions[0].findings == ()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", ":1: the file is empty: a protocol has name, version, title, select, questions"),
+        (b"name: a\nversion: \xff\n", ":1: not UTF-8; save the file in that encoding"),
+        (b"name: a\nversion: \x07\n", ":2: not YAML: a control character stands here; remove it"),
+        (b"name: a\n---\nname: b\n", ":2: not YAML: but found another document; one file holds one protocol"),
+    ],
+)
+def test_a_file_that_is_no_protocol_says_why(tmp_path: Path, content: bytes, message: str) -> None:
+    (tmp_path / "a.yaml").write_bytes(content)
+    with pytest.raises(ProtocolErrors) as raised:
+        load_file(tmp_path / "a.yaml")
+    assert str(raised.value).startswith(f"{tmp_path / 'a.yaml'}{message}")
 
 
 def test_a_finding_may_bring_its_own_codes(tmp_path: Path) -> None:
@@ -100,8 +165,24 @@ def test_a_finding_may_bring_its_own_codes(tmp_path: Path) -> None:
 
 
 def test_the_same_name_and_version_twice_is_a_mistake_that_names_the_other_file(tmp_path: Path) -> None:
-    found = mistakes(tmp_path, a=GOOD, b="# copied\n" + GOOD)
-    assert found == ["b.yaml:2: abdomen version 2 stands in a.yaml too: give one a new name or version"]
+    copied = "# copied\n" + GOOD.replace("modality: CT", "modality: ct")
+    assert mistakes(tmp_path, a=GOOD, b=copied) == [
+        "b.yaml:2: abdomen version 2 stands in a.yaml too: give one a new name or version",
+        "b.yaml:5: modality: 'ct' is not a modality code: capital letters, such as CT",
+    ]
+
+
+def test_the_command_prints_the_mistakes_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = GOOD.replace("texts: [abdomen]", "texts: ['[bold']").replace("left kidney", "lever")
+    found = mistakes(tmp_path, a=text)
+    monkeypatch.setattr(sys, "argv", ["medseg-node", "protocols", "check", str(tmp_path)])
+    with pytest.raises(SystemExit) as end:
+        cli.main()
+    assert end.value.code == 2
+    assert capsys.readouterr().err.splitlines() == [f"{tmp_path}/{line}" for line in found]
+    assert "'[bold' is not a regular expression" in found[0]
 
 
 def test_an_empty_or_missing_folder_says_so(tmp_path: Path) -> None:

@@ -53,4 +53,4 @@ def test_the_command_prints_json_and_names_mistakes(
     assert [verdict["protocol"] for verdict in verdicts if verdict["asked"]] == ["abdominal-ct 1"]
     (tmp_path / "bad.yaml").write_text("name: x\n")
     assert main([str(tmp_path), str(series)]) == 2
-    assert "bad.yaml:1: 'version' is missing" in capsys.readouterr().err
+    assert "bad.yaml:1: a protocol lacks 'version'" in capsys.readouterr().err
