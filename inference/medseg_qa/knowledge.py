@@ -50,7 +50,10 @@ class Wording:
 
 @dataclass(frozen=True)
 class LabelKnowledge:
-    """What is known of one label. `cues` hold four clauses per implicit kind; `side`: left, right or empty."""
+    """What is known of one label. `cues` hold four clauses per implicit kind; `side`: left, right or empty.
+
+    `training_cues` are more of them that only ever stand in training wordings.
+    """
 
     label: str
     group: Literal["structure", "finding", "device"]
@@ -64,6 +67,7 @@ class LabelKnowledge:
     cues: Mapping[QuestionKind, tuple[str, ...]]
     appearance: Mapping[str, str]
     confused_with: tuple[str, ...]
+    training_cues: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
     wordings: tuple[Wording, ...] = field(default=(), repr=False)
 
     @property
@@ -88,11 +92,15 @@ class Knowledge:
     images: Mapping[str, tuple[str, ...]]
     datasets: Mapping[str, Mapping[str, Any]]
     frames: Mapping[str, Mapping[str, Sequence[str]]]
+    training_details: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
 
     def detail(self, kind: QuestionKind, split: WordingSplit) -> tuple[tuple[str, str], ...]:
         """Pairs of wording id and frame of a follow-up kind in one split."""
         numbered = enumerate(self.details[kind])
-        return tuple((f"{kind.value}:{i}", text) for i, text in numbered if _split_of(i) == split)
+        found = [(f"{kind.value}:{i}", text) for i, text in numbered if _split_of(i) == split]
+        if split == "train":
+            found += [(f"{kind.value}:t{i}", text) for i, text in enumerate(self.training_details.get(kind, ()))]
+        return tuple(found)
 
 
 def folded(question: str) -> str:
@@ -111,12 +119,15 @@ def _read(name: str) -> Any:
 @cache
 def load_knowledge() -> Knowledge:
     """The committed knowledge, checked; raises KnowledgeError naming label and field."""
-    frames = _read("wordings.yaml")
+    frames, more = _read("wordings.yaml"), _read("training_wordings.yaml")
     folder = files("inference.medseg_qa") / "knowledge"
+    clues = _read("training_clues.yaml")
     labels: dict[str, LabelKnowledge] = {}
     for path in sorted(folder.iterdir(), key=lambda item: item.name):
         for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["labels"]:
-            for label in _expanded(entry, frames["frames"]):
+            name = entry.get("label") or entry["pair"]["right"]
+            entry = {**entry, "training": clues.get(name, {})}
+            for label in _expanded(entry, frames["frames"], more["frames"]):
                 if label.label in labels:
                     raise KnowledgeError(f"{path.name}: label {label.label!r} is there twice")
                 labels[label.label] = label
@@ -129,16 +140,17 @@ def load_knowledge() -> Knowledge:
         images={modality: tuple(texts) for modality, texts in frames["images"].items()},
         datasets=_read("datasets.yaml"),
         frames=frames["frames"],
+        training_details={QuestionKind(kind): tuple(texts) for kind, texts in more["details"].items()},
     )
 
 
-def _expanded(entry: Mapping[str, Any], frames: Mapping[str, Any]) -> list[LabelKnowledge]:
+def _expanded(entry: Mapping[str, Any], frames: Mapping[str, Any], more: Mapping[str, Any]) -> list[LabelKnowledge]:
     if "pair" not in entry:
-        return [_label(entry, entry["label"], "", frames)]
+        return [_label(entry, entry["label"], "", frames, more)]
     found = []
     for side, label in entry["pair"].items():
         slots = {"side": side, "other": "left" if side == "right" else "right", **entry["side_terms"][side]}
-        found.append(_label(_filled(entry, slots), label, side, frames))
+        found.append(_label(_filled(entry, slots), label, side, frames, more))
     return found
 
 
@@ -152,10 +164,14 @@ def _filled(value: Any, slots: Mapping[str, str]) -> Any:
     return value
 
 
-def _label(entry: Mapping[str, Any], label: str, side: str, frames: Mapping[str, Any]) -> LabelKnowledge:
+def _label(
+    entry: Mapping[str, Any], label: str, side: str, frames: Mapping[str, Any], more: Mapping[str, Any]
+) -> LabelKnowledge:
     names = {QuestionKind.SYMPTOM: "symptoms"}
     try:
         cues = {kind: tuple(entry[names.get(kind, kind.value)]) for kind in IMPLICIT_KINDS}
+        extra = entry.get("training", {})
+        training_cues = {kind: tuple(extra.get(names.get(kind, kind.value), ())) for kind in IMPLICIT_KINDS}
         made = LabelKnowledge(
             label=label,
             group=entry["class"],
@@ -169,6 +185,7 @@ def _label(entry: Mapping[str, Any], label: str, side: str, frames: Mapping[str,
             cues=cues,
             appearance=entry["appearance"],
             confused_with=tuple(entry["confused_with"]),
+            training_cues=training_cues,
         )
     except KeyError as error:
         raise KnowledgeError(f"label {label!r} lacks {error}") from error
@@ -177,22 +194,32 @@ def _label(entry: Mapping[str, Any], label: str, side: str, frames: Mapping[str,
             raise KnowledgeError(
                 f"label {label!r} has {len(clauses)} {kind.value} cues, not {TEST_EVERY} different ones"
             )
-    return LabelKnowledge(**{**made.__dict__, "wordings": _wordings(made, frames)})
+    repeated = [cue for kind, clauses in cues.items() for cue in training_cues[kind] if cue in clauses]
+    if repeated:
+        raise KnowledgeError(f"label {label!r}: cues that are there already: {repeated}")
+    return LabelKnowledge(**{**made.__dict__, "wordings": _wordings(made, frames, more)})
 
 
-def _wordings(label: LabelKnowledge, frames: Mapping[str, Any]) -> tuple[Wording, ...]:
+def _wordings(label: LabelKnowledge, frames: Mapping[str, Any], more: Mapping[str, Any]) -> tuple[Wording, ...]:
+    """Return a label's wordings; a `t` in the id marks a frame or cue that is for training only."""
     found = []
     for kind in (*OPEN_KINDS, *IMPLICIT_KINDS):
-        texts = frames[label.group].get(kind.value) or frames["finding"][kind.value]
+        name = f"{label.label}/{kind.value}"
+        texts, extra = (
+            source[label.group].get(kind.value) or source["finding"].get(kind.value, ()) for source in (frames, more)
+        )
         if kind in OPEN_KINDS:
-            found += [
-                Wording(f"{label.label}/{kind.value}:{i}", kind, t, "", _split_of(i)) for i, t in enumerate(texts)
-            ]
+            found += [Wording(f"{name}:{i}", kind, text, "", _split_of(i)) for i, text in enumerate(texts)]
+            found += [Wording(f"{name}:t{i}", kind, text, "", "train") for i, text in enumerate(extra)]
             continue
-        for c, cue in enumerate(label.cues[kind]):
-            for i, text in enumerate(texts):
+        numbered = [(f"{i}", text) for i, text in enumerate(texts)]
+        numbered_for_training = numbered + [(f"t{i}", text) for i, text in enumerate(extra)]
+        cues = [(f"{c}", cue, _split_of(c)) for c, cue in enumerate(label.cues[kind])]
+        cues += [(f"t{c}", cue, "train") for c, cue in enumerate(label.training_cues[kind])]
+        for c, cue, split in cues:
+            for i, text in numbered if split == "test" else numbered_for_training:
                 filled = text.replace("{cue}", cue).replace("{Cue}", cue[0].upper() + cue[1:])
-                found.append(Wording(f"{label.label}/{kind.value}:{c}.{i}", kind, filled, cue, _split_of(c)))
+                found.append(Wording(f"{name}:{c}.{i}", kind, filled, cue, split))
     return tuple(found)
 
 

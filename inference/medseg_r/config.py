@@ -62,16 +62,16 @@ class MedSegRConfig:
     language_dtype_gpu: str = "float32"  # dtype it computes in on a GPU; on the CPU always float32
 
     # Sizes of one built from nothing: transformers' Llava with a CLIP tower and a Llama. 0 where one was downloaded.
-    context_image_size: int = 96  # pixels a side that its image processor makes of the square
-    context_patch_size: int = 16  # so (96 / 16)^2 = 36 visual tokens
+    context_image_size: int = 128  # pixels a side that its image processor makes of the square
+    context_patch_size: int = 16  # so (128 / 16)^2 = 64 visual tokens
     vision_width: int = 192
     vision_layers: int = 4
     vision_heads: int = 4
     language_width: int = 256
     language_layers: int = 4
     language_heads: int = 4
-    language_context: int = 384  # positions, visual tokens included
-    vocabulary_size: int = 4096  # upper bound; the tokenizer in the checkpoint says how many are used
+    language_context: int = 448  # positions, visual tokens included
+    vocabulary_size: int = 6144  # upper bound; the tokenizer in the checkpoint says how many are used
 
     # Pixel-level grounding; computed in float32 everywhere, since a mask decoder in half precision gives blank masks.
     grounding_storage: str = "float16"  # dtype of the saved weights of grounding and P_l

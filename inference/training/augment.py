@@ -30,30 +30,31 @@ def augment(
     return rewindow(image, random), masks
 
 
-def shift_and_turn(image: NDArray[np.uint8], random: np.random.Generator) -> NDArray[np.uint8]:
-    """Move and rewindow an image (`rows columns 3`); so little that what was said of its places stays true."""
-    side = image.shape[0]
-    angle, scale = math.radians(random.uniform(-8, 8)), math.exp(random.uniform(-0.08, 0.08))
-    matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
-    centre = np.full(2, (side - 1) / 2)
-    offset = centre + random.uniform(-0.04, 0.04, size=2) * side - matrix @ centre
-    coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])
-    turned = Image.fromarray(image).transform(
-        (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR
-    )
-    return rewindow(np.asarray(turned), random)
+def shift_and_turn(
+    image: NDArray[np.uint8], masks: NDArray[np.uint16], random: np.random.Generator
+) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
+    """Move and rewindow an image and its label bits; so little that what was said of its places stays true."""
+    image, masks = _affine(image, masks, random, degrees=8, scale=0.08, stretch=0.0, shift=0.04)
+    return rewindow(image, random), masks
 
 
 def _affine(
-    image: NDArray[np.uint8], masks: NDArray[np.uint16], random: np.random.Generator
+    image: NDArray[np.uint8],
+    masks: NDArray[np.uint16],
+    random: np.random.Generator,
+    *,
+    degrees: float = 20,
+    scale: float = 0.3,
+    stretch: float = 0.12,
+    shift: float = 0.1,
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint16]]:
     side = image.shape[0]
-    angle = math.radians(random.uniform(-20, 20))
-    scale = math.exp(random.uniform(-0.3, 0.3))
-    matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]) * scale
-    matrix[:, 0] *= math.exp(random.uniform(-0.12, 0.12))  # wider or narrower
+    angle = math.radians(random.uniform(-degrees, degrees))
+    matrix = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix *= math.exp(random.uniform(-scale, scale))
+    matrix[:, 0] *= math.exp(random.uniform(-stretch, stretch))  # wider or narrower
     centre = np.full(2, (side - 1) / 2)
-    offset = centre + random.uniform(-0.1, 0.1, size=2) * side - matrix @ centre
+    offset = centre + random.uniform(-shift, shift, size=2) * side - matrix @ centre
     coefficients = (*matrix[0], offset[0], *matrix[1], offset[1])  # x, y of the source for x, y of the result
     turned = Image.fromarray(image).transform(
         (side, side), Image.Transform.AFFINE, coefficients, Image.Resampling.BILINEAR

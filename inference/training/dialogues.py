@@ -1,7 +1,12 @@
-"""MedSeg-QA's conversations as the language side learns them: small images, token ids, and a label for each [SEG]."""
+"""MedSeg-QA's conversations as the language side learns them: small images, token ids, and what they mean.
+
+What they mean: a label for each [SEG], which labels each question asks for, and which each part of an image shows.
+Beside the images of the conversations, as many again are drawn for the vision tower alone.
+"""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +19,16 @@ from torch import Tensor
 from inference.medseg_qa.records import Record, Turn, read_records
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.words import Words
-from inference.training.augment import shift_and_turn
+from inference.training.augment import augment, shift_and_turn
 from inference.training.labels import DATASETS, LABELS, canonical
 from inference.training.turns import TurnSampler
 from inference.transform import to_square
 
 __all__ = ["DialogueBatch", "Dialogues", "dialogue_texts"]
 
-_STORED = 128  # pixels a side
+_MORE_IMAGES = 12  # in each batch, without a conversation and more strongly augmented
+_LEAST_OCCUPIED = 0.02  # of a visual token's square, for a label to be in it
+_WORD_LOST, _WORDS_LOST_IN = 0.12, 0.3  # chance of each word to be left out, in this share of the questions
 _DENIAL_WEIGHT = (
     0.6  # of an answer that only says what is not there: a target that is never drawn costs more than one too many
 )
@@ -29,12 +36,13 @@ _DENIAL_WEIGHT = (
 
 @dataclass(frozen=True)
 class DialogueBatch:
-    """Padded on the right.
+    """Padded on the right; `labels` are places in LABELS.
 
-    `images`: uint8 `n rows columns 3`. `ids`, `attention`, `targets`: int64 `n tokens`; `targets` is -100 where nothing
-    is to be said. `weights`: float32 `n tokens`. `seg_rows`, `seg_positions`, `seg_labels`: int64 `[SEG]s`, the
-    position one before each [SEG] and its place in LABELS, or -1. `present`: float32 `n labels`, 1 there, 0 not,
-    NaN unknown.
+    `images`: uint8 `n+more rows columns 3`, the first n with a conversation. `ids`, `attention`, `targets`: int64
+    `n tokens`; `targets` is -100 where nothing is to be said. `weights`: float32 `n tokens`. `seg_rows`,
+    `seg_positions`, `seg_labels`: int64 `[SEG]s`, the position one before each [SEG] and its label, or -1.
+    `asked_rows`, `asked_positions`: int64 `questions`, where each question's answer begins; `asked`: float32
+    `questions labels`. `occupied`: float32 `n+more visual_tokens labels`, 1 in a token's square, 0 not, NaN unknown.
     """
 
     images: NDArray[np.uint8]
@@ -45,7 +53,23 @@ class DialogueBatch:
     seg_rows: Tensor
     seg_positions: Tensor
     seg_labels: Tensor
-    present: Tensor
+    asked_rows: Tensor
+    asked_positions: Tensor
+    asked: Tensor
+    occupied: Tensor
+
+
+@dataclass
+class _Example:
+    """One conversation about the record at `place`: lists per token, per [SEG], and per question."""
+
+    place: int
+    ids: list[int]
+    targets: list[int]
+    weights: list[float]
+    seg_labels: list[int]
+    asked_positions: list[int]
+    asked: list[Tensor]
 
 
 def dialogue_texts(qa: Path) -> list[str]:
@@ -66,77 +90,126 @@ class Dialogues:
         self.words, self.config = words, config
         self.random = np.random.default_rng(seed)
         self.turns = TurnSampler(qa, split)
-        self.images = [_small(qa / record.image) for record in self.turns.records]
+        self.images = [_small(qa / record.image, config.context_image_size) for record in self.turns.records]
+        self.bits = [_label_bits(qa, record, config.context_image_size) for record in self.turns.records]
+        by_label: dict[str, list[int]] = defaultdict(list)
+        for place, bits in enumerate(self.bits):
+            union = int(np.bitwise_or.reduce(bits, axis=None))
+            for bit, label in enumerate(DATASETS.get(self.turns.records[place].dataset, ())):
+                if union >> bit & 1:
+                    by_label[label].append(place)
+        self.by_label = [by_label[label] for label in sorted(by_label)]
 
     def batches(self, size: int, count: int) -> list[DialogueBatch]:
         """Draw `count` batches whose members are of like length, so that little is padding."""
-        drawn = sorted((self._example() for _ in range(size * count)), key=lambda one: len(one[1]))
+        drawn = sorted((self._example() for _ in range(size * count)), key=lambda one: len(one.ids))
         order = self.random.permutation(count)
         return [self._collate(drawn[i * size : (i + 1) * size]) for i in order]
 
-    def _example(self) -> tuple[int, list[int], list[int], list[float], list[int]]:
+    def _example(self) -> _Example:
         while True:
             place, turns = self.turns.draw(self.random)
-            example = self._encoded(self.turns.records[place], turns)
+            example = self._encoded(place, turns)
             if example is not None:
-                return (place, *example)
+                return example
 
-    def _encoded(
-        self, record: Record, turns: tuple[Turn, ...]
-    ) -> tuple[list[int], list[int], list[float], list[int]] | None:
-        """Return ids, targets, weights and the label of each [SEG]; None where not even one turn fits."""
-        ids = self.words.prefix(self.config.visual_tokens)
-        targets, weights, labels = [-100] * len(ids), [0.0] * len(ids), list[int]()
-        said = 0
+    def _encoded(self, place: int, turns: tuple[Turn, ...]) -> _Example | None:
+        """Return a conversation as far as it fits; None where not even one turn does."""
+        record, ids = self.turns.records[place], self.words.prefix(self.config.visual_tokens)
+        made = _Example(place, ids, [-100] * len(ids), [0.0] * len(ids), [], [], [])
         for turn in turns:
-            question = turn.question.lower() if self.random.random() < 0.3 else turn.question
-            asked, answer = self.words.question(question), self.words.answer(turn.answer)
-            if len(ids) + len(asked) + len(answer) > self.config.language_context:
+            asked, answer = self.words.question(self._spoken(turn.question)), self.words.answer(turn.answer)
+            if len(made.ids) + len(asked) + len(answer) > self.config.language_context:
                 break
-            ids += asked + answer
-            targets += [-100] * len(asked) + answer
-            weight = 1.0 if turn.targets else _DENIAL_WEIGHT
-            weights += [0.0] * len(asked) + [weight] * len(answer)
+            made.asked_positions.append(len(made.ids) + len(asked) - 1)
+            made.asked.append(_one_hot([canonical(label) for label in turn.asked]))
+            made.ids += asked + answer
+            made.targets += [-100] * len(asked) + answer
+            made.weights += [0.0] * len(asked) + [1.0 if turn.targets else _DENIAL_WEIGHT] * len(answer)
             for index in turn.targets:
                 label = canonical(record.targets[index].label)
-                labels.append(LABELS.index(label) if label in LABELS else -1)
-            said += 1
-        return (ids, targets, weights, labels) if said else None
+                made.seg_labels.append(LABELS.index(label) if label in LABELS else -1)
+        return made if made.asked else None
 
-    def _collate(self, examples: list[tuple[int, list[int], list[int], list[float], list[int]]]) -> DialogueBatch:
-        longest = max(len(ids) for _, ids, *_ in examples)
-        size = len(examples)
+    def _spoken(self, question: str) -> str:
+        """Return a question as people may put it: now and then in lower case, or with words left out."""
+        if self.random.random() < 0.3:
+            question = question.lower()
+        if self.random.random() < _WORDS_LOST_IN:
+            words = question.split()
+            question = " ".join(word for word in words if self.random.random() >= _WORD_LOST) or question
+        return question
+
+    def _collate(self, examples: list[_Example]) -> DialogueBatch:
+        longest, size = max(len(one.ids) for one in examples), len(examples)
         ids = torch.full((size, longest), self.words.pad)
         targets = torch.full((size, longest), -100)
         attention = torch.zeros((size, longest), dtype=torch.long)
         weights = torch.zeros((size, longest))
-        present = torch.full((size, len(LABELS)), float("nan"))
-        images, labels = [], []
-        for row, (place, tokens, wanted, weight, segs) in enumerate(examples):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            targets[row, : len(tokens)] = torch.tensor(wanted)
-            weights[row, : len(tokens)] = torch.tensor(weight)
-            attention[row, : len(tokens)] = 1
-            labels += segs
-            image = self.images[place]
-            images.append(shift_and_turn(image, self.random))
-            present[row] = _presence(self.turns.records[place])
+        seen = []
+        for row, one in enumerate(examples):
+            count = len(one.ids)
+            ids[row, :count] = torch.tensor(one.ids)
+            targets[row, :count] = torch.tensor(one.targets)
+            weights[row, :count] = torch.tensor(one.weights)
+            attention[row, :count] = 1
+            seen.append((one.place, *shift_and_turn(self.images[one.place], self.bits[one.place], self.random)))
+        for _ in range(_MORE_IMAGES if self.by_label else 0):
+            places = self.by_label[int(self.random.integers(len(self.by_label)))]
+            place = places[int(self.random.integers(len(places)))]
+            dataset = self.turns.records[place].dataset
+            seen.append((place, *augment(self.images[place], self.bits[place], dataset, self.random)))
         rows, positions = torch.nonzero(targets == self.words.seg, as_tuple=True)
+        labels = [label for one in examples for label in one.seg_labels]
         if len(rows) != len(labels):
             raise ValueError(f"{len(rows)} [SEG] tokens but {len(labels)} labels")
         return DialogueBatch(
-            np.stack(images), ids, attention, targets, weights, rows, positions - 1, torch.tensor(labels), present
+            images=np.stack([image for _, image, _ in seen]),
+            ids=ids,
+            attention=attention,
+            targets=targets,
+            weights=weights,
+            seg_rows=rows,
+            seg_positions=positions - 1,
+            seg_labels=torch.tensor(labels),
+            asked_rows=torch.tensor([row for row, one in enumerate(examples) for _ in one.asked]),
+            asked_positions=torch.tensor([position for one in examples for position in one.asked_positions]),
+            asked=torch.stack([asked for one in examples for asked in one.asked]),
+            occupied=torch.stack([self._occupied(place, bits) for place, _, bits in seen]),
         )
 
+    def _occupied(self, place: int, bits: NDArray[np.uint16]) -> Tensor:
+        """Return which labels each visual token's square shows: float32 `visual_tokens labels`."""
+        own = DATASETS.get(self.turns.records[place].dataset)
+        if own is None:
+            return torch.full((self.config.visual_tokens, len(LABELS)), float("nan"))
+        size = self.config.context_patch_size
+        grid = bits.shape[0] // size
+        planes = bits[..., None] >> np.arange(len(own), dtype=np.uint16) & np.uint16(1)
+        shares = planes.reshape(grid, size, grid, size, len(own)).mean(axis=(1, 3)).reshape(grid * grid, len(own))
+        occupied = torch.zeros(grid * grid, len(LABELS))
+        first = LABELS.index(own[0])
+        occupied[:, first : first + len(own)] = torch.from_numpy(shares >= _LEAST_OCCUPIED).float()
+        return occupied
 
-def _presence(record: Record) -> Tensor:
-    """Return 1 for the labels of a record that are there, 0 for the rest, NaN where that is not known."""
-    found = {canonical(target.label) for target in record.targets}
-    known = record.dataset in DATASETS
-    values = [1.0 if label in found else 0.0 if known else float("nan") for label in LABELS]
-    return torch.tensor(values)
+
+def _one_hot(labels: list[str]) -> Tensor:
+    return torch.tensor([float(label in labels) for label in LABELS])
 
 
-def _small(path: Path) -> NDArray[np.uint8]:
+def _label_bits(qa: Path, record: Record, side: int) -> NDArray[np.uint16]:
+    """Return a record's masks as bits of its data set's labels: uint16 `side side`; no bits for other labels."""
+    bits = np.zeros((side, side), np.uint16)
+    own = DATASETS.get(record.dataset, ())
+    for target in record.targets:
+        label = canonical(target.label)
+        if label in own:
+            square, _ = to_square(np.asarray(Image.open(qa / target.mask)), nearest=True)
+            small = np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BOX))
+            bits |= (small > 64).astype(np.uint16) << np.uint16(own.index(label))
+    return bits
+
+
+def _small(path: Path, side: int) -> NDArray[np.uint8]:
     square, _ = to_square(np.asarray(Image.open(path).convert("RGB")))
-    return np.asarray(Image.fromarray(square).resize((_STORED, _STORED), Image.Resampling.BOX))
+    return np.asarray(Image.fromarray(square).resize((side, side), Image.Resampling.BOX))

@@ -1,9 +1,10 @@
 """Stage 2: global context understanding learns MedSeg-QA's conversations, and its [SEG] states to be prompts.
 
-Three losses: what is said (cross-entropy, answers only), the squared error between P_l(state before [SEG]) and the
-label's fixed prompt of stage 1, and, on the mean of the visual tokens, which labels are in the image. Without the
-second the state before [SEG] forgets what it has just named, since predicting [SEG] does not need it; the third makes
-the small tower look at all of the image before it is asked anything.
+Four losses: what is said (cross-entropy, answers only); the squared error between P_l(state before [SEG]) and the
+label's fixed prompt of stage 1; from the state where an answer begins, which labels the question asks for; from each
+visual token, which labels its square of the image shows. Without the second the state before [SEG] forgets what it has
+just named, since predicting [SEG] does not need it. The third makes the model settle what is meant before it looks, the
+fourth makes the small tower look everywhere. The heads of both are thrown away.
 """
 
 from __future__ import annotations
@@ -37,43 +38,49 @@ _log = structlog.get_logger()
 _RATE = 1.5e-3
 _EMA = 0.998
 _AT_ONCE = 6  # batches drawn together, so that those of like length share a batch
-_PRESENCE_WEIGHT = 0.5
+_ASKED_WEIGHT, _OCCUPIED_WEIGHT = 0.3, 4.0
+_OCCUPIED_GAIN = 4.0  # weight of a square that shows a label over one that does not: most do not
+_LOSSES = ("text", "prompt", "asked", "occupied")
 
 
 class LanguageStage(nn.Module):
-    """The language model, P_l, and a head that is thrown away: which labels are in the image."""
+    """The language model, P_l, and two heads that are thrown away."""
 
     def __init__(self, config: MedSegRConfig, words: Words) -> None:
         super().__init__()
         self.config, self.words = config, words
         self.language_model: LlavaForConditionalGeneration = build_language_model(config, words)
         self.prompt_projector = build_prompt_projector(config)
-        self.presence = nn.Linear(config.language_width, len(LABELS))
+        self.asked = nn.Linear(config.language_width, len(LABELS))
+        self.occupied = nn.Linear(config.language_width, len(LABELS))
         self.prompts: Tensor
         self.register_buffer("prompts", label_prompts(config.grounding.prompt_width), persistent=False)
 
-    def forward(self, batch: DialogueBatch) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the losses of text, prompts and presence."""
+    def forward(self, batch: DialogueBatch) -> Tensor:
+        """Return the losses named in `_LOSSES`, not weighted."""
         model = self.language_model.model
-        hidden = model.vision_tower(_pixels(batch.images, self.config), output_hidden_states=True).hidden_states[-1]
-        visual = model.multi_modal_projector(hidden[:, 1:])  # n visual_tokens language_width
-        embedded = model.language_model.embed_tokens(batch.ids)
-        embedded = embedded.masked_scatter((batch.ids == self.words.image)[..., None], visual)
-        states = model.language_model(inputs_embeds=embedded, attention_mask=batch.attention).last_hidden_state
-        said = batch.targets[:, 1:] != -100
-        logits = self.language_model.lm_head(states[:, :-1][said])  # only where something is to be said
-        each = F.cross_entropy(logits, batch.targets[:, 1:][said], reduction="none")
+        with torch.autocast("cpu", torch.bfloat16):
+            hidden = model.vision_tower(_pixels(batch.images, self.config), output_hidden_states=True).hidden_states[-1]
+            visual = model.multi_modal_projector(hidden[:, 1:]).float()  # n+more visual_tokens language_width
+            embedded = model.language_model.embed_tokens(batch.ids)
+            shown = visual[: len(batch.ids)]
+            embedded = embedded.masked_scatter((batch.ids == self.words.image)[..., None], shown)
+            states = model.language_model(inputs_embeds=embedded, attention_mask=batch.attention).last_hidden_state
+            said = batch.targets[:, 1:] != -100
+            logits = self.language_model.lm_head(states[:, :-1][said])  # only where something is to be said
+            known = batch.seg_labels >= 0
+            given = self.prompt_projector(states[batch.seg_rows[known], batch.seg_positions[known]])
+            asked = self.asked(states[batch.asked_rows, batch.asked_positions])
+            occupied = self.occupied(visual)
+        each = F.cross_entropy(logits.float(), batch.targets[:, 1:][said], reduction="none")
         weights = batch.weights[:, 1:][said]
         text = (each * weights).sum() / weights.sum()
-        known = batch.seg_labels >= 0
-        prompt = text.new_zeros(())
-        if known.any():
-            given = self.prompt_projector(states[batch.seg_rows[known], batch.seg_positions[known]])
-            prompt = F.mse_loss(given, self.prompts[batch.seg_labels[known]])
-        certain = ~batch.present.isnan()
-        seen = self.presence(visual.mean(dim=1))
-        presence = F.binary_cross_entropy_with_logits(seen[certain], batch.present[certain])
-        return text, prompt, presence
+        prompt = F.mse_loss(given.float(), self.prompts[batch.seg_labels[known]]) if known.any() else text.new_zeros(())
+        meant = F.binary_cross_entropy_with_logits(asked.float(), batch.asked, reduction="none").sum(dim=1).mean()
+        certain = ~batch.occupied.isnan()
+        gain = torch.full((), _OCCUPIED_GAIN)
+        seen = F.binary_cross_entropy_with_logits(occupied.float()[certain], batch.occupied[certain], pos_weight=gain)
+        return torch.stack([text, prompt, meant, seen])
 
 
 def train_language(qa: Path, config: MedSegRConfig, out: Path, *, minutes: float, batch_size: int = 12) -> None:
@@ -95,16 +102,17 @@ def train_language(qa: Path, config: MedSegRConfig, out: Path, *, minutes: float
         spent, step = state["spent"], state["step"]
     dialogues = Dialogues(qa, "train", words, config, seed=step)
     started, saved = time.monotonic() - spent, time.monotonic()
-    losses: list[tuple[float, float, float]] = []
+    losses: list[list[float]] = []
+    weights = torch.tensor([1.0, 1.0, _ASKED_WEIGHT, _OCCUPIED_WEIGHT])
     waiting: list[DialogueBatch] = []
     while (spent := time.monotonic() - started) < minutes * 60:
         for group in optimiser.param_groups:
             turn = 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * spent / (minutes * 60)))
             group["lr"] = float(_RATE * min(1.0, (step + 1) / 150) * turn)
         waiting = waiting or dialogues.batches(batch_size, _AT_ONCE)
-        text, prompt, presence = stage(waiting.pop())
+        each = stage(waiting.pop())
         optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(text + prompt + _PRESENCE_WEIGHT * presence)
+        torch.autograd.backward((each * weights).sum())
         nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
         optimiser.step()
         step += 1
@@ -112,11 +120,10 @@ def train_language(qa: Path, config: MedSegRConfig, out: Path, *, minutes: float
             decay = min(_EMA, (1 + step) / (10 + step))
             for mean, value in zip(average.state_dict().values(), stage.state_dict().values(), strict=True):
                 mean.lerp_(value, 1 - decay)
-        losses.append((float(text.detach()), float(prompt.detach()), float(presence.detach())))
+        losses.append(each.detach().tolist())
         if step % 50 == 0:
-            names = ("text", "prompt", "presence")
             means = np.mean(losses[-50:], axis=0).round(4).tolist()
-            line = {"step": step, "minutes": round(spent / 60, 2), **dict(zip(names, means, strict=True))}
+            line = {"step": step, "minutes": round(spent / 60, 2), **dict(zip(_LOSSES, means, strict=True))}
             _log.info("language", **line)
             with (out / "language.jsonl").open("a") as log:
                 log.write(json.dumps(line) + "\n")

@@ -1,4 +1,8 @@
-"""Which turn of a MedSeg-QA set comes next in training: every label as often as any other, whatever its images."""
+"""Which turn of a MedSeg-QA set comes next in training: every label as often as any other, whatever its images.
+
+A set holds few wordings of each image. So most turns are composed anew from the same knowledge, in training wordings
+only; the rest are taken as they stand, with the conversation around them.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +12,22 @@ from pathlib import Path
 import numpy as np
 
 from inference.errors import InferenceError
-from inference.medseg_qa.records import Record, Turn, read_records
+from inference.medseg_qa.compose import ImageFacts, TurnComposer
+from inference.medseg_qa.knowledge import load_knowledge
+from inference.medseg_qa.records import QuestionKind, Record, Turn, read_records
 from inference.training.labels import canonical
 
 __all__ = ["TurnSampler"]
 
 _ABSENT = 0.27  # of the turns that are drawn ask for what is not there
-_WHOLE = 0.5  # of the draws take the conversation around the turn as well
+_ANEW = 0.65  # of the turns are composed when they are drawn, where the image's set is one that is known
+_WHOLE = 0.5  # of the draws from the set take the conversation around the turn as well
 _HIPPOCAMPUS_STEP = 3  # neighbouring slices are almost the same
+
+# Chances of the turns that are composed, about as in a set.
+_PRESENT_KINDS = {"explicit": 0.3, "report": 0.1, "implicit": 0.32, "detail": 0.12, "multi": 0.12, "overview": 0.04}
+_ABSENT_KINDS = {"explicit": 0.35, "report": 0.15, "implicit": 0.35, "multi": 0.15}
+_MOST_TOGETHER = 4
 
 
 class TurnSampler:
@@ -40,12 +52,26 @@ class TurnSampler:
         self.labels = sorted({label for label, absent in self._turns if not absent})
         if not self.labels:
             raise InferenceError(f"the split {split} of {qa} asks for nothing that is there; nothing can be learned")
+        self._knowledge = load_knowledge()
+        self._facts = [self._facts_of(record) for record in self.records]
+        self._places: dict[tuple[str, bool], list[int]] = defaultdict(list)
+        for place, facts in enumerate(self._facts):
+            if facts is not None:
+                for label in {canonical(target.label) for target in facts.targets}:
+                    self._places[label, False].append(place)
+                for label in {canonical(label) for label in facts.absent}:
+                    self._places[label, True].append(place)
 
     def draw(self, random: np.random.Generator) -> tuple[int, tuple[Turn, ...]]:
         """Return the place of a record in `records`, and one of its turns or the conversation around it."""
         while True:
             label = self.labels[int(random.integers(len(self.labels)))]
-            choices = self._turns.get((label, bool(random.random() < _ABSENT)))
+            absent = bool(random.random() < _ABSENT)
+            places = self._places.get((label, absent))
+            if places and random.random() < _ANEW:
+                place = places[int(random.integers(len(places)))]
+                return place, (self._composed(place, label, absent, random),)
+            choices = self._turns.get((label, absent))
             if not choices:
                 continue
             place, talk, number = choices[int(random.integers(len(choices)))]
@@ -53,3 +79,49 @@ class TurnSampler:
             if random.random() < _WHOLE or not turns[number].standalone:
                 return place, turns
             return place, (turns[number],)
+
+    def _facts_of(self, record: Record) -> ImageFacts | None:
+        """Return what may be said of a record; None where its set or one of its labels is not known."""
+        known = self._knowledge.datasets.get(record.dataset)
+        shown = {target.label for target in record.targets}
+        if known is None or not shown <= set(self._knowledge.labels):
+            return None
+        outside = known.get("outside") or self._knowledge.datasets["out_of_field"].get(record.modality, ())
+        absent = tuple(label for label in dict.fromkeys((*known.get("absent", ()), *outside)) if label not in shown)
+        return ImageFacts(
+            record.id, record.split, record.dataset, record.modality, record.size, record.spacing_mm,
+            record.orientation, record.context, record.targets, absent,
+        )  # fmt: skip
+
+    def _composed(self, place: int, label: str, absent: bool, random: np.random.Generator) -> Turn:
+        facts = self._facts[place]
+        assert facts is not None, "only places with facts are drawn from"
+        composer = TurnComposer(facts, self._knowledge, self._knowledge.labels, int(random.integers(2**31)))
+        chances = _ABSENT_KINDS if absent else _PRESENT_KINDS
+        kind = str(random.choice(list(chances), p=list(chances.values())))
+        if absent:
+            names = [name for name in facts.absent if canonical(name) == label]
+            name = names[int(random.integers(len(names)))]
+            if kind == "multi" and facts.targets:
+                return composer.multi(_some(len(facts.targets), random, _MOST_TOGETHER - 1), name)
+            openly = {"explicit": QuestionKind.EXPLICIT, "report": QuestionKind.REPORT}.get(kind)
+            return composer.missing(name, openly or composer.implicit_kind(name, absent=True))
+        index = next(i for i, target in enumerate(facts.targets) if canonical(target.label) == label)
+        if kind == "overview" and len(facts.targets) <= _MOST_TOGETHER + 1:
+            return composer.overview()
+        if kind == "multi" and len(facts.targets) > 1:
+            others = [i for i in range(len(facts.targets)) if i != index]
+            chosen = [index, *(others[i] for i in _some(len(others), random, _MOST_TOGETHER - 1))]
+            missing = str(random.choice(facts.absent)) if facts.absent and random.random() < 0.35 else None
+            return composer.multi(tuple(int(i) for i in random.permutation(chosen)), missing)
+        if kind == "detail":
+            return composer.detail(index)
+        if kind == "implicit":
+            return composer.named(index, composer.implicit_kind(facts.targets[index].label))
+        return composer.named(index, QuestionKind.REPORT if kind == "report" else QuestionKind.EXPLICIT)
+
+
+def _some(count: int, random: np.random.Generator, most: int) -> tuple[int, ...]:
+    """Return between one and `most` different places below `count`, in random order."""
+    chosen = random.permutation(count)[: int(random.integers(1, min(count, most) + 1))]
+    return tuple(int(i) for i in chosen)

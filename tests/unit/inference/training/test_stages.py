@@ -115,7 +115,7 @@ def test_training_sees_what_the_image_processor_gives() -> None:
     assert float((given - wanted).abs().max()) < 1.01 * one_grey_level
 
 
-def test_the_language_stage_learns_words_prompts_and_presence(
+def test_the_language_stage_learns_words_prompts_what_is_asked_and_what_is_where(
     make_qa: Callable[[], Path], small_config: MedSegRConfig
 ) -> None:
     qa = make_qa()
@@ -127,13 +127,31 @@ def test_the_language_stage_learns_words_prompts_and_presence(
     batches = dialogues.batches(4, 6)
     sums = []
     for _ in range(3):
-        losses = torch.stack([torch.stack(stage(batch)) for batch in batches]).mean(dim=0)
+        losses = torch.stack([stage(batch) for batch in batches]).mean(dim=0)
         optimiser.zero_grad()
         losses.sum().backward()
         optimiser.step()
         sums.append(losses.detach())
     assert torch.isfinite(torch.stack(sums)).all()
     assert (sums[-1] < sums[0]).all()
+
+
+def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_config: MedSegRConfig) -> None:
+    qa = make_qa()
+    words = Words(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
+    batch = Dialogues(qa, "train", words, small_config, seed=0).batches(4, 1)[0]
+    assert batch.occupied.shape == (len(batch.images), small_config.visual_tokens, len(LABELS))
+    assert len(batch.images) > 4  # some for the tower alone
+    known = batch.occupied[:, 0, LABELS.index("liver")] >= 0
+    shown = batch.occupied.amax(dim=1)[known]
+    assert set(shown.unique().tolist()) == {0.0, 1.0}
+    liver = shown[:, LABELS.index("liver")] > 0
+    for image, there in zip(torch.from_numpy(batch.images)[known], liver, strict=True):
+        assert image.float().std() > 0 and there in (False, True)
+    assert batch.asked.shape == (len(batch.asked_rows), len(LABELS))
+    assert (batch.asked.sum(dim=1) >= 1).all()
+    headers = batch.ids[batch.asked_rows, batch.asked_positions + 1]
+    assert (batch.targets[batch.asked_rows, batch.asked_positions + 1] == headers).all()  # where the answer begins
 
 
 def test_composing_without_a_stage_names_it(pack: Pack, tmp_path: Path) -> None:
