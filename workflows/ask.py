@@ -60,7 +60,7 @@ def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid:
         station_ae_title=settings.node.ae_title,
         profile=settings.results.profile,
     )
-    results = save_objects(volume, answers, context, folder)
+    results = save_objects(volume, answers, context, folder.resolve())
     [entry] = answers_as_json(volume, answers)
     header = read_series_header(paths[:1])
     answer = {

@@ -86,8 +86,7 @@ def scp(config: Config = None) -> None:
     """Run the storage SCP: C-ECHO and C-STORE."""
     node = Node(_settings(config))
     reconcile(node.store, node.repository())
-    with node.storage_scp() as provider:
-        err.print(f"{node.settings.node.ae_title} listens on {node.settings.node.host}:{provider.port}")
+    with node.storage_scp():
         _until_told_to_stop()
 
 

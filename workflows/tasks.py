@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from celery import Celery
+from celery.apps import worker as celery_worker
 from kombu.exceptions import OperationalError
 
 from inference.errors import InferenceError
@@ -88,6 +89,8 @@ def run_worker(node: Node, role: str) -> None:
 
     Inference is prefork with one child, which loads the model: a solo pool would starve AMQP's heartbeats.
     """
+    # Celery announces its end on standard output, past every log; in a signal handler we cannot log it either.
+    celery_worker.safe_say = lambda *_: None
     app = make_app(node)
     queues = ",".join(QUEUES_OF_ROLE[role])
     name = f"{role}-{node.owner.replace(':', '-')}"
