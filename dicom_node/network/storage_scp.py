@@ -78,6 +78,8 @@ class StorageSCP:
         self._ae = AE(settings.ae_title)
         self._ae.supported_contexts = accepted_contexts()
         self._ae.require_calling_aet = list(settings.allowed_calling_ae)
+        # Who sends is what is checked; peers that share one destination name, or none, would only be turned away.
+        self._ae.require_called_aet = False
         self._ae.maximum_associations = settings.maximum_associations
         self._ae.maximum_pdu_size = settings.maximum_pdu_bytes
         self._ae.acse_timeout = settings.acse_timeout_s

@@ -12,6 +12,12 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+from pynetdicom import AE
+
+from dicom_node.network.contexts import MOST_CONTEXTS
+from dicom_node.network.storage_scu import Timeouts
+from workflows.settings import NodeSettings
+from workflows.steps.publish import Destination
 
 PACKAGES = ("dicom_node", "inference", "workflows")
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -110,6 +116,24 @@ def test_the_page_of_settings_is_what_the_code_says() -> None:
     spec.loader.exec_module(module)
     remedy = "refresh it: python tests/unit/docs/settings_page.py > docs/settings.md"
     assert document("docs/settings.md") == module.page(), remedy
+
+
+def test_the_conformance_statement_has_the_numbers_of_the_code() -> None:
+    node, sends, entity = NodeSettings(), Timeouts(), AE("ANY")
+    written = document("CONFORMANCE.md")
+    for row in (
+        f"| {node.maximum_associations} (`maximum_associations`);",
+        f"| {node.maximum_pdu_bytes} bytes (`maximum_pdu_bytes`) | {entity.maximum_pdu_size} bytes |",
+        f"| wait for the connection | | {sends.connection_s:g} s |",
+        f"| {node.acse_timeout_s:g} s (`acse_timeout_s`) | {sends.acse_s:g} s |",
+        f"| {node.dimse_timeout_s:g} s (`dimse_timeout_s`) | {sends.dimse_s:g} s |",
+        f"| {node.network_timeout_s:g} s (`network_timeout_s`) | {sends.network_s:g} s |",
+        f"| {MOST_CONTEXTS} at most",
+        f"Implementation Class UID {entity.implementation_class_uid}, Version Name",
+        f"Version Name {entity.implementation_version_name}.",
+        f"at most {Destination(None, '', '').longest_wait_s:g} s",
+    ):
+        assert row in written.replace("\n", " "), row
 
 
 def test_every_make_target_named_exists() -> None:

@@ -69,6 +69,13 @@ def test_stopping_aborts_who_stays_too_long() -> None:
     assert aborted.wait(10)
 
 
+def test_any_called_ae_title_is_accepted_and_recorded(instances: list[Path]) -> None:
+    received: list[ReceivedInstance] = []
+    with StorageSCP(StorageSCPSettings(ae_title="MEDSEG", port=0), received.append) as scp:
+        (outcome,) = send(instances[:1], Peer("ANOTHER", "127.0.0.1", scp.port), "SCANNER")
+    assert outcome.ok and [one.called_ae_title for one in received] == ["ANOTHER"]
+
+
 def test_it_can_be_started_again_and_stopped_twice() -> None:
     scp = StorageSCP(StorageSCPSettings(port=0), lambda received: None)
     with pytest.raises(ListenError, match="not started"):
