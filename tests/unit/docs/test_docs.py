@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import get_args
 
 import pytest
 from pynetdicom import AE
@@ -134,6 +135,22 @@ def test_the_conformance_statement_has_the_numbers_of_the_code() -> None:
         f"at most {Destination(None, '', '').longest_wait_s:g} s",
     ):
         assert row in written.replace("\n", " "), row
+
+
+def test_every_setting_named_exists() -> None:
+    sections = importlib.import_module("workflows.settings").Settings.model_fields
+    known = {
+        (name, key)
+        for name, field in sections.items()
+        for key in next(iter(get_args(field.annotation)), field.annotation).model_fields
+    }
+    named = set(re.findall(r"`\[+(\w+)\]+ (\w+)", everything_written()))
+    named |= {
+        (section.lower(), key.lower())
+        for section, key in re.findall(r"MEDSEG_NODE__([A-Z]+)__([A-Z_]*[A-Z])", everything_written())
+    }
+    assert named - {("section", "key")} - known == set()
+    assert len(named) > 5
 
 
 def test_every_make_target_named_exists() -> None:
