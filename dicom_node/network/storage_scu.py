@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pydicom
 from pydicom.dataset import Dataset
@@ -167,10 +168,25 @@ def _association(
     try:
         if not association.is_established and not association.rejected_contexts:
             raise PeerUnreachable(f"{peer}: {_why_no_association(association)}")
+        _leave_responses(association)
         yield association
     finally:
         if association.is_established:
             association.release()
+
+
+def _leave_responses(association: Association) -> None:
+    """Let nobody but the request that waits for a response take it.
+
+    pynetdicom's reactor, which serves requests of the peer, is paused while a request waits; caught between two of its
+    steps it goes on for a moment, and then drops a response. As an SCU we serve none, so it need not look at all.
+    """
+    take = association.dimse.get_msg
+
+    def take_if_waiting(block: bool = False) -> Any:
+        return take(block) if block else (None, None)
+
+    association.dimse.get_msg = take_if_waiting  # type: ignore[method-assign]
 
 
 def _why_no_association(association: Association) -> str:

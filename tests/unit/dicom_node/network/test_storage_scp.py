@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pydicom
 import pytest
 from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse import DIMSEServiceProvider
 
 from dicom_node.errors import ListenError, PeerUnreachable, UnparseableInstance
 from dicom_node.network.storage_scp import ReceivedInstance, StorageSCP, StorageSCPSettings
@@ -165,3 +169,30 @@ def test_a_host_that_does_not_exist_is_unreachable(instances: list[Path]) -> Non
 
 def test_nothing_to_send_needs_no_peer() -> None:
     assert send([], Peer("ARCHIVE", "127.0.0.1", 1), "MEDSEG") == ()
+
+
+class NeverCleared(threading.Event):
+    def clear(self) -> None:
+        """The reactor goes on, as it does for a moment where it is paused between two of its own steps."""
+
+
+def test_a_response_reaches_its_request_whatever_the_reactor_does(
+    instances: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, going_on = DIMSEServiceProvider.get_msg, NeverCleared()
+    going_on.set()
+
+    def late(self: DIMSEServiceProvider, block: bool = False) -> Any:
+        if block:
+            time.sleep(0.1)
+        return take(self, block)
+
+    def fixed(value: object) -> property:
+        return property(lambda _: value, lambda *_: None)
+
+    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+        monkeypatch.setattr(DIMSEServiceProvider, "get_msg", late)
+        monkeypatch.setattr(Association, "_reactor_checkpoint", fixed(going_on), raising=False)
+        monkeypatch.setattr(Association, "_is_paused", fixed(True), raising=False)
+        outcomes = send(instances, Peer("MEDSEG", "127.0.0.1", scp.port), "SCANNER", timeouts=Timeouts(dimse_s=3))
+    assert [one.ok for one in outcomes] == [True, True, True]
