@@ -223,7 +223,7 @@ class Settings(_Section):
 
 
 _Location = tuple[str | int, ...]
-_PATHS: dict[_Location, tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
+_PATHS: dict[tuple[str, str], tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
     ("node", "data_dir"): ("",),
     ("protocols", "directory"): ("",),
     ("model", "checkpoint"): ("", SHIPPED, COMMISSIONING),
