@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +136,8 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         drawn = None if found is None else found.mask[0]
         confidence = None if found is None else found.confidence
         one = score_masks(canonical(target.label), record.id, drawn, true, confidence)
+        if found is not None:
+            one = replace(one, named=_names(found, {target.label, target.phrase}))
         result.scored.append(one)
         mask = np.zeros_like(true) if drawn is None else drawn
         text = "" if answer is None else answer.text
@@ -157,14 +159,19 @@ def _matched(record: Record, turn: Turn, answer: Answer | None) -> dict[str, See
     asked = [*phrases, *turn.absent]
     given: dict[str, SeenTarget] = {}
     for label in asked:
-        names = {label.casefold(), phrases.get(label, label).casefold(), canonical(label)}
-        named = [one for one in left if one.phrase.casefold() in names or canonical_phrase(one.phrase) in names]
+        named = [one for one in left if _names(one, {label, phrases.get(label, label)})]
         if named:
             given[label] = named[0]
             left.remove(named[0])
     for label, target in zip([label for label in asked if label not in given], left, strict=False):
         given[label] = target
     return given
+
+
+def _names(target: SeenTarget, names: set[str]) -> bool:
+    """Return whether a target's phrase is one of a label's names."""
+    folded = {name.casefold() for name in names} | {canonical(name) for name in names}
+    return target.phrase.casefold() in folded or canonical_phrase(target.phrase) in folded
 
 
 def canonical_phrase(phrase: str) -> str:

@@ -7,6 +7,9 @@ A *present* question-target is a label that a question asks for and the image ha
 - cIoU: intersections summed over all present question-targets, divided by their summed unions.
 - present_recall: the share of present question-targets that got a mask; absent_specificity: the share of absent ones
   that got none; seen_precision: of the masks given for a label that was asked, the share whose label is there.
+- misnamed: of the masks given for present question-targets, the share whose phrase is not the target's name. They count
+  as given all the same: a question that implies its target is answered by the mask, and Dice says where it lies wrong.
+  A mask that an answer gives beyond what was asked counts nowhere.
 - ece: masks in ten bins of confidence; the mean distance of confidence from true IoU (0 for what is absent), weighted
   by the masks in a bin. Confidence is an estimate of that IoU.
 """
@@ -30,7 +33,8 @@ _BINS = 10
 class Scored:
     """One question-target. `dice`, `intersection`, `union` (pixels) are None where the target is absent.
 
-    `given`: a mask was given for it; `confidence` of that mask, 0 to 1. `image`: which image it was asked of.
+    `given`: a mask was given for it; `confidence` of that mask, 0 to 1; `named`: its phrase is the target's name.
+    `image`: which image it was asked of.
     """
 
     label: str
@@ -40,6 +44,7 @@ class Scored:
     dice: float | None = None
     intersection: int | None = None
     union: int | None = None
+    named: bool = True
 
     @property
     def present(self) -> bool:
@@ -109,6 +114,7 @@ def _rates(scored: Sequence[Scored]) -> dict[str, Any]:
         "present_recall": _mean(one.given for one in present),
         "absent_specificity": _mean(not one.given for one in absent),
         "seen_precision": _mean(one.present for one in scored if one.given),
+        "misnamed": _mean(not one.named for one in present if one.given),
         "n": len(present),
         "absent_n": len(absent),
         "images": len({one.image for one in present}),

@@ -1,4 +1,8 @@
-"""The grammar of an answer: `<p> phrase </p> [SEG]` for each thing seen, `No phrase is seen.` for what is not."""
+"""The grammar of an answer: `<p> phrase </p> [SEG]` for each thing seen, and a sentence that denies what is not.
+
+Denials are read in the forms that MedSeg-QA teaches (`medseg_qa/answers.yaml`; a test reads every one of them back). A
+model that denies in other words loses no mask by it, only a mention in the answer for a whole volume.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +16,23 @@ from inference.errors import AnswerMalformed
 __all__ = ["Statement", "absent_in", "composed", "readable", "statements"]
 
 _NAMED = re.compile(r"<p>\s*((?:(?!<p>|</p>|\[SEG\]).)*?)\s*</p>\s*\[SEG\]")
-_ABSENT = re.compile(r"\bNo ([^.]+?) is seen\.")
-_OPENING = re.compile(r"^(The .+? shows) <p>")
+_ARTICLE = r"(?:the |an? |any )?"
+_ABSENT = tuple(
+    re.compile(form.replace("PHRASE", _ARTICLE + r"(?P<phrase>[^.;,<>]+?)"), re.IGNORECASE)
+    for form in (
+        r"\bno PHRASE (?:is|are) visible\b",
+        r"\bdo not see PHRASE in\b",
+        r"\bdoes not show PHRASE; no mask\b",
+        r"\bcan be identified as PHRASE\.",
+        r"\bwould be PHRASE, but (?:it|they) (?:is|are) not visible\b",
+        r"\bpoints to PHRASE, which\b",
+        r"\blooking for PHRASE; nothing\b",
+        r"(?:^|\. )PHRASE would fit, but nothing\b",
+        r"(?:^|\. )PHRASE cannot be seen\b",
+        r"\bno sign of PHRASE in\b",
+    )
+)
+_ABSENT_LIST = re.compile(r"\bNo ([^.]+?) (?:is|are) seen\.")
 
 
 @dataclass(frozen=True)
@@ -45,8 +64,9 @@ def statements(text: str, states: int) -> list[Statement]:
 
 
 def absent_in(text: str) -> list[str]:
-    """Return the phrases that an answer says are not seen."""
-    return [phrase for match in _ABSENT.findall(text) for phrase in re.split(r", | or ", match)]
+    """Return the phrases that an answer says are not seen, without article, in the order of the forms."""
+    listed = [phrase for match in _ABSENT_LIST.findall(text) for phrase in re.split(r", | or ", match)]
+    return listed + [match["phrase"].strip() for form in _ABSENT for match in form.finditer(text)]
 
 
 def readable(text: str) -> str:
@@ -59,11 +79,9 @@ def composed(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -
 
     Where that leaves nothing to say, the most frequent denial speaks for all: never a text that names what has no mask.
     """
-    openings = Counter(match.group(1) for text in texts if (match := _OPENING.match(text)))
-    opening = openings.most_common(1)[0][0] if openings else "The image shows"
     sentences = []
     if seen:
-        sentences.append(f"{opening} {_joined(list(dict.fromkeys(seen)), 'and')}.")
+        sentences.append(f"The image shows {_joined(list(dict.fromkeys(seen)), 'and')}.")
     if absent:
         sentences.append(f"No {_joined(list(dict.fromkeys(absent)), 'or')} is seen.")
     if sentences:

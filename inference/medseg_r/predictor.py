@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 import structlog
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -186,8 +185,8 @@ class MedSegRPredictor:
     def _kept(self, logits: Tensor, quality: Tensor, extent: Extent) -> _Drawn:
         """Return the targets, of `targets size size` logits and `targets` qualities, that pass the thresholds."""
         thresholds = self._checkpoint.thresholds
-        logits = _without_padding(logits, extent, self._model.config.grounding.image_size)
-        pixels = (logits > thresholds.mask_logit).sum((1, 2))  # targets
+        inside = _without_padding(logits, extent, self._model.config.grounding.image_size)
+        pixels = (inside > thresholds.mask_logit).sum((1, 2))  # targets
         kept = (pixels >= thresholds.fewest_pixels) & (quality >= thresholds.quality)
         return [(number, logits[number], quality[number]) for number in torch.nonzero(kept)[:, 0].tolist()]
 
@@ -216,7 +215,7 @@ def _check_stack(stack: SliceStack) -> None:
 
 
 def _without_padding(logits: Tensor, extent: Extent, side: int) -> Tensor:
-    """Make sure that nothing is drawn where the square only has padding."""
+    """Return the part of `targets size size` that shows the image, whose `extent` is counted in a square of `side`."""
     size = logits.shape[-1]
     rows, columns = (-(-own * size // side) for own in extent)
-    return F.pad(logits[:, :rows, :columns], (0, size - columns, 0, size - rows), value=-100.0)
+    return logits[:, :rows, :columns]

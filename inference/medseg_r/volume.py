@@ -64,8 +64,8 @@ class Asked:
 
 
 def showing(values: NDArray[np.float32] | NDArray[np.uint8]) -> list[int]:
-    """Return which slices of `slices rows columns [3]` are not of one value throughout."""
-    return [index for index, plane in enumerate(values) if plane.min() != plane.max()]
+    """Return which slices of `slices rows columns [3]` are not of one value, or of one colour, throughout."""
+    return [index for index, plane in enumerate(values) if (plane != plane[0, 0]).any()]
 
 
 def spread(slices: Sequence[int], most: int) -> list[int]:

@@ -66,7 +66,17 @@ def test_nothing_drawn_scores_zero_and_is_right_about_what_is_absent(qa_set: Pat
     assert result["images"] == len(list(read_records(qa_set)))
 
 
-def test_a_mask_for_another_thing_does_not_count(qa_set: Path) -> None:
+def test_masks_under_another_name_are_counted(qa_set: Path) -> None:
+    def renamed(_: str, record: Record) -> Sequence[tuple[str, np.ndarray]]:
+        return [("retinal fold", np.ones(record.size, dtype=np.bool_)) for one in record.targets]
+
+    result = evaluate(Scripted(qa_set, renamed), qa_set, "test").to_json()
+    assert result["overall"]["misnamed"] == 1.0
+    right = evaluate(Scripted(qa_set, _everything(qa_set)), qa_set, "test").to_json()
+    assert right["overall"]["misnamed"] == 0.0
+
+
+def test_a_mask_in_another_place_does_not_count(qa_set: Path) -> None:
     def swapped(_: str, record: Record) -> Sequence[tuple[str, np.ndarray]]:
         shape = record.size
         corner = np.zeros(shape, dtype=np.bool_)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from inference.errors import AnswerMalformed
+from inference.medseg_qa.knowledge import load_knowledge
+from inference.medseg_qa.phrasing import articled, fill, label_slots
 from inference.medseg_r.answers import Statement, absent_in, composed, readable, statements
 
 TEXT = "The CT shows <p> liver </p> [SEG] and <p> kidney left </p> [SEG]. No spleen or aorta is seen."
@@ -45,8 +47,35 @@ def test_absent_phrases_are_read_back() -> None:
     assert absent_in("No spleen, aorta or liver is seen.") == ["spleen", "aorta", "liver"]
 
 
+def _denials() -> list[tuple[str, str]]:
+    """Every frame with which MedSeg-QA denies something, filled with labels of all articles and numbers."""
+    frames = load_knowledge().answers
+    labels = load_knowledge().labels
+    found = []
+    for name in ("spleen", "polyp", "ground glass opacities", "endotracheal tube"):
+        label = labels[name]
+        slots = {**label_slots(label, label.phrase), "image": "this CT slice", "absent": articled(label, label.phrase)}
+        for kind in ("absent", "absent_implicit", "multi_absent"):
+            found += [(fill(frame, slots), label.phrase) for frame in frames[kind]]
+    return found
+
+
+@pytest.mark.parametrize(("text", "phrase"), _denials())
+def test_every_denial_that_is_taught_is_read_back(text: str, phrase: str) -> None:
+    assert [one.lower() for one in absent_in(text)] == [phrase.lower()]
+    assert [one.lower() for one in absent_in(f"I have marked <p> liver </p> [SEG]. {text}")] == [phrase.lower()]
+
+
+def test_a_caveat_denies_nothing() -> None:
+    assert absent_in("The <p> liver </p> [SEG] may be involved; the image alone does not prove it.") == []
+    assert (
+        absent_in("For cirrhosis, attention goes to the <p> liver </p> [SEG]. The image alone does not settle it.")
+        == []
+    )
+
+
 def test_slices_become_one_answer() -> None:
-    assert composed([TEXT, "No liver is seen."], ["liver"], ["spleen"]) == "The CT shows liver. No spleen is seen."
+    assert composed([TEXT, "No liver is seen."], ["liver"], ["spleen"]) == "The image shows liver. No spleen is seen."
     assert composed(["No liver is seen."] * 3, [], ["liver"]) == "No liver is seen."
 
 

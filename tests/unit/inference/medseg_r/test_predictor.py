@@ -16,7 +16,7 @@ from inference.medseg_r.checkpoint import Thresholds
 from inference.medseg_r.context import Prefix, Spoken
 from inference.medseg_r.model import Conversation, MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.volume import _without_specks
+from inference.medseg_r.volume import Target, _without_specks, showing
 from inference.medseg_r.words import Turn
 from inference.transform import standardise
 
@@ -68,7 +68,7 @@ def test_a_mask_for_each_named_thing_on_the_stacks_grid(
         assert target.mask.shape == (3, 40, 30)
         assert target.mask.dtype == np.bool_
         assert 0.0 <= target.confidence <= 1.0
-    assert answer.text == "The CT shows liver and spleen."
+    assert answer.text == "The image shows liver and spleen."
     assert answer.asked_slices == (0, 1, 2)
     assert done[-1] == (3, 3)
 
@@ -171,6 +171,27 @@ def test_nothing_is_seen_on_a_blank_image(predictor: MedSegRPredictor) -> None:
     stack = SliceStack(np.full((2, 20, 20), 7, np.float32), "MR", None, (0, 100))
     (answer,) = predictor.answer(stack, [Question("where is the liver?")])
     assert answer.targets == ()
+
+
+def test_an_image_of_one_colour_is_blank() -> None:
+    values = np.full((2, 16, 16, 3), (200, 30, 30), np.uint8)
+    values[1, 3, 3] = (0, 0, 0)
+    assert showing(values) == [1]
+
+
+def test_a_target_that_fills_the_image_is_drawn_to_its_edges(
+    predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where mask logits are coarser than the square, as SAM's are, and the image is wider than high."""
+    grounding = predictor._model.grounding
+    size = predictor._model.config.grounding.image_size // 4
+    monkeypatch.setattr(
+        grounding, "decode", lambda _, prompts: (torch.full((len(prompts), size, size), 5.0), torch.ones(len(prompts)))
+    )
+    target = Target("liver", [torch.zeros(predictor._model.context.width)], np.zeros((1, 48, 64), np.bool_))
+    values = np.random.default_rng(0).normal(size=(1, 48, 64)).astype(np.float32)
+    predictor._draw(SliceStack(values, "MR", None, (-4.0, 4.0)), (-4.0, 4.0), [0], [target], None)
+    assert target.mask.all()
 
 
 def test_blank_slices_are_neither_asked_nor_drawn(predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
