@@ -40,8 +40,7 @@ def init(
 ) -> None:
     """Compose a checkpoint; it answers only after it has been trained."""
     config, known_terms = _preset(preset)
-    if out.exists() and any(out.iterdir()):
-        _fail(f"{out} is not empty; name a new folder")
+    _make_new_folder(out)
     from inference.medseg_r.compose import compose
 
     try:
@@ -138,8 +137,19 @@ def _preset(preset: str) -> tuple[MedSegRConfig, str | None]:
         _fail(f"there is no preset {preset!r}: it is one of {', '.join(PRESETS)}, or a JSON file")
     try:
         return MedSegRConfig.from_json(json.loads(path.read_text())), None
-    except (ValueError, CheckpointError, TypeError) as error:
-        _fail(f"{path} is no model configuration: {error}")
+    except (OSError, ValueError, CheckpointError) as error:
+        _fail(f"{path} is no model configuration: {error}; mend it, or name one of {', '.join(PRESETS)}")
+
+
+def _make_new_folder(out: Path) -> None:
+    """Make the folder before the work whose result it is for, or say why it cannot be written."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        used = any(out.iterdir())
+    except OSError as error:
+        _fail(f"--out {out} cannot be made a folder ({error.strerror}); name a new folder")
+    if used:
+        _fail(f"{out} is not empty; name a new folder")
 
 
 def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:

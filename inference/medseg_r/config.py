@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from enum import Enum
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from inference.errors import CheckpointError
 
@@ -88,8 +88,11 @@ class MedSegRConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> MedSegRConfig:
-        """Read what `to_json` wrote; raises `CheckpointError` naming a setting this version does not know."""
-        grounding = dict(values.get("grounding", {}))
+        """Read what `to_json` wrote; what is not named keeps its default.
+
+        Raises `CheckpointError` naming a setting that this version does not know, or whose value it cannot take.
+        """
+        grounding = _object(_object(values, "a model's settings").get("grounding", {}), "grounding")
         if "preprocessing" in grounding:
             try:
                 grounding["preprocessing"] = Preprocessing(grounding["preprocessing"])
@@ -100,6 +103,15 @@ class MedSegRConfig:
 
 _Config = TypeVar("_Config", GroundingConfig, MedSegRConfig)
 
+_DTYPES = ("float32", "float16", "bfloat16")
+_DTYPE_SETTINGS = frozenset({"language_storage", "language_dtype_gpu", "grounding_storage"})
+
+
+def _object(values: object, name: str) -> dict[str, Any]:
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"{name} must be a JSON object of names and values, not {values!r:.80}")
+    return dict(values)
+
 
 def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
     unknown = sorted(set(values) - {one.name for one in fields(kind)})
@@ -108,7 +120,34 @@ def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }
+    hints = get_type_hints(kind)
+    for name, value in settings.items():
+        if name in _DTYPE_SETTINGS and value not in _DTYPES:
+            raise CheckpointError(f"{name} must be one of {', '.join(_DTYPES)}, not {value!r:.80}")
+        if not _fits(value, hints[name]):
+            raise CheckpointError(f"{name} must be {_wanted(hints[name])}, not {values[name]!r:.80}")
     return kind(**settings)
+
+
+def _fits(value: object, kind: Any) -> bool:
+    if get_origin(kind) is tuple:
+        first, *others = get_args(kind)
+        wanted_count = None if others[-1:] == [Ellipsis] else 1 + len(others)
+        return (
+            isinstance(value, tuple)
+            and (wanted_count is None or len(value) == wanted_count)
+            and all(_fits(one, first) for one in value)
+        )
+    if kind is int:  # of all these, none is below 0; Python's True is an int as well
+        return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+    return isinstance(value, kind)
+
+
+def _wanted(kind: Any) -> str:
+    if get_origin(kind) is tuple:
+        others = get_args(kind)[1:]
+        return "a list of whole numbers" if others == (Ellipsis,) else f"a list of {1 + len(others)} whole numbers"
+    return {int: "a whole number, 0 or more", bool: "true or false", str: "text"}.get(kind, kind.__name__)
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -62,6 +62,43 @@ def test_mistakes_are_told_in_a_line(parts: list[str], tmp_path: Path) -> None:
     assert "no checkpoint" in nothing.output
 
 
+def _told(output: str) -> str:
+    """What a mistake said: one line, and no traceback."""
+    assert output.startswith("medseg-r: "), output
+    assert output.count("\n") == 1, output
+    return output
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        ([], "JSON object"),
+        ({"language_storage": "floatx"}, "language_storage must be one of float32"),
+        ({"grounding": 5}, "grounding must be"),
+        ({"grounding": {"layers": "four"}}, "layers must be a whole number"),
+    ],
+)
+def test_a_preset_file_that_is_no_configuration_is_told_in_a_line(tmp_path: Path, content: object, named: str) -> None:
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(content))
+    call = ["init", "--preset", str(path), "--language-model", "x", "--grounding", "x", "--out", str(tmp_path / "out")]
+    done = runner.invoke(app, call)
+    assert done.exit_code == 2
+    assert named in _told(done.output)
+    assert "mine.json" in done.output
+    assert "lingshu-7b+medsam-b" in done.output
+
+
+@pytest.mark.parametrize("out", ["taken", "taken/below"])
+def test_init_into_a_file_is_told_in_a_line(tmp_path: Path, out: str) -> None:
+    (tmp_path / "taken").write_text("")
+    call = ["init", "--preset", "tiny", "--language-model", "x", "--grounding", "x", "--out", str(tmp_path / out)]
+    done = runner.invoke(app, call)
+    assert done.exit_code == 2
+    assert out in _told(done.output)
+    assert "name a new folder" in done.output
+
+
 def test_help_needs_no_torch() -> None:
     script = "import sys, inference.cli; print([name for name in ('torch', 'transformers') if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
