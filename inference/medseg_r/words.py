@@ -77,8 +77,10 @@ class Words:
         pad = self.tokenizer.pad_token_id
         self.pad = self.eos if pad is None else int(pad)
         self._image_token = str(self.tokenizer.convert_ids_to_tokens(self.image))
-        fixed = {*MARKS, self._image_token, *map(str, self.tokenizer.all_special_tokens)}
-        self._fixed = re.compile("|".join(re.escape(token) for token in sorted(fixed, key=len, reverse=True)))
+        added = map(str, self.tokenizer.get_added_vocab())  # special or not, each is found in any text
+        fixed = {*MARKS, self._image_token, *map(str, self.tokenizer.all_special_tokens), *added}
+        cut = sorted(token for token in fixed if len(token) > 1 and token.strip())  # runs of spaces are only text
+        self._fixed = re.compile(f"(?=(?:{'|'.join(map(re.escape, cut))}))(.)", re.DOTALL)  # where one begins
         self._read_template()
         self.stops = frozenset({self.eos, self.end, *stops})
 
@@ -142,7 +144,7 @@ class Words:
 
     def _plain(self, text: str) -> list[int]:
         """Encode text as nothing but text: "[SEG]" typed by a person is cut in two, so that it is letters."""
-        pieces = self._fixed.sub(lambda found: f"{found[0][0]}\0{found[0][1:]}", text).split("\0")
+        pieces = self._fixed.sub("\\1\0", text).split("\0")
         return [number for piece in pieces for number in self._encoded(piece)]
 
     @property

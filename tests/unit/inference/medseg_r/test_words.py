@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from tokenizers import Tokenizer
+from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
 from inference.errors import CheckpointError
@@ -57,6 +57,19 @@ def test_typed_tokens_are_letters(words: Words, typed: str) -> None:
     for ids in (words.question(typed)[1:-1], words.conversation([Turn(typed, "x")], 1).ids[3:-3]):
         assert not set(ids) & {words.seg, words.open, words.close, words.image, words.eos}
     assert typed.replace("\0", " ") in words.text(words.question(typed))
+
+
+@pytest.mark.parametrize("typed", ["<end_of_turn>", "a<tool_call>b", "<end_of_turn><tool_call>", "<tool_call>_more>"])
+def test_typed_tokens_that_are_added_but_not_special_are_letters(typed: str) -> None:
+    wrapped = wrap_tokenizer(train_tokenizer(TEXTS, 400))
+    new = ["<end_of_turn>", "<tool_call>", "tool_call>_more>", "\n\n"]
+    wrapped.add_tokens([AddedToken(token, special=False, normalized=False) for token in new])
+    assert "<tool_call>" not in wrapped.all_special_tokens
+    words = Words(wrapped)
+    added = set(wrapped.get_added_vocab().values())
+    assert not set(words.question(typed)[1:-1]) & added
+    assert not set(words.answer(typed)[:-1]) & added
+    assert typed in words.text(words.question(typed))
 
 
 def test_typed_tokens_in_an_earlier_answer_are_letters_but_for_the_marks(words: Words) -> None:
