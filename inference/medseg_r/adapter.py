@@ -22,7 +22,7 @@ __all__ = ["add_lora", "base_state", "has_lora", "load_lora", "merge_lora", "sav
 
 _NAME = "default"
 _PREFIX = "base_model.model."  # peft's, before every name in an adapter file
-_WEIGHTS = "adapter_model.safetensors"
+_SETTINGS, _WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 
 
 def add_lora(
@@ -91,21 +91,39 @@ def save_lora(language_model: Any, folder: Path) -> None:
 def load_lora(language_model: Any, folder: Path) -> None:
     """Read what `save_lora`, or peft itself, wrote into a model without LoRA.
 
-    Raises `CheckpointError` for an adapter that does not fit.
+    Raises `CheckpointError`, naming the file, for an adapter that is not readable, no LoRA, or does not fit.
     """
     peft = _peft()
+    settings, weights = folder / _SETTINGS, folder / _WEIGHTS
     try:
         config = peft.PeftConfig.from_pretrained(str(folder))
-        state = load_file(folder / _WEIGHTS)
+    except (OSError, ValueError, TypeError, LookupError, AttributeError) as error:
+        raise CheckpointError(f"{settings} is missing or describes no adapter of peft: {error}") from error
+    if not isinstance(config, peft.LoraConfig):
+        raise CheckpointError(f"{settings} describes no LoRA but {config.peft_type}; only LoRA is read")
+    try:
+        state = load_file(weights)
     except (OSError, ValueError, SafetensorError) as error:
-        raise CheckpointError(f"the adapter in {folder} is missing or not readable: {error}") from error
+        raise CheckpointError(f"{weights} is missing or not readable: {error}") from error
     config.inference_mode = False
-    peft.inject_adapter_in_model(config, language_model, adapter_name=_NAME)
+    try:
+        peft.inject_adapter_in_model(config, language_model, adapter_name=_NAME)
+    except (ValueError, TypeError, LookupError, AttributeError, RuntimeError) as error:
+        raise CheckpointError(f"{settings} does not fit the language model: {error}") from error
     language_model.peft_config = {_NAME: config}
-    expected = {_PREFIX + name for name in peft.get_peft_model_state_dict(language_model, adapter_name=_NAME)}
-    missing, extra = sorted(expected - set(state)), sorted(set(state) - expected)
-    if missing or extra:
-        raise CheckpointError(f"the adapter in {folder} does not fit: missing {missing[:5]}, extra {extra[:5]}")
+    fitting = peft.get_peft_model_state_dict(language_model, adapter_name=_NAME)
+    expected = {_PREFIX + name: tuple(value.shape) for name, value in fitting.items()}
+    missing, extra = sorted(set(expected) - set(state)), sorted(set(state) - set(expected))
+    shapes = [
+        f"{name} {tuple(state[name].shape)} instead of {shape}"
+        for name, shape in sorted(expected.items())
+        if name in state and tuple(state[name].shape) != shape
+    ]
+    if missing or extra or shapes:
+        raise CheckpointError(
+            f"{weights} does not fit the language model: "
+            f"missing {missing[:5]}, extra {extra[:5]}, of another shape {shapes[:5]}"
+        )
     with torch.no_grad():
         peft.set_peft_model_state_dict(
             language_model, {name.removeprefix(_PREFIX): value for name, value in state.items()}, adapter_name=_NAME

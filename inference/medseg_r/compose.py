@@ -55,8 +55,11 @@ def load_sam(grounding: Grounding, path: Path) -> None:
         raise CheckpointError(f"there is no file {path}; download a SAM or MedSAM checkpoint (.pth)")
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is truncated or holds more than tensors: {error}") from error
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
+        # Not in torch's words: they advise to load it without `weights_only`, which runs whatever code is in it.
+        raise CheckpointError(
+            f"{path} is truncated, no checkpoint of torch, or holds more than tensors; download SAM or MedSAM again"
+        ) from error
     tensors = _tensors(loaded, path)
     expected = grounding.state_dict()
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))

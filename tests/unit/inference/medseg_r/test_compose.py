@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import CheckpointError
-from inference.medseg_r.adapter import add_lora, has_lora, merge_lora
+from inference.medseg_r.adapter import add_lora, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.checkpoint import Checkpoint, Thresholds, digest_of, load_checkpoint, save_checkpoint
 from inference.medseg_r.compose import compose, load_sam
 from inference.medseg_r.config import PRESETS, GroundingConfig, MedSegRConfig
@@ -94,8 +94,10 @@ class _Dangerous:
 
 def test_a_pickle_with_code_is_refused(sam_config: GroundingConfig, tmp_path: Path) -> None:
     torch.save({"image_encoder.pos_embed": _Dangerous()}, tmp_path / "sam.pth")
-    with pytest.raises(CheckpointError, match="more than tensors"):
+    with pytest.raises(CheckpointError, match="more than tensors") as refused:
         load_sam(Grounding(sam_config), tmp_path / "sam.pth")
+    assert "\n" not in str(refused.value)
+    assert "weights_only" not in str(refused.value)
 
 
 @pytest.mark.parametrize("change", ["missing", "extra", "shape", "truncated", "absent"])
@@ -231,6 +233,33 @@ def test_an_adapter_that_does_not_fit_is_refused(with_lora: Checkpoint, tmp_path
     path.write_text(json.dumps(stated | {"digest": digest_of(folder, stated)}))
     with pytest.raises(CheckpointError, match=lost):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("with_lora", ["llava"], indirect=True)
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"r": 3}, r"adapter_model\.safetensors.*of another shape.*lora_A"),
+        ({"target_modules": ["nowhere_proj"]}, r"adapter_config\.json.*nowhere_proj"),
+        ({"peft_type": None}, r"adapter_config\.json"),
+        ({"peft_type": "MAGIC"}, r"adapter_config\.json"),
+        ({"peft_type": "IA3"}, r"adapter_config\.json.*only LoRA"),
+        ({"r": "eight"}, r"adapter_config\.json"),
+    ],
+)
+def test_an_adapter_with_settings_of_another_model_is_refused(
+    with_lora: Checkpoint, tmp_path: Path, change: dict[str, object], named: str
+) -> None:
+    language = with_lora.model.language_model
+    save_lora(language, tmp_path / "adapter")
+    merge_lora(language)
+    path = tmp_path / "adapter" / "adapter_config.json"
+    stated = json.loads(path.read_text()) | change
+    if change.get("peft_type") == "IA3":
+        stated = {"peft_type": "IA3", "target_modules": ["q_proj"], "feedforward_modules": []}
+    path.write_text(json.dumps({key: value for key, value in stated.items() if key != "peft_type" or value}))
+    with pytest.raises(CheckpointError, match=named):
+        load_lora(language, tmp_path / "adapter")
 
 
 def test_a_grounding_of_impossible_sizes_is_refused(download: Download, tmp_path: Path) -> None:
