@@ -22,7 +22,10 @@ _BINS = np.linspace(0, 1, 11)
 
 
 def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
-    """Write a PNG of the best, median and worst answered questions by Dice, one per label; true green, drawn orange."""
+    """Write a PNG of the best, median and worst answered questions by Dice, one per label; true green, drawn orange.
+
+    Raises `OSError` where an image of the set `qa` is missing or `out` cannot be written.
+    """
     best_of: dict[str, list[Case]] = {}
     for case in evaluation.cases:
         best_of.setdefault(case.label, []).append(case)

@@ -211,11 +211,18 @@ def _legacy_template(tokenizer: Any, folder: Path) -> None:
 
 
 def compose_model(config: MedSegRConfig, language_model: Any, tokenizer: Any, image_processor: Any) -> MedSegR:
-    """Put a loaded language model and a new grounding together; the tokenizer has the marks in it."""
+    """Put a loaded language model and a new grounding together; the tokenizer has the marks in it.
+
+    Raises `CheckpointError` for a language model without an image token, a tokenizer without the marks, a chat template
+    that cannot be used, and sizes of the grounding that do not fit together.
+    """
     stops = language_model.generation_config.eos_token_id
+    image = getattr(language_model.config, "image_token_id", None)
+    if image is None:
+        raise CheckpointError("the language model has no image token; choose one that takes images among its words")
     words = Words(
         tokenizer,
-        image=int(language_model.config.image_token_id),
+        image=int(image),
         stops=stops if isinstance(stops, list) else [] if stops is None else [stops],
     )
     try:
