@@ -1,4 +1,6 @@
-"""The command medseg-r: compose a model, look at a checkpoint.
+"""The command medseg-r: compose a model, look at a checkpoint, train one, evaluate one.
+
+Exit 2 where the call or what it names is wrong, 1 where the work failed for want of memory.
 
 Torch and transformers are imported by the commands that need them, when they run, so that `--help` is there at once.
 """
@@ -13,11 +15,13 @@ from typing import Annotated, Any, NoReturn
 import structlog
 import typer
 
-from inference.errors import CheckpointError, InferenceError
+from inference.errors import CheckpointError, InferenceError, OutOfMemory
 from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
-from inference.medseg_r.description import read_description
+from inference.medseg_r.description import SHIPPED, read_description
 
 __all__ = ["app", "main"]
+
+_JSON_HELP = "As JSON; an error leaves stdout empty and is told on stderr, as text."
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -53,7 +57,7 @@ def init(
             terms=known_terms if terms is None else terms or None,
         )
     except InferenceError as error:
-        _fail(str(error))
+        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
     typer.echo(f"{out}: {described.name}, sha256 {described.digest}")
     typer.echo(f"terms: {described.terms or 'none recorded'}")
     typer.echo("its marks and P_l are new: train it before it is asked anything (medseg-r train)")
@@ -61,15 +65,15 @@ def init(
 
 @app.command()
 def info(
-    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint folder.")],
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or tiny for the shipped one.")],
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
 ) -> None:
     """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes."""
+    folder = SHIPPED if checkpoint == "tiny" else Path(checkpoint)
     try:
-        stated = read_description(checkpoint)
-        facts = _facts(checkpoint, stated)
+        facts = _facts(folder, read_description(folder))
     except InferenceError as error:
-        _fail(str(error))
+        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -90,7 +94,7 @@ def train(
     except ImportError as error:
         _fail(f"training needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
     except InferenceError as error:
-        _fail(str(error))
+        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
     typer.echo(f"written: {written}")
 
 
@@ -99,7 +103,7 @@ def evaluate(
     checkpoint: Annotated[str, typer.Option(help="Checkpoint folder, or tiny for the shipped one.")],
     qa: Annotated[Path, typer.Option(help="MedSeg-QA set, made by medseg-qa build.")],
     split: Annotated[str, typer.Option(help="train, val, test, zero_shot, or all.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
     most_per_set: Annotated[
         int | None, typer.Option(min=1, help="At most so many images of each data set, evenly spaced.")
     ] = None,
@@ -114,7 +118,7 @@ def evaluate(
     except ImportError as error:
         _fail(f"evaluation needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
     except InferenceError as error:
-        _fail(str(error))
+        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
@@ -165,9 +169,9 @@ def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
     return facts
 
 
-def _fail(message: str) -> NoReturn:
+def _fail(message: str, code: int = 2) -> NoReturn:
     typer.echo(f"medseg-r: {message}", err=True)
-    raise typer.Exit(2)
+    raise typer.Exit(code)
 
 
 if __name__ == "__main__":

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inference.errors import InferenceError
+from inference.errors import DeviceMissing, InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
 from inference.evaluation.run import evaluate
-from inference.medseg_qa.records import Split
+from inference.medseg_qa.records import Split, read_records
 from inference.open import open_predictor
 
 __all__ = ["run_evaluation", "table"]
@@ -29,12 +30,18 @@ def run_evaluation(
 ) -> dict[str, Any]:
     """Evaluate and return plain values; with `out`, write evaluation.json, cases.png and reliability.png there too.
 
-    Progress goes to stderr. Raises `InferenceError` for a split that does not exist or is empty, `CheckpointError` and
-    `SourceError` for what cannot be read.
+    Progress goes to stderr. Everything that can be wrong with the call is found before weights are loaded. Raises
+    `InferenceError` for a split that does not exist or is empty and an `out` that cannot be written, `DeviceMissing`,
+    `CheckpointError` and `SourceError` for what cannot be read, `OutOfMemory`.
     """
     names = [one.value for one in Split]
     if split not in names:
         raise InferenceError(f"there is no split {split!r}; it is one of {', '.join(names)}")
+    _check_device(device)
+    if not sum(1 for _ in read_records(qa, None if split == "all" else split)):
+        raise InferenceError(f"the split {split} of {qa} holds no image; choose another split")
+    if out is not None:
+        _make_folder(out)
     predictor = open_predictor(checkpoint, device, accept_research_use=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
@@ -54,11 +61,34 @@ def run_evaluation(
     result["checkpoint"]["terms"] = described.terms
     result["split"], result["most_per_set"] = split, most_per_set
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
         (out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
         case_grid(found, qa, out / "cases.png")
         reliability_plot(found, out / "reliability.png")
     return result
+
+
+def _check_device(device: str) -> None:
+    import torch
+
+    if device == "auto":
+        return
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceMissing(f"there is no device {device!r}; give cpu, cuda or auto") from error
+    if wanted.type not in ("cpu", "cuda"):
+        raise DeviceMissing(f"a device {device!r} is not used here; give cpu, cuda or auto")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise DeviceMissing(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} GPUs; give cpu")
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InferenceError(f"{out} cannot be made a folder ({error.strerror}); name another folder") from error
+    if not os.access(out, os.W_OK):
+        raise InferenceError(f"{out} cannot be written to; name another folder")
 
 
 def table(result: dict[str, Any]) -> str:

@@ -150,8 +150,10 @@ def record_from_json(line: str) -> Record:
             conversations=conversations,
             **row,
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise SourceError(f"not a MedSeg-QA record: {error!r}") from error
+    except KeyError as error:
+        raise SourceError(f"not a MedSeg-QA record: it lacks the key {error}") from error
+    except (TypeError, ValueError, AttributeError) as error:
+        raise SourceError(f"not a MedSeg-QA record: {error}") from error
 
 
 def _target(item: dict[str, Any]) -> Target:

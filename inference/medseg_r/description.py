@@ -8,6 +8,7 @@ from typing import Any
 
 from inference.errors import CheckpointError, TermsNotAccepted
 from inference.interface import PredictorDescription
+from inference.medseg_r.config import MedSegRConfig
 
 __all__ = ["DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "describe_checkpoint", "read_description"]
 
@@ -35,18 +36,43 @@ def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> P
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Read checkpoint.json as it stands; raise `CheckpointError` where it is missing, unreadable or lacks a key."""
+    """Read checkpoint.json as it stands.
+
+    Raises `CheckpointError` where it is missing or unreadable, lacks a key, or a value is of a wrong kind.
+    """
     path = folder / DESCRIPTION_FILE
     if not path.is_file():
         raise CheckpointError(
-            f"{folder} is no checkpoint: it holds no {DESCRIPTION_FILE}; set [model] checkpoint to one"
+            f"{folder} is no checkpoint: it holds no {DESCRIPTION_FILE}; name a checkpoint's folder, or tiny"
         )
     try:
         stated = json.loads(path.read_text())
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON: {error}") from error
     needed = {"name", "version", "digest", "terms", "thresholds", "model"}
     if not isinstance(stated, dict) or needed - set(stated):
         lacking = sorted(needed - set(stated)) if isinstance(stated, dict) else sorted(needed)
         raise CheckpointError(f"{path} lacks {', '.join(lacking)}")
+    _check_kinds(path, stated)
     return stated
+
+
+def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
+    for key in ("name", "version", "digest", "terms"):
+        if not isinstance(stated[key], str) and not (key == "terms" and stated[key] is None):
+            raise CheckpointError(f"{path}: {key} must be text, not {stated[key]!r:.80}")
+    thresholds, calibration = stated["thresholds"], stated.get("calibration") or []
+    if not isinstance(thresholds, dict) or not all(_is_number(value) for value in thresholds.values()):
+        raise CheckpointError(f"{path}: thresholds must be names and numbers, not {thresholds!r:.80}")
+    if not isinstance(calibration, list) or not all(
+        isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in calibration
+    ):
+        raise CheckpointError(f"{path}: calibration must be a list of pairs of numbers, not {calibration!r:.80}")
+    try:
+        MedSegRConfig.from_json(stated["model"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: model: {error}") from error
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -13,6 +13,7 @@ import torch
 from typer.testing import CliRunner
 
 from inference.cli import app
+from inference.errors import OutOfMemory
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.grounding import Grounding
@@ -97,6 +98,56 @@ def test_init_into_a_file_is_told_in_a_line(tmp_path: Path, out: str) -> None:
     assert done.exit_code == 2
     assert out in _told(done.output)
     assert "name a new folder" in done.output
+
+
+@pytest.mark.parametrize(
+    "change", [{"model": []}, {"model": 5}, {"model": {"grounding": 5}}, {"terms": 5}, {"thresholds": 5}, {"digest": 5}]
+)
+def test_a_description_of_the_wrong_kind_is_told_in_a_line(tmp_path: Path, change: dict[str, object]) -> None:
+    stated = {"name": "x", "version": "1", "digest": "0", "terms": None, "thresholds": {}, "model": {}}
+    (tmp_path / "checkpoint.json").write_text(json.dumps(stated | change))
+    done = runner.invoke(app, ["info", str(tmp_path)])
+    assert done.exit_code == 2
+    assert next(iter(change)) in _told(done.output)
+    assert "checkpoint.json" in done.output
+
+
+def test_info_knows_tiny_and_gives_no_advice_for_the_node(tmp_path: Path) -> None:
+    told = json.loads(runner.invoke(app, ["info", "tiny", "--json"]).stdout)
+    assert told["name"] == "medseg-r tiny"
+    assert "[model]" not in runner.invoke(app, ["info", str(tmp_path)]).output
+
+
+@pytest.mark.parametrize("wrong", ["device", "qa", "key", "out"])
+def test_evaluate_finds_a_wrong_call_before_it_loads(
+    make_qa: Callable[[], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr("inference.evaluation.report.open_predictor", load)
+    qa = tmp_path / "nothing" if wrong == "qa" else make_qa()
+    if wrong == "key":
+        lines = (qa / "records.jsonl").read_text().splitlines()
+        row = json.loads(lines[1])
+        del row["targets"]
+        (qa / "records.jsonl").write_text("\n".join([lines[0], json.dumps(row), *lines[2:]]))
+    (tmp_path / "taken").write_text("")
+    call = ["evaluate", "--checkpoint", "tiny", "--qa", str(qa), "--device", "banana" if wrong == "device" else "cpu"]
+    done = runner.invoke(app, [*call, "--out", str(tmp_path / ("taken" if wrong == "out" else "out"))])
+    named = {"device": "'banana'", "qa": "medseg-qa build", "key": "line 2: not a MedSeg-QA record: it lacks the key"}
+    assert done.exit_code == 2
+    assert named.get(wrong, "taken cannot be made a folder") in _told(done.output)
+
+
+def test_no_memory_is_work_that_failed(make_qa: Callable[[], Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def load(*_: object, **__: object) -> None:
+        raise OutOfMemory("not even one image fits into the memory")
+
+    monkeypatch.setattr("inference.evaluation.report.open_predictor", load)
+    done = runner.invoke(app, ["evaluate", "--checkpoint", "tiny", "--qa", str(make_qa()), "--device", "cpu"])
+    assert done.exit_code == 1
+    assert "memory" in _told(done.output)
 
 
 def test_help_needs_no_torch() -> None:
