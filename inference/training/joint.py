@@ -1,21 +1,22 @@
 """Stage 3: all parts of a model together, on MedSeg-QA's conversations with their masks; any size, LoRA or full.
 
 Steps are counted by the optimiser. What a batch holds depends on seed, process, step and place in the step alone, so
-that a run that was stopped goes on exactly as it would have gone. accelerate spreads it over GPUs (`accelerate launch`,
-FSDP by its own configuration).
+that a run that was stopped goes on exactly as it would have gone. accelerate spreads it over processes (`accelerate
+launch`): each draws its own batches, gradients are averaged over them.
 """
 
 from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import structlog
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -134,32 +135,28 @@ def train_joint(settings: TrainSettings) -> Path:
     accelerator = Accelerator(
         gradient_accumulation_steps=settings.accumulation,
         mixed_precision=settings.precision,
+        # a batch without [SEG] uses neither mask decoder nor P_l
+        kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
     folder = SHIPPED if settings.checkpoint == "tiny" else Path(settings.checkpoint)
-    start = load_checkpoint(folder, accept_research_use=settings.accept_research_use, merge_adapter=False)
+    start = _start(folder, settings)
     model = start.model
-    lora = settings.lora
-    if lora is not None and not has_lora(model.language_model):
-        add_lora(
-            model.language_model,
-            rank=lora.rank,
-            alpha=lora.alpha,
-            dropout=lora.dropout,
-            projections=lora.projections,
-        )
     trained = _trained(model, settings.trained)
     batches = ConversationBatches(_there(settings.qa), "train", model)
     optimiser = torch.optim.AdamW(
         trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
     )
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
-    prepared, optimiser, schedule = accelerator.prepare(model, optimiser, schedule)
+    prepared, optimiser = accelerator.prepare(model, optimiser)
+    # not prepared: accelerate would step it once for every process, and the cosine would end long before the run
+    accelerator.register_for_checkpointing(schedule)
     first = _resume(accelerator, settings)
     prepared.train()
     _run(accelerator, prepared, optimiser, schedule, batches, settings, first)
     finished = settings.out / "checkpoint"
+    state = accelerator.get_state_dict(prepared)  # of all processes: each may hold a shard
     if accelerator.is_main_process:
-        _export(accelerator.unwrap_model(prepared), start, finished, keep_adapter=not (lora is None or lora.merge))
+        _export(state, _start(folder, settings), finished, settings)
         draw_curves(settings.out / "losses.jsonl", settings.out / "curves.png", _NAMES)
     accelerator.end_training()
     return finished
@@ -175,7 +172,7 @@ def _run(
     first: int,
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    parameters = [value for value in model.parameters() if value.requires_grad]
+    parameters = list(model.parameters())  # all: accelerate knows a sharded model by them
     writer = SummaryWriter(str(settings.out)) if accelerator.is_main_process else None
     with Progress(*columns, disable=not accelerator.is_main_process) as progress:
         bar = progress.add_task("training", total=settings.steps, completed=first)
@@ -212,6 +209,21 @@ def _run(
         writer.close()
 
 
+def _start(folder: Path, settings: TrainSettings) -> Checkpoint:
+    """Return what training begins with, LoRA beside it where the settings want it."""
+    start = load_checkpoint(folder, accept_research_use=settings.accept_research_use, merge_adapter=False)
+    lora = settings.lora
+    if lora is not None and not has_lora(start.model.language_model):
+        add_lora(
+            start.model.language_model,
+            rank=lora.rank,
+            alpha=lora.alpha,
+            dropout=lora.dropout,
+            projections=lora.projections,
+        )
+    return start
+
+
 def _there(path: Path | None) -> Path:
     if path is None:
         raise InferenceError("the settings name no MedSeg-QA set; give qa = FOLDER")
@@ -240,39 +252,46 @@ def _rate(step: int, settings: TrainSettings) -> float:
 
 
 def _save_state(accelerator: Accelerator, out: Path, step: int) -> None:
-    """Write a state beside the last one, then say which counts: a run killed between the two resumes from the older."""
+    """Write a state beside the last one, say which counts, then delete the last.
+
+    A run that was killed in between goes on from the older one.
+    """
     accelerator.save_state(str(out / _STATE / str(step)), safe_serialization=True)
     accelerator.wait_for_everyone()
     if accelerator.is_main_process:
         part = out / _STATE / "latest.part"
         part.write_text(str(step))
         part.replace(out / _STATE / "latest")
+        for older in (out / _STATE).iterdir():
+            if older.name.isdigit() and older.name != str(step):
+                shutil.rmtree(older)
 
 
 def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
-    latest = settings.out / _STATE / "latest"
-    if not latest.exists():
+    latest, log = settings.out / _STATE / "latest", settings.out / "losses.jsonl"
+    step = int(latest.read_text()) if latest.exists() else 0
+    if step:
+        accelerator.load_state(str(settings.out / _STATE / str(step)))
+        _log.info("resumed", step=step)
+    if accelerator.is_main_process:
         settings.out.mkdir(parents=True, exist_ok=True)
-        (settings.out / "losses.jsonl").unlink(missing_ok=True)
-        return 0
-    step = int(latest.read_text())
-    accelerator.load_state(str(settings.out / _STATE / str(step)))
-    log = settings.out / "losses.jsonl"
-    kept = [line for line in log.read_text().splitlines() if json.loads(line)["step"] <= step]
-    log.write_text("".join(f"{line}\n" for line in kept))
-    _log.info("resumed", step=step)
+        lines = log.read_text().splitlines() if log.exists() else []
+        log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
+    accelerator.wait_for_everyone()
     return step
 
 
-def _export(model: MedSegR, start: Checkpoint, folder: Path, *, keep_adapter: bool) -> None:
-    description = start.description
+def _export(state: Mapping[str, Tensor], start: Checkpoint, folder: Path, settings: TrainSettings) -> None:
+    """Write `state` as a checkpoint, through a model that has no wrapper around it."""
+    description, lora = start.description, settings.lora
+    start.model.load_state_dict(state)
     save_checkpoint(
         folder,
-        model,
+        start.model,
         name=description.name,
         version=f"{description.version}+trained",
         terms=description.terms,
         thresholds=start.thresholds,
         calibration=start.calibration,
-        keep_adapter=keep_adapter,
+        keep_adapter=not (lora is None or lora.merge),
     )

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,6 +94,64 @@ def test_lora_trains_only_what_is_named(make_qa: Callable[[], Path], checkpoint_
 def test_training_nothing_is_an_error(make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="nothing would be trained"):
         train_joint(_settings(make_qa(), checkpoint_folder, tmp_path / "run", trained=("no such name",)))
+
+
+def test_only_the_latest_state_is_kept(make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path) -> None:
+    train_joint(_settings(make_qa(), checkpoint_folder, tmp_path / "run", save_every=1, steps=3))
+    assert sorted(path.name for path in (tmp_path / "run" / "state").iterdir()) == ["3", "latest"]
+
+
+def test_two_processes_train_and_resume(make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path) -> None:
+    own = _settings(make_qa(), checkpoint_folder, tmp_path, batch_size=1, accumulation=2, steps=6, save_every=3)
+    settings = own.model_dump_json(include=own.model_fields_set)
+    folder = tmp_path / "two"
+    folder.mkdir()
+    ports = _free_ports(2)
+    environment = {
+        **os.environ,
+        "ACCELERATE_USE_CPU": "true",
+        "CUDA_VISIBLE_DEVICES": "",
+        "WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(ports[0]),
+        "SECOND_PORT": str(ports[1]),
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join(sys.path),
+    }
+    script = Path(__file__).with_name("one_of_two.py")
+    running = [
+        subprocess.Popen(
+            [sys.executable, str(script), settings, str(folder)],
+            env=environment | {"RANK": rank, "LOCAL_RANK": rank},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in ("0", "1")
+    ]
+    try:
+        for one in running:
+            _, told = one.communicate(timeout=200)
+            assert one.returncode == 0, told[-3000:]
+    finally:
+        for one in running:
+            one.kill()
+    first, second = (json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second  # the same weights in both
+    assert first[0] == pytest.approx(0.01 * own.learning_rate)  # the cosine ended with the run, not at half of it
+    resumed, whole = _weights(folder / "stopped" / "checkpoint"), _weights(folder / "whole" / "checkpoint")
+    assert resumed.keys() == whole.keys()
+    assert all(torch.equal(resumed[name], whole[name]) for name in resumed)
+    load_checkpoint(folder / "whole" / "checkpoint", accept_research_use=True)
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [int(one.getsockname()[1]) for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
 
 
 def _stop_after(step: int) -> Callable[..., None]:
