@@ -25,7 +25,10 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
         return CommissioningPredictor()
     from inference.medseg_r.predictor import MedSegRPredictor
 
-    return MedSegRPredictor(_folder(checkpoint), _torch_device(device), accept_research_use=accept_research_use)
+    device = _torch_device(device)
+    if device != "cpu":
+        _compute_in_float32()
+    return MedSegRPredictor(_folder(checkpoint), device, accept_research_use=accept_research_use)
 
 
 def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
@@ -50,3 +53,10 @@ def _torch_device(device: str) -> str:
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise DeviceMissing(f"device {device!r} is not there: torch sees no GPU; set [model] device to auto or cpu")
     return device
+
+
+def _compute_in_float32() -> None:
+    """Keep convolutions from TensorFloat-32, torch's default for them on a GPU: ten bits of a float32's 23."""
+    import torch
+
+    torch.backends.cudnn.allow_tf32 = False

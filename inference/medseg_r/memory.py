@@ -1,8 +1,10 @@
 """Work in batches that fit the memory, with a ladder where it runs out: smaller batches, the CPU, a named failure.
 
-How many fit is measured on a GPU: the first batch holds one item, and its peak tells how many of the kind the free
-memory takes. On a CPU the number is fixed by the image size, so that a node gives the same bytes again. Every run
-starts from the top of the ladder.
+How many fit is measured on a GPU: before the first batch the first item is worked alone, its peak tells how many of the
+kind the free memory takes, and what came of it is thrown away. So the first run has the batches that all later ones
+have, and gives the same bytes. What is found holds as long as the process; another process, with other neighbours in
+the GPU's memory, may find another number. On a CPU the number is fixed by the image size. Every run starts from the top
+of the ladder.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import torch
 
 from inference.errors import OutOfMemory
 
-__all__ = ["Batches", "Movable"]
+__all__ = ["Batches", "Gauge", "Movable"]
 
 _MOST_AT_ONCE = 32
 _SHARE_OF_FREE = 0.8
@@ -35,15 +37,33 @@ class Movable(Protocol):
     def place(self, device: torch.device) -> object: ...
 
 
+class Gauge(Protocol):
+    """Measures what one item takes of a device's memory."""
+
+    def begin(self) -> None:
+        """Begin to measure."""
+
+    def fitting(self) -> int:
+        """Return how many items of what was done since `begin` fit into what is free."""
+
+
 class Batches:
     """Batches of one kind of work on one model.
 
     `device`: where the model should run. `side`: pixels a side of what each item is. `size`: items at once, instead of
-    finding out.
+    finding out. `gauge`: how to find out; that of the device if it has one.
     """
 
-    def __init__(self, model: Movable, device: torch.device, side: int, size: int | None = None) -> None:
+    def __init__(
+        self,
+        model: Movable,
+        device: torch.device,
+        side: int,
+        size: int | None = None,
+        gauge: Gauge | None = None,
+    ) -> None:
         self._model, self._wanted, self._side, self._fixed = model, device, side, size
+        self._gauge: Gauge | None = gauge or (_CudaGauge(device) if device.type == "cuda" else None)
         self._found: int | None = None
         self._halvings = 0
 
@@ -78,22 +98,27 @@ class Batches:
     def run(self, count: int, work: Callable[[range], _Result]) -> Iterator[tuple[range, _Result]]:
         """Yield what `work` makes of 0 to `count`, batch by batch; work that ran out of memory is done again smaller.
 
+        The first item is worked twice where the size is measured first.
         Raises `OutOfMemory` where one item does not fit even on the CPU.
         """
         self._begin()
         start = 0
         while start < count:
-            batch = range(start, min(start + self.size, count))
-            measured = self._measures()
+            gauge = self._to_measure()
+            batch = range(start, start + 1 if gauge else min(start + self.size, count))
             try:
+                if gauge is not None:
+                    gauge.begin()
                 result = work(batch)
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
                 if not _ran_out(error):
                     raise
                 reason = str(error)
             else:
-                if measured is not None:
-                    self._found = self._fitting(measured)
+                if gauge is not None:
+                    del result
+                    self._found = gauge.fitting()
+                    continue
                 yield batch, result
                 start = batch.stop
                 continue
@@ -115,17 +140,26 @@ class Batches:
         if self._wanted.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _measures(self) -> int | None:
-        """Begin to measure a GPU's peak, where it is not known yet; return what is allocated before."""
-        if self._model.device.type != "cuda" or self._fixed is not None or self._found is not None:
-            return None
-        torch.cuda.reset_peak_memory_stats(self._model.device)
-        return torch.cuda.memory_allocated(self._model.device)
+    def _to_measure(self) -> Gauge | None:
+        """Return what measures the device, where the model is on it and the size is not known yet."""
+        known = self._fixed is not None or self._found is not None
+        return None if known or self._model.device.type == "cpu" else self._gauge
 
-    def _fitting(self, before: int) -> int:
-        each = max(1, torch.cuda.max_memory_allocated(self._model.device) - before)
+
+class _CudaGauge:
+    """torch's own count of the memory that it has taken on a GPU."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device, self._before = device, 0
+
+    def begin(self) -> None:
+        torch.cuda.reset_peak_memory_stats(self._device)
+        self._before = torch.cuda.memory_allocated(self._device)
+
+    def fitting(self) -> int:
+        each = max(1, torch.cuda.max_memory_allocated(self._device) - self._before)
         torch.cuda.empty_cache()
-        free, _ = torch.cuda.mem_get_info(self._model.device)
+        free, _ = torch.cuda.mem_get_info(self._device)
         size = int(min(_MOST_AT_ONCE, max(1, _SHARE_OF_FREE * free // each)))
         _log.info("batch size found", size=size, bytes_each=each, bytes_free=free)
         return size

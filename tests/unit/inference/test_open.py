@@ -6,6 +6,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from inference.medseg_r import predictor
+from inference.open import open_predictor
 
 
 @pytest.mark.parametrize("checkpoint", ["tiny", "commissioning"])
@@ -17,3 +21,17 @@ def test_describing_a_checkpoint_needs_no_torch(checkpoint: str) -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_gpu_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    seen = list[tuple[str, bool]]()
+    monkeypatch.setattr(
+        predictor,
+        "MedSegRPredictor",
+        lambda folder, device, **_: seen.append((device, torch.backends.cudnn.allow_tf32)),
+    )
+    for device in ("cpu", "auto"):
+        open_predictor("tiny", device)
+    assert seen == [("cpu", True), ("cuda", False)]

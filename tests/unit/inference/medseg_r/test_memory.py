@@ -23,6 +23,20 @@ class _Model:
         self.moves.append(device.type)
 
 
+class _Gauge:
+    """Finds room for `items`, and counts how often it was asked."""
+
+    def __init__(self, items: int) -> None:
+        self.items, self.measured = items, 0
+
+    def begin(self) -> None:
+        pass
+
+    def fitting(self) -> int:
+        self.measured += 1
+        return self.items
+
+
 def _work(model: _Model, room: dict[str, int], tried: list[tuple[str, int]]) -> Callable[[range], list[int]]:
     def work(batch: range) -> list[int]:
         tried.append((model.device.type, len(batch)))
@@ -77,3 +91,29 @@ def test_other_errors_are_not_swallowed() -> None:
 @pytest.mark.parametrize(("side", "size"), [(256, 8), (512, 2), (1024, 1)])
 def test_a_cpu_sees_so_many_pixels_at_once(side: int, size: int) -> None:
     assert Batches(_Model(), _CPU, side).size == size
+
+
+def test_the_first_run_has_the_batches_of_every_later_one() -> None:
+    model, gauge = _Model(), _Gauge(3)
+    batches = Batches(model, _GPU, side=256, gauge=gauge)
+    runs, tried = list[list[list[int]]](), list[tuple[str, int]]()
+    for _ in range(3):
+        runs.append([part for _, part in batches.run(7, _work(model, {"mps": 8, "cpu": 8}, tried))])
+    assert runs == [[[0, 1, 2], [3, 4, 5], [6]]] * 3
+    assert gauge.measured == 1
+    assert tried == [("mps", 1), *[("mps", 3), ("mps", 3), ("mps", 1)] * 3]  # the first alone, thrown away
+
+
+def test_nothing_is_measured_on_the_cpu_or_where_the_size_is_given() -> None:
+    for device, size in ((_CPU, None), (_GPU, 4)):
+        model, gauge = _Model(), _Gauge(1)
+        batches = Batches(model, device, side=256, size=size, gauge=gauge)
+        assert len(list(batches.run(4, _work(model, {"mps": 8, "cpu": 8}, [])))) == 1
+        assert gauge.measured == 0
+
+
+def test_one_that_does_not_fit_when_measured_goes_down_the_ladder() -> None:
+    model, gauge, tried = _Model(), _Gauge(3), list[tuple[str, int]]()
+    batches = Batches(model, _GPU, side=256, gauge=gauge)
+    done = [one for _, part in batches.run(3, _work(model, {"mps": 0, "cpu": 8}, tried)) for one in part]
+    assert done == [0, 1, 2] and tried[-1] == ("cpu", 3) and gauge.measured == 0
