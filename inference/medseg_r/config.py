@@ -147,7 +147,8 @@ def _wanted(kind: Any) -> str:
     if get_origin(kind) is tuple:
         others = get_args(kind)[1:]
         return "a list of whole numbers" if others == (Ellipsis,) else f"a list of {1 + len(others)} whole numbers"
-    return {int: "a whole number, 0 or more", bool: "true or false", str: "text"}.get(kind, kind.__name__)
+    names: dict[Any, str] = {int: "a whole number, 0 or more", bool: "true or false", str: "text"}
+    return names.get(kind, str(kind))
 
 
 def _plain(values: Mapping[str, Any]) -> dict[str, Any]:
