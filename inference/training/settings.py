@@ -59,6 +59,17 @@ class TrainSettings(BaseModel):
     seed: int = 0
 
 
+_ALL = frozenset({"stage", "out", "threads"})
+_SMALL = _ALL | {"preset", "minutes", "batch_size"}
+_READ = {
+    "grounding": _SMALL | {"images"},
+    "language": _SMALL | {"qa"},
+    "compose": _ALL | {"preset", "images"},
+    "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "minutes"},
+}
+"""What each stage reads; anything else in its file would have no effect, and is refused."""
+
+
 def read_settings(path: Path) -> TrainSettings:
     """Read a run's settings; relative paths are relative to the file.
 
@@ -68,6 +79,8 @@ def read_settings(path: Path) -> TrainSettings:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InferenceError(f"{path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise InferenceError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from error
     except tomllib.TOMLDecodeError as error:
         raise InferenceError(f"{path} is not TOML: {error}") from error
     try:
@@ -75,6 +88,9 @@ def read_settings(path: Path) -> TrainSettings:
     except ValidationError as error:
         mistakes = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
         raise InferenceError(f"{path}: {mistakes}") from error
+    unread = sorted(settings.model_fields_set - _READ[settings.stage])
+    if unread:
+        raise InferenceError(f"{path}: stage {settings.stage} does not read {', '.join(unread)}; remove them")
     needed = {"grounding": ["images"], "language": ["qa"], "compose": ["images"], "joint": ["qa"]}[settings.stage]
     lacking = [name for name in needed if getattr(settings, name) is None]
     if lacking:

@@ -38,3 +38,18 @@ def test_a_file_that_is_not_there_or_not_toml(tmp_path: Path) -> None:
     (tmp_path / "broken.toml").write_text("stage = ")
     with pytest.raises(InferenceError, match="not TOML"):
         read_settings(tmp_path / "broken.toml")
+
+
+@pytest.mark.parametrize("stage", ["grounding", "language", "compose"])
+def test_what_a_stage_does_not_read_is_refused(tmp_path: Path, stage: str) -> None:
+    (tmp_path / "run.toml").write_text(
+        f'stage = "{stage}"\nout = "a"\nimages = "i"\nqa = "q"\nseed = 3\nprecision = "bf16"\n'
+    )
+    with pytest.raises(InferenceError, match=r"does not read .*precision, .*seed"):
+        read_settings(tmp_path / "run.toml")
+
+
+def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_bytes('out = "gehört"'.encode("latin-1"))
+    with pytest.raises(InferenceError, match="not UTF-8"):
+        read_settings(tmp_path / "run.toml")
