@@ -24,9 +24,10 @@ check: $(VENV)/.dev  ## style, types, who imports whom, and that the documents a
 	$(VENV)/bin/lint-imports
 	$(VENV)/bin/pytest tests/unit/docs
 
-bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, MedSeg-R beside the way LISA runs
+bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, MedSeg-R beside the way LISA runs and U-Nets
 	$(VENV)/bin/python tests/bench/cstore.py
 	$(VENV)/bin/python tests/bench/medseg_r.py
+	$(VENV)/bin/python tests/bench/masks.py
 
 install: $(VENV)/.node  ## the node alone, in .venv
 

@@ -86,7 +86,13 @@ def _asked(question: str) -> tuple[SegmentedConcept, ...]:
     text = question.casefold()
     if COMMISSIONING_CONCEPT.label in text:
         return (COMMISSIONING_CONCEPT,)
-    return tuple(concept for label, concept in LABELS.items() if label in text)
+    return tuple(concept for label, concept in LABELS.items() if label in text or _side_first(label) in text)
+
+
+def _side_first(label: str) -> str:
+    """`left kidney` for `kidney left`: people put the side first."""
+    organ, _, side = label.rpartition(" ")
+    return f"{side} {organ}" if side in ("left", "right") else label
 
 
 def series_in(path: Path) -> dict[str, list[Path]]:

@@ -32,7 +32,7 @@ _LOGITS = (-1.0, -0.5, 0.0, 0.5)
 _QUALITIES = (-9.0, *np.arange(0.02, 0.6, 0.04).round(2).tolist())
 _FEWEST_PIXELS = (1, 8, 16, 32, 64)
 _WANTED_RECALL = 0.94  # of present targets get a mask; the language side will lose a few more
-_WANTED_SPECIFICITY = 0.75  # of absent labels of the same kind of image get none; the language side denies most others
+_WANTED_SPECIFICITY = 0.85  # of absent labels of the same kind of image get none; the language side denies many, too
 _KNOTS = 12  # of the calibration curve
 
 _log = structlog.get_logger()

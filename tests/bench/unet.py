@@ -1,13 +1,12 @@
-"""The peer that MedSeg-R's masks are measured beside: a plain U-Net for each data set, told which label to draw.
+"""Train the peer that MedSeg-R's masks are measured beside: a plain U-Net for each data set, a channel per label.
 
 MONAI's BasicUNet at half its default widths (the default takes 3.3 times as long a step on a CPU), trained from nothing
 on the same images, splits, augmentation, loss and running mean of weights as the shipped checkpoint, until its Dice on
-the validation split has not risen for `--patience` epochs. A channel per label; an epoch is 256 training images, or all
-of a smaller set. `train` writes a data set's weights, curve and hours below `--out`; `score` measures saved weights on
-the images of a MedSeg-QA test split and never trains.
+the validation split has not risen for `--patience` epochs. An epoch is 256 training images, or all of a smaller set.
+A data set's best weights, curve and hours are written below `--out`; called again, a run goes on. `masks.py` scores the
+weights kept in `unet_weights/`.
 
-    python tests/bench/unet.py train --images ../shared/data/images --set btcv --out runs/unet
-    python tests/bench/unet.py score --images ../shared/data/images --qa runs/qa --out runs/unet
+    python tests/bench/unet.py --images ../shared/data/images --set btcv --out runs/unet
 """
 
 from __future__ import annotations
@@ -21,24 +20,23 @@ from pathlib import Path
 import numpy as np
 import torch
 from monai.networks.nets import BasicUNet
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from inference.evaluation.run import stack_of
 from inference.evaluation.scores import score_masks, summary
-from inference.medseg_qa.records import read_records
 from inference.medseg_r.model import mask_loss
 from inference.training.augment import augment
-from inference.training.labels import DATASETS, canonical
+from inference.training.labels import DATASETS
 from inference.training.packing import Pack, pack
-from inference.transform import standardise, to_square
+from inference.transform import standardise
 
 FEATURES = (16, 16, 32, 64, 128, 16)
 RATE = 1e-3
 BATCH = 8
 EPOCH_IMAGES = 256
 EMA = 0.99
+VALIDATED = 32
+WEIGHTS = Path(__file__).with_name("unet_weights")
 
 
 def build(name: str) -> nn.Module:
@@ -64,9 +62,10 @@ def epoch(data: Pack, name: str, random: np.random.Generator) -> Iterator[tuple[
 
 
 def validation_dice(model: nn.Module, data: Pack, name: str) -> float:
-    """Mean over labels of the Dice of what is there in the validation images."""
-    scored = []
-    for record in np.flatnonzero((data.splits == "val") & (data.datasets == name)).tolist():
+    """Mean over labels of the Dice of what is there in at most VALIDATED evenly spaced validation images."""
+    records, scored = np.flatnonzero((data.splits == "val") & (data.datasets == name)), []
+    count = min(len(records), VALIDATED)
+    for record in records[np.linspace(0, len(records) - 1, count).round().astype(int)].tolist():
         image = torch.from_numpy(standardise(np.asarray(data.images[record]))).permute(2, 0, 1)[None]
         with torch.inference_mode():
             drawn = (model(image)[0] > 0).numpy()
@@ -129,56 +128,26 @@ def train(data: Pack, name: str, out: Path, patience: int, most_minutes: float) 
         print(f"{name} epoch {number}: loss {np.mean(losses):.3f}, validation Dice {score:.3f}, best {log['best']:.3f}")
 
 
-def score(data_sets: list[str], qa: Path, out: Path, most_per_set: int | None) -> dict[str, object]:
-    """Score saved U-Nets on the test split: each label that is there, drawn by the U-Net that is told to draw it."""
-    scored = []
-    for name in data_sets:
-        model = build(name)
-        model.load_state_dict({key: value.float() for key, value in load_file(out / f"{name}.safetensors").items()})
-        model.eval()
-        records = [record for record in read_records(qa, "test") if record.dataset == name]
-        if most_per_set is not None and len(records) > most_per_set:
-            places = np.linspace(0, len(records) - 1, most_per_set).round().astype(int)
-            records = [records[place] for place in places]
-        for record in records:
-            image = stack_of(record, qa).values[0]
-            square, extent = to_square(image)
-            with torch.inference_mode():
-                logits = model(torch.from_numpy(standardise(square)).permute(2, 0, 1)[None])[0]
-            for target in record.targets:
-                label = canonical(target.label)
-                if label not in DATASETS[name]:
-                    continue
-                true = np.asarray(Image.open(qa / target.mask)) > 127
-                drawn = (logits[DATASETS[name].index(label), : extent[0], : extent[1]] > 0).numpy()
-                if drawn.shape != true.shape:
-                    drawn = np.asarray(Image.fromarray(drawn).resize(true.shape[::-1], Image.Resampling.NEAREST))
-                scored.append(score_masks(label, record.id, drawn, true, None))
-    return summary(scored)
+def load_unet(name: str, folder: Path = WEIGHTS) -> nn.Module:
+    """Read a data set's saved weights."""
+    model = build(name)
+    model.load_state_dict({key: value.float() for key, value in load_file(folder / f"{name}.safetensors").items()})
+    return model.eval()
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=["train", "score"])
     parser.add_argument("--images", type=Path, required=True, help="folder with manifest.jsonl")
-    parser.add_argument("--qa", type=Path, help="score: a MedSeg-QA set of the same images")
     parser.add_argument("--set", choices=list(DATASETS), action="append", help="data set; all without it")
     parser.add_argument("--out", type=Path, default=Path("runs/unet"))
     parser.add_argument("--patience", type=int, default=20, help="epochs without a better validation Dice")
     parser.add_argument("--most-minutes", type=float, default=1e9, help="stop a set after this time, to go on later")
-    parser.add_argument("--most-per-set", type=int, help="score: images of each set, evenly spaced")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    names = arguments.set or list(DATASETS)
-    if arguments.what == "train":
-        data = pack(arguments.images, arguments.out / "pack")
-        for name in names:
-            train(data, name, arguments.out, arguments.patience, arguments.most_minutes)
-        return
-    if arguments.qa is None:
-        parser.error("score needs --qa")
-    print(json.dumps(score(names, arguments.qa, arguments.out, arguments.most_per_set), indent=2))
+    data = pack(arguments.images, arguments.out / "pack")
+    for name in arguments.set or list(DATASETS):
+        train(data, name, arguments.out, arguments.patience, arguments.most_minutes)
 
 
 if __name__ == "__main__":

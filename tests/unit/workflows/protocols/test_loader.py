@@ -199,12 +199,12 @@ def test_shipped_protocols_load_and_ask_only_what_has_a_code(checkout: Path) -> 
 
 
 def scores(card: str) -> dict[str, tuple[float, float]]:
-    """Label of the table of codes -> Dice, and the share of absent ones that was called absent (1 if not measured)."""
+    """Label of the table of codes -> Dice, and the share of absent ones called absent (1 if fewer than 5)."""
     found = {}
     for row in re.findall(r"^\| ([a-z][^|]*) \| ([^*\n]*) \|$", card, re.M):
         cells = [cell.strip() for cell in row[1].split("|")]
-        if (concept := concept_for(row[0])) is not None and cells[0] != "-":
-            found[concept.label] = float(cells[0]), float(cells[5]) if cells[5] != "-" else 1.0
+        if len(cells) == 7 and (concept := concept_for(row[0])) is not None and cells[0] != "-":
+            found[concept.label] = float(cells[0]), float(cells[5]) if int(cells[6]) >= 5 else 1.0
     return found
 
 
