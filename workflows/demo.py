@@ -46,8 +46,9 @@ _STAGES = ("RECEIVING", "COMPLETE", "PLANNED", "PREDICTING", "DELIVERING")  # an
 # cardiac CT, which none fits and which give the marker a depth.
 _OWN_IMAGES = ("examples_overlay.dcm", "dicomdirtests/98892001/CT5N/*")
 _ABOUT = """Two studies from real scanners, as pydicom installs them with itself: an MR of the upper abdomen, and five \
-coarse slices of a cardiac CT, which no protocol fits. The shipped weights are small, undertrained and learned the \
-abdomen from CT alone: look at the overlay before you believe a number."""
+coarse slices of 16 x 16 pixels of a cardiac CT, which no protocol fits. The shipped weights are small and learned the \
+abdomen from CT alone: on this MR they may miss or misplace an organ. Look at the overlay before you believe a number \
+or a "not seen"; a CT of your own (--study DIR) shows better what they can do."""
 _ABOUT_MARKER = """The same images with a bright box burnt in at known patient coordinates, read by the predictor that \
 marks whatever is bright: its SEG must come back where the box is."""
 
@@ -91,6 +92,8 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
         console.print("[yellow]no single-frame image with a position in this study: no marker could be burnt in[/]")
     verdict = "[bold green]all came back[/]" if good else "[bold red]something is missing: see above[/]"
     console.print(f"{verdict}; everything lies in {escape(str(root))}", highlight=False)
+    look = f"MEDSEG_NODE__NODE__DATA_DIR={root / 'model' / 'data'} medseg-node status"
+    console.print(f"look at it again: {escape(look)}", highlight=False, soft_wrap=True)
     return good
 
 

@@ -109,6 +109,7 @@ def read_answer(
     """
     findings: list[Finding] = []
     unmarked: list[str] = []
+    doubted: list[SegmentedConcept] = []
     met: set[SegmentedConcept] = set()
     for number, target in enumerate(answer.targets):
         finding, concept = _asked_for(target.phrase, question.findings)
@@ -117,6 +118,7 @@ def read_answer(
         elif concept is None:
             unmarked.append(f"{target.phrase}, for which no code is known")
         elif target.confidence < LEAST_CONFIDENCE:
+            doubted.append(finding or concept)
             unmarked.append(f"{target.phrase}, with a confidence of {target.confidence:.2f}")
         else:
             met.add(finding or concept)
@@ -131,10 +133,13 @@ def read_answer(
                 )
             )
     text = answer.text
+    if doubted and not findings:  # the model's own words would claim what is not delivered
+        text = f'Nothing is marked. The model said: "{text}"'
     if unmarked:
         text = f"{text} [Not marked: {'; '.join(unmarked)}.]".strip()
         log.info("named_and_not_marked", job_key=job_key, question=question.id, phrases=unmarked)
-    not_seen = tuple(concept for concept in question.findings if concept not in met)
+    wanted = dict.fromkeys((*question.findings, *doubted))
+    not_seen = tuple(concept for concept in wanted if concept not in met)
     return ReadAnswer(question=question.text, text=text, findings=tuple(findings), not_seen=not_seen)
 
 

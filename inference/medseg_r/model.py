@@ -27,6 +27,7 @@ __all__ = [
     "build_prompt_projector",
     "language_dtype",
     "mask_loss",
+    "mask_losses",
     "quality_loss",
 ]
 
@@ -65,16 +66,17 @@ class Conversation:
 
 @dataclass(frozen=True)
 class Losses:
-    """The parts of the loss, weighted as medseg-r's relatives weight them; scalars."""
+    """The parts of the loss, not weighted; scalars. `entropy` and `dice` are of masks (`mask_losses`)."""
 
     text: Tensor
-    mask: Tensor
+    entropy: Tensor
+    dice: Tensor
     quality: Tensor
 
     @property
     def total(self) -> Tensor:
-        """What is minimised."""
-        return self.text + self.mask + self.quality
+        """Their plain sum."""
+        return self.text + self.entropy + self.dice + self.quality
 
 
 class MedSegR(nn.Module):
@@ -128,28 +130,36 @@ class MedSegR(nn.Module):
             raise ValueError(f"{len(rows)} [SEG] tokens but {len(batch.masks)} masks")
         prompts = self.prompt_projector(states[rows, positions - 1].float())  # the state that predicts [SEG]
         features = self.grounding.encode(batch.images)
-        masks, qualities = [], []
+        entropies, dices, qualities = [], [], []
         for row in sorted(set(rows.tolist())):
             own = rows == row
             drawn, quality = self.grounding.decode(features[row], prompts[own])
-            masks.append(mask_loss(drawn, batch.masks[own]))
+            entropy, dice = mask_losses(drawn, batch.masks[own])
+            entropies.append(entropy)
+            dices.append(dice)
             qualities.append(quality_loss(quality, drawn, batch.masks[own]))
-        if not masks:
-            return Losses(text, text.new_zeros(()), text.new_zeros(()))
-        return Losses(text, torch.stack(masks).mean(), torch.stack(qualities).mean())
+        if not entropies:
+            return Losses(text, text.new_zeros(()), text.new_zeros(()), text.new_zeros(()))
+        return Losses(text, *(torch.stack(one).mean() for one in (entropies, dices, qualities)))
 
 
-def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return BCE + Dice in equal parts, Dice only where the target is present; `k rows columns` each.
-
-    LISA weighs them 2.0 to 0.5; small targets, most of what the shipped weights are scored on, want more of Dice.
-    """
+def mask_losses(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+    """Return BCE, and Dice over those targets that are present; `k rows columns` each, scalars out."""
     entropy = F.binary_cross_entropy_with_logits(logits, masks)
     probability = logits.sigmoid()
     overlap = (probability * masks).sum((1, 2))
     dice = 1 - (2 * overlap + 1) / (probability.sum((1, 2)) + masks.sum((1, 2)) + 1)
     present = (masks.sum((1, 2)) > 0).float()
-    return entropy + (dice * present).sum() / present.sum().clamp(min=1)
+    return entropy, (dice * present).sum() / present.sum().clamp(min=1)
+
+
+def mask_loss(logits: Tensor, masks: Tensor) -> Tensor:
+    """Return BCE + Dice in equal parts, as the shipped weights learn masks; `k rows columns` each.
+
+    LISA weighs them 2.0 to 0.5 (so does the stage `joint`); small targets want more of Dice.
+    """
+    entropy, dice = mask_losses(logits, masks)
+    return entropy + dice
 
 
 def quality_loss(quality: Tensor, logits: Tensor, masks: Tensor) -> Tensor:

@@ -40,7 +40,7 @@ __all__ = ["ConversationBatches", "train_joint"]
 
 _log = structlog.get_logger()
 
-_NAMES = ("text", "mask", "quality")
+_NAMES = ("text", "entropy", "dice", "quality")
 _STATE = "state"
 _CLIP = 1.0  # the gradient's norm
 
@@ -186,7 +186,8 @@ def _run(
                     losses: Losses = model(batch)
                     total = (
                         settings.text_weight * losses.text
-                        + settings.mask_weight * losses.mask
+                        + settings.bce_weight * losses.entropy
+                        + settings.dice_weight * losses.dice
                         + settings.quality_weight * losses.quality
                     )
                     accelerator.backward(total)
@@ -202,7 +203,7 @@ def _run(
                     log.write(json.dumps({"step": step + 1, **means}) + "\n")
                 for name, value in means.items():
                     writer.add_scalar(name, value, step + 1)
-            progress.update(bar, advance=1, description=f"text {means['text']:.3f} mask {means['mask']:.3f}")
+            progress.update(bar, advance=1, description=f"text {means['text']:.3f} Dice loss {means['dice']:.3f}")
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 _save_state(accelerator, settings.out, step + 1)
     if writer is not None:

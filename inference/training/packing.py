@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import structlog
 from numpy.typing import NDArray
 from PIL import Image
 
+from inference.errors import InferenceError
 from inference.training.labels import DATASETS, canonical
 from inference.transform import SIDE, to_square
 
@@ -52,7 +54,11 @@ class Pack:
 
 
 def pack(images: Path, cache: Path) -> Pack:
-    """Read `images`/manifest.jsonl into a `Pack`, or read it back from `cache` where that was done before."""
+    """Read `images`/manifest.jsonl into a `Pack`, or read it back from `cache` where that was done before.
+
+    Raises `InferenceError` where there is no manifest, or where `cache` was packed from another one.
+    """
+    _check_source(images / "manifest.jsonl", cache)
     names = ("images", "masks", "datasets", "ids", "modalities", "splits", "extents")
     if not (cache / "extents.npy").exists():
         cache.mkdir(parents=True, exist_ok=True)
@@ -66,6 +72,19 @@ def pack(images: Path, cache: Path) -> Pack:
         _log.info("packed", records=len(records), cache=str(cache))
     arrays = {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in names}
     return Pack(**arrays)
+
+
+def _check_source(manifest: Path, cache: Path) -> None:
+    """Make sure that what is packed is what `manifest` names; its digest stands in `cache`/source.txt."""
+    if not manifest.is_file():
+        raise InferenceError(f"{manifest} does not exist; `images` must name a folder with manifest.jsonl")
+    digest, noted = hashlib.sha256(manifest.read_bytes()).hexdigest(), cache / "source.txt"
+    if noted.is_file() and noted.read_text().strip() != digest:
+        raise InferenceError(
+            f"{cache} was packed from another manifest than {manifest}; delete that folder to pack again"
+        )
+    cache.mkdir(parents=True, exist_ok=True)
+    noted.write_text(digest + "\n")
 
 
 def _record(row: dict[str, Any], images: Path) -> tuple[Any, ...]:

@@ -47,7 +47,8 @@ class TrainSettings(BaseModel):
     warmup_steps: int = Field(50, ge=0)
     weight_decay: float = Field(0.0, ge=0)
     text_weight: float = Field(1.0, ge=0)
-    mask_weight: float = Field(1.0, ge=0)
+    bce_weight: float = Field(2.0, ge=0)  # of masks, as LISA and GLaMM weigh them
+    dice_weight: float = Field(0.5, ge=0)
     quality_weight: float = Field(1.0, ge=0)
     trained: tuple[str, ...] = Field(
         ("lora_", "lm_head", "embed_tokens", "mask_decoder", "prompt_projector"),

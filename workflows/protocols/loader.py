@@ -64,8 +64,10 @@ def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
     """All protocols of a folder (`*.yaml`, `*.yml`), by name. Raises ProtocolErrors with all mistakes."""
     files = sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
     if not files:
-        why = "no such folder" if not directory.is_dir() else "no *.yaml files here"
-        raise ProtocolErrors((ProtocolMistake(directory, 0, f"{why}; set [protocols] directory"),))
+        why = "no *.yaml files here"
+        if not directory.is_dir():
+            why = "a file; name the folder it lies in" if directory.is_file() else "no such folder"
+        raise ProtocolErrors((ProtocolMistake(directory, 0, f"{why} (the argument, or [protocols] directory)"),))
     mistakes: list[ProtocolMistake] = []
     protocols: list[ReadingProtocol] = []
     files_of: dict[tuple[str, str], Path] = {}

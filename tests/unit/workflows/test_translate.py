@@ -169,6 +169,15 @@ def test_a_mask_that_is_expected_to_miss_is_not_delivered(confidence: float, mar
     assert ("with a confidence of" in read.text) != bool(marked)
 
 
+def test_words_that_claim_a_mask_which_is_not_delivered_do_not_stand_alone() -> None:
+    """Whether it was named by a protocol or only implied by the question, what was drawn in vain is not seen."""
+    question = ProtocolQuestion("ask", "Which organs make urine?", ())
+    answer = answered("left kidney", confidence=0.03)
+    read = read_answer(answer, question, AS_IS, "key", 0, only_findings=False)
+    assert read.not_seen == (LABELS["kidney left"],)
+    assert read.text.startswith('Nothing is marked. The model said: "text" [Not marked: left kidney, with a confidence')
+
+
 def test_a_finding_without_a_side_is_named_by_either_and_marked_as_that_side() -> None:
     kidney = concept_for("kidney")
     assert kidney is not None

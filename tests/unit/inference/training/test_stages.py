@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from PIL import Image
 from inference.errors import InferenceError
 from inference.medseg_r.checkpoint import Thresholds
 from inference.medseg_r.config import PRESETS, MedSegRConfig
+from inference.medseg_r.model import mask_losses
 from inference.medseg_r.stem import MobileStem
 from inference.medseg_r.tiny import build_image_processor, train_tokenizer
 from inference.medseg_r.words import Words
@@ -23,6 +25,7 @@ from inference.training.dialogues import Dialogues, dialogue_texts
 from inference.training.labels import DATASETS, LABELS
 from inference.training.language import LanguageStage, _pixels
 from inference.training.packing import Pack
+from inference.training.packing import pack as pack_images
 from inference.training.thresholds import Judged, calibrated, choose_thresholds
 from inference.training.vision import label_prompts, sample_batch
 
@@ -157,3 +160,29 @@ def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_con
 def test_composing_without_a_stage_names_it(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="stage grounding"):
         compose_stages(pack, PRESETS["tiny"], tmp_path)
+
+
+def test_packing_names_a_missing_manifest_and_another_set(tmp_path: Path) -> None:
+    with pytest.raises(InferenceError, match=r"manifest\.jsonl does not exist"):
+        pack_images(tmp_path / "nowhere", tmp_path / "pack")
+    images = tmp_path / "images"
+    (images / "hippocampus").mkdir(parents=True)
+    np.savez(images / "hippocampus" / "hippocampus.npz")
+    Image.fromarray(np.zeros((8, 8), np.uint8)).save(images / "a.png")
+    row = {"id": "a", "dataset": "kvasir_seg", "modality": "ES", "split": "train", "image": "a.png", "mask": "a.png"}
+    (images / "manifest.jsonl").write_text(json.dumps({**row, "labels": {"1": "polyp"}}) + "\n")
+    assert len(pack_images(images, tmp_path / "pack").ids) == 1
+    assert len(pack_images(images, tmp_path / "pack").ids) == 1  # read back
+    (images / "manifest.jsonl").write_text(json.dumps({**row, "id": "b", "labels": {"1": "polyp"}}) + "\n")
+    with pytest.raises(InferenceError, match="delete it"):
+        pack_images(images, tmp_path / "pack")
+
+
+def test_mask_losses_are_bce_and_dice_of_what_is_there() -> None:
+    masks = torch.zeros(2, 4, 4)
+    masks[0, :2] = 1
+    sure = torch.where(masks > 0, 20.0, -20.0)
+    entropy, dice = mask_losses(sure, masks)
+    assert float(entropy) < 1e-6 and float(dice) < 1e-6
+    entropy, dice = mask_losses(-sure, masks)
+    assert float(entropy) == pytest.approx(20.0) and float(dice) == pytest.approx(1 - 1 / 17, abs=1e-4)
