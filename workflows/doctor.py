@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 
 from kombu import Connection
+from sqlalchemy import text
 
 from dicom_node.errors import DicomNodeError
 from dicom_node.network.storage_scu import Peer, echo
@@ -17,6 +20,7 @@ from workflows.bootstrap import COMMISSIONING, Node
 from workflows.errors import SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
 from workflows.settings import Settings
+from workflows.state.engine import answering, open_engine
 
 __all__ = ["Check", "Outcome", "examine", "require_usable"]
 
@@ -43,7 +47,7 @@ class _Warning(Exception):
 
 
 def examine(settings: Settings) -> list[Check]:
-    """Look at everything the node needs; nothing is changed but the data directory and the schema."""
+    """Look at everything the node needs; nothing is made or changed."""
     checks = {
         "data directory": _data_directory,
         "database": _database,
@@ -82,12 +86,20 @@ def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Che
 
 
 def _data_directory(settings: Settings) -> str:
-    Node(settings)
-    return str(settings.node.data_dir.resolve())
+    wanted = settings.node.data_dir.resolve()
+    there = next(one for one in (wanted, *wanted.parents) if one.exists())
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        raise SettingsError(f"[node] data_dir {wanted} cannot be used: {there} is no folder that this user may write")
+    return str(wanted) if there == wanted else f"{wanted} (the node will make it)"
 
 
 def _database(settings: Settings) -> str:
-    Node(settings).repository().studies()
+    engine = open_engine(settings.database_url)
+    file = engine.url.database or ""
+    if engine.dialect.name == "sqlite" and not Path(file).is_file():
+        return f"{file} (the node will make it)"
+    with answering(), engine.connect() as connection:
+        connection.execute(text("SELECT 1"))
     return settings.database_url.split("@")[-1]
 
 

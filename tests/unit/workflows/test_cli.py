@@ -150,9 +150,19 @@ def test_without_an_archive_doctor_warns_and_a_check_that_fails_is_an_exit_code(
     done = medseg_node(tmp_path, "doctor", NODE__PORT="0")
     assert done.returncode == 0, done.stdout
     assert "warn archive: none: results are saved and not sent" in done.stdout and "FAIL" not in done.stdout
+    assert list(tmp_path.iterdir()) == [], "looking makes nothing"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = medseg_node(tmp_path, "doctor", NODE__PORT=str(taken.getsockname()[1]))
     assert done.returncode == 1 and "FAIL port" in done.stdout
+
+
+def test_doctor_names_a_data_directory_and_a_database_that_cannot_be_used(tmp_path: Path) -> None:
+    (tmp_path / "data").write_text("a file")
+    (tmp_path / "broken.sqlite3").write_text("no database, however long one looks at it\n" * 100)
+    done = medseg_node(tmp_path, "doctor", NODE__PORT="0", DATABASE__URL=f"sqlite:///{tmp_path / 'broken.sqlite3'}")
+    assert done.returncode == 1
+    assert "FAIL data directory" in done.stdout and "FAIL database" in done.stdout
+    assert "Traceback" not in done.stderr + done.stdout
 
 
 def test_asking_writes_what_it_says(tmp_path: Path) -> None:
