@@ -6,7 +6,7 @@ import errno
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -26,10 +26,19 @@ from workflows.steps.predict import answer_series, answers_as_json, save_objects
 __all__ = ["ask", "series_in"]
 
 
-def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid: str | None = None) -> dict[str, Any]:
+def ask(
+    path: Path,
+    question: str,
+    settings: Settings,
+    folder: Path,
+    series_uid: str | None = None,
+    *,
+    tell: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
     """Answer `question`, write SEG, SR, overlay and `answer.json` to `folder`, and return what that file holds.
 
-    Raises CallError for a path without images or with several series, and what loading and predicting raise.
+    `tell` hears what is being done now. Raises CallError for a path without images or with several series, and what
+    loading and predicting raise.
     """
     if not question.strip():
         raise CallError("the question is empty: ask something, such as 'Where is the liver?'")
@@ -42,13 +51,24 @@ def ask(path: Path, question: str, settings: Settings, folder: Path, series_uid:
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise CallError(f"nothing can be written to {folder} ({error.strerror}): name another --out") from error
+    tell(f"reading {len(paths)} instances")
     volume = load_series(paths)
+    tell("loading the model")
     predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
     description = predictor.description
     digests = sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in paths)
     key = hashlib.sha256(json.dumps([digests, question, description.digest]).encode()).hexdigest()
     asked = ProtocolQuestion("ask", question, _asked(question))
-    answers = answer_series(volume, [asked], predictor, key, only_findings=False)
+    tell("asking")
+    answers = answer_series(
+        volume,
+        [asked],
+        predictor,
+        key,
+        only_findings=False,
+        progress=lambda done, total: tell(f"drawing: slice {done} of {total}"),
+    )
+    tell("writing the results")
     context = ResultContext(
         job_key=key,
         created=datetime.now(UTC),

@@ -166,7 +166,8 @@ def ask(
     as_json: AsJson = False,
 ) -> None:
     """Ask the model about a DICOM file or a folder, without any node."""
-    answer = asking.ask(path, question, _settings(config), folder, series_uid)
+    with err.status("looking at the files") as status:  # on a terminal; nothing where standard error is none
+        answer = asking.ask(path, question, _settings(config), folder, series_uid, tell=status.update)
     if as_json:
         print(json.dumps(answer, indent=2))
         return

@@ -7,10 +7,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 
 from kombu import Connection
-from sqlalchemy import text
 
 from dicom_node.errors import DicomNodeError
 from dicom_node.network.storage_scu import Peer, echo
@@ -20,7 +18,7 @@ from workflows.bootstrap import COMMISSIONING, Node
 from workflows.errors import SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
 from workflows.settings import Settings
-from workflows.state.engine import answering, open_engine
+from workflows.state.engine import find_database
 
 __all__ = ["Check", "Outcome", "examine", "require_usable"]
 
@@ -94,13 +92,8 @@ def _data_directory(settings: Settings) -> str:
 
 
 def _database(settings: Settings) -> str:
-    engine = open_engine(settings.database_url)
-    file = engine.url.database or ""
-    if engine.dialect.name == "sqlite" and not Path(file).is_file():
-        return f"{file} (the node will make it)"
-    with answering(), engine.connect() as connection:
-        connection.execute(text("SELECT 1"))
-    return settings.database_url.split("@")[-1]
+    file = find_database(settings.database_url)
+    return settings.database_url.split("@")[-1] if file is None else f"{file} (the node will make it)"
 
 
 def _broker(settings: Settings) -> str:

@@ -16,7 +16,7 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 
 from workflows.errors import DatabaseUnavailable, SettingsError
 
-__all__ = ["answering", "open_engine", "open_existing_engine", "upgrade_schema"]
+__all__ = ["answering", "find_database", "open_engine", "open_existing_engine", "upgrade_schema"]
 
 
 def open_engine(url: str) -> Engine:
@@ -61,6 +61,20 @@ def upgrade_schema(engine: Engine, revision: str = "head") -> None:
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7746577)")
         config.attributes["connection"] = connection
         command.upgrade(config, revision)
+
+
+def find_database(url: str) -> str | None:
+    """Connect to a database without making anything; return the path of a SQLite file that is not there yet.
+
+    Raises SettingsError for a URL that is none, DatabaseUnavailable, and what a driver raises for a file that is none.
+    """
+    engine = open_engine(url)
+    file = engine.url.database
+    if engine.dialect.name == "sqlite" and not (file and Path(file).is_file()):
+        return file or "memory"
+    with answering(), engine.connect() as connection:
+        connection.exec_driver_sql("SELECT 1")
+    return None
 
 
 def open_existing_engine(url: str) -> Engine:

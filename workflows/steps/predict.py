@@ -23,7 +23,7 @@ from dicom_node.results.write import save
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.volumes.load import SeriesVolume, load_series
 from inference.errors import InferenceError, OutOfMemory
-from inference.interface import Predictor, Question
+from inference.interface import Predictor, Progress, Question
 from workflows.errors import DatabaseUnavailable
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.records import SavedResult
@@ -119,13 +119,15 @@ def answer_series(
     key: str,
     *,
     only_findings: bool = True,
+    progress: Progress | None = None,
 ) -> tuple[ReadAnswer, ...]:
     """Ask the model every question about the volume; findings come back on the source grid.
 
-    `only_findings=False`: no protocol asks, and whatever has a code may be marked.
+    `only_findings=False`: no protocol asks, and whatever has a code may be marked. `progress` counts drawn slices.
     """
     view = display_view(volume)
-    answers = predictor.answer(slice_stack(volume, view), [Question(question.text) for question in questions])
+    wanted = [Question(question.text) for question in questions]
+    answers = predictor.answer(slice_stack(volume, view), wanted, progress=progress)
     return tuple(
         read_answer(answer, question, view, key, ordinal, only_findings=only_findings)
         for ordinal, (answer, question) in enumerate(zip(answers, questions, strict=True))

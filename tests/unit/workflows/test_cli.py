@@ -188,7 +188,8 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
     }  # fmt: skip
     script = (
         "import json, sys; import workflows.ask; from workflows.cli import main; "
-        "workflows.ask.ask = lambda *_: json.loads(sys.stdin.read()); sys.argv[1:] = ['ask', 'x', 'Where?']; main()"
+        "workflows.ask.ask = lambda *_, **__: json.loads(sys.stdin.read()); "
+        "sys.argv[1:] = ['ask', 'x', 'Where?']; main()"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], input=json.dumps(answer), capture_output=True, text=True, timeout=60, check=True
