@@ -174,7 +174,7 @@ def test_packing_names_a_missing_manifest_and_another_set(tmp_path: Path) -> Non
     assert len(pack_images(images, tmp_path / "pack").ids) == 1
     assert len(pack_images(images, tmp_path / "pack").ids) == 1  # read back
     (images / "manifest.jsonl").write_text(json.dumps({**row, "id": "b", "labels": {"1": "polyp"}}) + "\n")
-    with pytest.raises(InferenceError, match="delete it"):
+    with pytest.raises(InferenceError, match="to pack again"):
         pack_images(images, tmp_path / "pack")
 
 

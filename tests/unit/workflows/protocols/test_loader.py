@@ -186,8 +186,11 @@ def test_the_command_prints_the_mistakes_as_they_are(
 
 
 def test_an_empty_or_missing_folder_says_so(tmp_path: Path) -> None:
-    with pytest.raises(ProtocolErrors, match=r"no \*.yaml files here; set \[protocols\] directory"):
+    with pytest.raises(ProtocolErrors, match=r"no \*.yaml files here"):
         load_directory(tmp_path)
+    (tmp_path / "knee.yaml").write_text("name: knee")
+    with pytest.raises(ProtocolErrors, match="a file; name the folder it lies in"):
+        load_directory(tmp_path / "knee.yaml")
     with pytest.raises(ProtocolErrors, match="no such folder"):
         load_directory(tmp_path / "none")
 
