@@ -17,7 +17,7 @@ import typer
 
 from inference.errors import CheckpointError, InferenceError, OutOfMemory
 from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
-from inference.medseg_r.description import SHIPPED, read_description
+from inference.medseg_r.description import checkpoint_folder, read_description
 
 __all__ = ["app", "main"]
 
@@ -57,7 +57,7 @@ def init(
             terms=known_terms if terms is None else terms or None,
         )
     except InferenceError as error:
-        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
+        _failed(error)
     typer.echo(f"{out}: {described.name}, sha256 {described.digest}")
     typer.echo(f"terms: {described.terms or 'none recorded'}")
     typer.echo("its marks and P_l are new: train it before it is asked anything (medseg-r train)")
@@ -69,11 +69,11 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
 ) -> None:
     """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes."""
-    folder = SHIPPED if checkpoint == "tiny" else Path(checkpoint)
+    folder = checkpoint_folder(checkpoint)
     try:
         facts = _facts(folder, read_description(folder))
     except InferenceError as error:
-        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
+        _failed(error)
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
@@ -94,7 +94,7 @@ def train(
     except ImportError as error:
         _fail(f"training needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
     except InferenceError as error:
-        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
+        _failed(error)
     typer.echo(f"written: {written}")
 
 
@@ -118,7 +118,7 @@ def evaluate(
     except ImportError as error:
         _fail(f"evaluation needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
     except InferenceError as error:
-        _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
+        _failed(error)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
@@ -167,6 +167,10 @@ def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
     facts["megabytes"] = round(sum(path.stat().st_size for path in weights) / 1e6, 1)
     facts["model"] = stated["model"]
     return facts
+
+
+def _failed(error: InferenceError) -> NoReturn:
+    _fail(str(error), 1 if isinstance(error, OutOfMemory) else 2)
 
 
 def _fail(message: str, code: int = 2) -> NoReturn:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from inference.errors import DeviceMissing
 from inference.interface import Predictor, PredictorDescription
-from inference.medseg_r.description import SHIPPED, describe_checkpoint
+from inference.medseg_r.description import checkpoint_folder, describe_checkpoint
 
-__all__ = ["describe_predictor", "open_predictor"]
+__all__ = ["describe_predictor", "open_predictor", "torch_device"]
 
 
 def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bool = False) -> Predictor:
@@ -17,7 +15,7 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
     `device`: a torch device such as "cpu" or "cuda:0", or "auto": the GPU if there is one. `accept_research_use`: the
     operator's consent to weights whose terms are research only; the shipped ones need none. Torch is imported only when
     weights are loaded.
-    Raises `CheckpointError` and, below it, `TermsNotAccepted`.
+    Raises `CheckpointError` and, below it, `TermsNotAccepted`; `DeviceMissing`.
     """
     from inference.medseg_r.commissioning import CommissioningPredictor
 
@@ -25,10 +23,10 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
         return CommissioningPredictor()
     from inference.medseg_r.predictor import MedSegRPredictor
 
-    device = _torch_device(device)
+    device = torch_device(device)
     if device != "cpu":
         _compute_in_float32()
-    return MedSegRPredictor(_folder(checkpoint), device, accept_research_use=accept_research_use)
+    return MedSegRPredictor(checkpoint_folder(checkpoint), device, accept_research_use=accept_research_use)
 
 
 def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
@@ -38,20 +36,28 @@ def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> Pr
     """
     if checkpoint == "commissioning":
         return open_predictor(checkpoint).description
-    return describe_checkpoint(_folder(checkpoint), accept_research_use=accept_research_use)
+    return describe_checkpoint(checkpoint_folder(checkpoint), accept_research_use=accept_research_use)
 
 
-def _folder(checkpoint: str) -> Path:
-    return SHIPPED if checkpoint == "tiny" else Path(checkpoint)
+def torch_device(device: str) -> str:
+    """Return the torch device that a setting names: "auto" is the GPU if there is one.
 
-
-def _torch_device(device: str) -> str:
+    Raises `DeviceMissing` for one that is not there, or of a kind that is not used here.
+    """
     import torch
 
     if device == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise DeviceMissing(f"device {device!r} is not there: torch sees no GPU; set [model] device to auto or cpu")
+    try:
+        wanted = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceMissing(f"there is no device {device!r}; give cpu, cuda or auto") from error
+    if wanted.type not in ("cpu", "cuda"):
+        raise DeviceMissing(f"a device {device!r} is not used here; give cpu, cuda or auto")
+    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
+        raise DeviceMissing(
+            f"device {device!r} is not there: torch sees {torch.cuda.device_count() or 'no'} GPU; give auto or cpu"
+        )
     return device
 
 

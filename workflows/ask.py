@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
-from dicom_node.results.finding import ResultContext, SegmentedConcept
+from dicom_node.results.codes import concepts_in
+from dicom_node.results.finding import ResultContext
 from dicom_node.storage.headers import read_identifiers, read_series_header
 from dicom_node.volumes.load import load_series
 from inference.open import describe_predictor, open_predictor
@@ -47,10 +46,10 @@ def ask(
     paths = _one_series(series_in(path), path, series_uid)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
     except OSError as error:
         raise CallError(f"nothing can be written to {folder} ({error.strerror}): name another --out") from error
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise CallError(f"nothing can be written to {folder} (permission denied): name another --out")
     tell(f"reading {len(paths)} instances")
     volume = load_series(paths)
     tell("loading the model")
@@ -58,7 +57,7 @@ def ask(
     description = predictor.description
     digests = sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in paths)
     key = hashlib.sha256(json.dumps([digests, question, description.digest]).encode()).hexdigest()
-    asked = ProtocolQuestion("ask", question, _asked(question))
+    asked = ProtocolQuestion("ask", question, concepts_in(question))  # one that is not seen can then be told
     tell("asking")
     answers = answer_series(
         volume,
@@ -99,20 +98,6 @@ def ask(
     }
     (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
     return answer
-
-
-def _asked(question: str) -> tuple[SegmentedConcept, ...]:
-    """The coded things that the question names outright, so that one that is not seen can be reported as such."""
-    text = question.casefold()
-    if COMMISSIONING_CONCEPT.label in text:
-        return (COMMISSIONING_CONCEPT,)
-    return tuple(concept for label, concept in LABELS.items() if label in text or _side_first(label) in text)
-
-
-def _side_first(label: str) -> str:
-    """`left kidney` for `kidney left`: people put the side first."""
-    organ, _, side = label.rpartition(" ")
-    return f"{side} {organ}" if side in ("left", "right") else label
 
 
 def series_in(path: Path) -> dict[str, list[Path]]:

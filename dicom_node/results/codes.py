@@ -15,7 +15,7 @@ from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
     "COMMISSIONING_CONCEPT", "DEVICE_SERIAL_NUMBER", "LABELS", "MANUFACTURER", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME",
-    "concept_for",
+    "concept_for", "concepts_in",
 ]  # fmt: skip
 
 MANUFACTURER = "MedSeg Node"
@@ -184,6 +184,18 @@ def concept_for(phrase: str) -> SegmentedConcept | None:
         if found is not None:
             return found
     return None
+
+
+def concepts_in(text: str) -> tuple[SegmentedConcept, ...]:
+    """The concepts whose labels a text holds, word for word; case, number and where the side stands do not matter."""
+    folded = text.casefold()
+    if COMMISSIONING_CONCEPT.label in folded:
+        return (COMMISSIONING_CONCEPT,)
+    return tuple(
+        concept
+        for label, concept in LABELS.items()
+        if re.search(rf"\b(?:{'|'.join(map(re.escape, _forms(label)))})\b", folded)
+    )
 
 
 def _forms(text: str) -> list[str]:

@@ -10,11 +10,11 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from inference.errors import DeviceMissing, InferenceError
+from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
 from inference.evaluation.run import evaluate
 from inference.medseg_qa.records import Split, read_records
-from inference.open import open_predictor
+from inference.open import open_predictor, torch_device
 
 __all__ = ["run_evaluation", "table"]
 
@@ -37,7 +37,7 @@ def run_evaluation(
     names = [one.value for one in Split]
     if split not in names:
         raise InferenceError(f"there is no split {split!r}; it is one of {', '.join(names)}")
-    _check_device(device)
+    torch_device(device)
     if not sum(1 for _ in read_records(qa, None if split == "all" else split)):
         raise InferenceError(f"the split {split} of {qa} holds no image; choose another split")
     if out is not None:
@@ -65,21 +65,6 @@ def run_evaluation(
         case_grid(found, qa, out / "cases.png")
         reliability_plot(found, out / "reliability.png")
     return result
-
-
-def _check_device(device: str) -> None:
-    import torch
-
-    if device == "auto":
-        return
-    try:
-        wanted = torch.device(device)
-    except RuntimeError as error:
-        raise DeviceMissing(f"there is no device {device!r}; give cpu, cuda or auto") from error
-    if wanted.type not in ("cpu", "cuda"):
-        raise DeviceMissing(f"a device {device!r} is not used here; give cpu, cuda or auto")
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise DeviceMissing(f"device {device!r} is not there: torch sees {torch.cuda.device_count()} GPUs; give cpu")
 
 
 def _make_folder(out: Path) -> None:

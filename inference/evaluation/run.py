@@ -20,7 +20,7 @@ from inference.interface import Answer, Predictor, Question, SeenTarget, SliceSt
 from inference.medseg_qa.records import Record, Turn, read_records
 from inference.training.labels import canonical
 
-__all__ = ["Case", "Evaluation", "evaluate", "stack_of"]
+__all__ = ["Case", "Evaluation", "chosen_records", "evaluate", "stack_of"]
 
 Progress = Callable[[int, int], None]
 
@@ -72,7 +72,7 @@ def evaluate(
     All questions about an image are asked at once, as a node would. A question that the predictor refuses (too
     long), or answers against the grammar, counts as not answered. Raises `SourceError` where `qa` holds no set.
     """
-    records = _chosen(qa, split, most_per_set)
+    records = chosen_records(qa, split, most_per_set)
     result = Evaluation()
     for number, record in enumerate(records):
         turns = [turn for one in record.conversations for turn in one.turns if turn.standalone]
@@ -97,7 +97,8 @@ def stack_of(record: Record, qa: Path) -> SliceStack:
     return SliceStack(pixels[None], record.modality, spacing, (0.0, 255.0))
 
 
-def _chosen(qa: Path, split: str, most_per_set: int | None) -> list[Record]:
+def chosen_records(qa: Path, split: str, most_per_set: int | None) -> list[Record]:
+    """Return the records of a split (`all`: of every split), at most so many of each data set, evenly spaced."""
     by_set: dict[str, list[Record]] = defaultdict(list)
     for record in read_records(qa, None if split == "all" else split):
         by_set[record.dataset].append(record)

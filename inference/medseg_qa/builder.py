@@ -258,7 +258,7 @@ class _Builder:
         """Labels that may be called absent: looked for by the annotators, or surely outside the field."""
         known = self._knowledge.datasets.get(source.dataset, {})
         searched = source.searched if source.searched is not None else known.get("absent", ())
-        outside = known.get("outside") or self._knowledge.datasets["out_of_field"].get(source.modality, ())
+        outside = self._knowledge.outside(source.dataset, source.modality)
         # an unusable mask, or an empty one with a positive label, says nothing about absence
         unsure = {skip.detail.split(": ")[1] for skip in stored.skips}
         shown = {target.label for target in stored.targets} | unsure

@@ -94,6 +94,11 @@ class Knowledge:
     frames: Mapping[str, Mapping[str, Sequence[str]]]
     training_details: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
 
+    def outside(self, dataset: str, modality: str) -> tuple[str, ...]:
+        """Labels that certainly lie outside the field of a set's images, else outside that of their modality."""
+        known = self.datasets.get(dataset, {})
+        return tuple(known.get("outside") or self.datasets["out_of_field"].get(modality, ()))
+
     def detail(self, kind: QuestionKind, split: WordingSplit) -> tuple[tuple[str, str], ...]:
         """Pairs of wording id and frame of a follow-up kind in one split."""
         numbered = enumerate(self.details[kind])

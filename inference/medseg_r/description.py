@@ -10,11 +10,18 @@ from inference.errors import CheckpointError, TermsNotAccepted
 from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
 
-__all__ = ["DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "describe_checkpoint", "read_description"]
+__all__ = [
+    "DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "checkpoint_folder", "describe_checkpoint", "read_description",
+]  # fmt: skip
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
 RESEARCH_ONLY = "research use only"
 DESCRIPTION_FILE = "checkpoint.json"
+
+
+def checkpoint_folder(name: str) -> Path:
+    """Return the folder that a name means: `tiny` is the shipped checkpoint, anything else a path."""
+    return SHIPPED if name == "tiny" else Path(name)
 
 
 def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> PredictorDescription:

@@ -21,7 +21,7 @@ from inference.training.vision import label_prompts
 __all__ = ["compose_stages"]
 
 
-def compose_stages(pack: Pack, config: MedSegRConfig, states: Path, *, version: str = "0.2") -> PredictorDescription:
+def compose_stages(pack: Pack, config: MedSegRConfig, states: Path, *, version: str = "0.3") -> PredictorDescription:
     """Write `states`/checkpoint from `states`/vision.pt and `states`/language.pt, with thresholds and calibration.
 
     Raises `InferenceError` where a stage has left nothing.

@@ -27,7 +27,7 @@ from inference.errors import InferenceError
 from inference.medseg_qa.records import Record, Turn
 from inference.medseg_r.adapter import add_lora, has_lora
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from inference.medseg_r.description import SHIPPED
+from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.model import Conversation, Losses, MedSegR
 from inference.medseg_r.words import Turn as Said
 from inference.training.augment import rewindow
@@ -138,7 +138,7 @@ def train_joint(settings: TrainSettings) -> Path:
         # a batch without [SEG] uses neither mask decoder nor P_l
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
     )
-    folder = SHIPPED if settings.checkpoint == "tiny" else Path(settings.checkpoint)
+    folder = checkpoint_folder(settings.checkpoint)
     start = _start(folder, settings)
     model = start.model
     trained = _trained(model, settings.trained)

@@ -57,7 +57,7 @@ class LanguageStage(nn.Module):
         self.register_buffer("prompts", label_prompts(config.grounding.prompt_width), persistent=False)
 
     def forward(self, batch: DialogueBatch) -> Tensor:
-        """Return the losses named in `_LOSSES`, not weighted."""
+        """Return the losses named in `_LOSSES`, not weighted: float32 `4`."""
         model = self.language_model.model
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.vision_tower(_pixels(batch.images, self.config), output_hidden_states=True).hidden_states[-1]

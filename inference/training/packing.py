@@ -61,7 +61,6 @@ def pack(images: Path, cache: Path) -> Pack:
     _check_source(images / "manifest.jsonl", cache)
     names = ("images", "masks", "datasets", "ids", "modalities", "splits", "extents")
     if not (cache / "extents.npy").exists():
-        cache.mkdir(parents=True, exist_ok=True)
         rows = [json.loads(line) for line in (images / "manifest.jsonl").read_text().splitlines()]
         records: list[tuple[Any, ...]] = []
         with np.load(images / "hippocampus" / "hippocampus.npz") as volumes:

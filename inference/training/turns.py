@@ -86,7 +86,7 @@ class TurnSampler:
         shown = {target.label for target in record.targets}
         if known is None or not shown <= set(self._knowledge.labels):
             return None
-        outside = known.get("outside") or self._knowledge.datasets["out_of_field"].get(record.modality, ())
+        outside = self._knowledge.outside(record.dataset, record.modality)
         absent = tuple(label for label in dict.fromkeys((*known.get("absent", ()), *outside)) if label not in shown)
         return ImageFacts(
             record.id, record.split, record.dataset, record.modality, record.size, record.spacing_mm,

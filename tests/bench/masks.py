@@ -27,10 +27,10 @@ from rich.console import Console
 from rich.table import Table
 from unet import WEIGHTS, load_unet
 
-from inference.evaluation.run import evaluate, stack_of
+from inference.evaluation.run import chosen_records, evaluate, stack_of
 from inference.evaluation.scores import FEWEST_IMAGES, score_masks, summary
 from inference.medseg_qa.builder import build
-from inference.medseg_qa.records import Record, read_records
+from inference.medseg_qa.records import Record
 from inference.medseg_qa.sources import open_source
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import SHIPPED
@@ -42,18 +42,6 @@ from inference.transform import from_square, standardise, to_square
 
 Draw = Callable[[torch.Tensor, str], torch.Tensor]
 """A standardised image `3 side side` and a data set's name in, logits `labels side side` of that set's labels out."""
-
-
-def chosen_records(qa: Path, most_per_set: int | None) -> list[Record]:
-    """Test records, evenly spaced in each set; the same that `evaluate` takes."""
-    chosen: list[Record] = []
-    by_set: dict[str, list[Record]] = {}
-    for record in read_records(qa, "test"):
-        by_set.setdefault(record.dataset, []).append(record)
-    for records in by_set.values():
-        count = len(records) if most_per_set is None else min(len(records), most_per_set)
-        chosen += [records[place] for place in np.linspace(0, len(records) - 1, count).round().astype(int)]
-    return chosen
 
 
 def told(draw: Draw, qa: Path, records: list[Record], threshold: float) -> dict[str, Any]:
@@ -106,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=Path, default=Path("../shared/data/images"), help="folder with manifest.jsonl")
     parser.add_argument("--qa", type=Path, help="a MedSeg-QA set of the same images; built for the run without it")
-    parser.add_argument("--most-per-set", type=int, default=24, help="test images of each set; 0 for all (20 minutes)")
+    parser.add_argument("--most-per-set", type=int, default=24, help="test images of each set; 0 for all")
     parser.add_argument("--json", action="store_true", help="print everything that was measured as JSON")
     arguments = parser.parse_args()
     if arguments.qa is None and not (arguments.images / "manifest.jsonl").is_file():
@@ -121,7 +109,7 @@ def main() -> None:
         if qa is None:
             qa = Path(folder) / "qa"
             build(open_source(arguments.images), qa)
-        records = chosen_records(qa, most)
+        records = chosen_records(qa, "test", most)
         checkpoint = load_checkpoint(SHIPPED, accept_research_use=True)
         asked = evaluate(MedSegRPredictor.of(checkpoint), qa, "test", most_per_set=most).to_json()
         results = {

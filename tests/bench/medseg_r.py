@@ -30,7 +30,7 @@ import torch
 
 from inference.interface import Question, SliceStack
 from inference.medseg_r.checkpoint import load_checkpoint
-from inference.medseg_r.description import SHIPPED
+from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.predictor import MedSegRPredictor
 from inference.transform import grounding_square, to_square, window, windowed
 
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print the measurements as JSON")
     parser.add_argument("--volume", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    folder = SHIPPED if arguments.checkpoint == "tiny" else Path(arguments.checkpoint)
+    folder = checkpoint_folder(arguments.checkpoint)
     predictor = MedSegRPredictor.of(
         load_checkpoint(folder, accept_research_use=True, device=arguments.device), arguments.device
     )

@@ -69,12 +69,10 @@ def find_database(url: str) -> str | None:
     Raises SettingsError for a URL that is none, DatabaseUnavailable, and what a driver raises for a file that is none.
     """
     engine = open_engine(url)
-    file = engine.url.database
-    if engine.dialect.name == "sqlite" and not (file and Path(file).is_file()):
-        return file or "memory"
-    with answering(), engine.connect() as connection:
-        connection.exec_driver_sql("SELECT 1")
-    return None
+    if (absent := _absent_file(engine)) is None:
+        with answering(), engine.connect() as connection:
+            connection.exec_driver_sql("SELECT 1")
+    return absent
 
 
 def open_existing_engine(url: str) -> Engine:
@@ -83,13 +81,13 @@ def open_existing_engine(url: str) -> Engine:
     Raises SettingsError where there is none, or one whose schema is another version's; DatabaseUnavailable.
     """
     engine = open_engine(url)
-    file = engine.url.database
-    if engine.dialect.name == "sqlite" and not (file and Path(file).is_file()):
-        raise SettingsError(f"no node has run there: {file or 'memory'} does not exist; {_WHERE_TO_LOOK}")
+    if (absent := _absent_file(engine)) is not None:
+        raise SettingsError(f"no node has run there: {absent} does not exist; {_WHERE_TO_LOOK}")
     with answering(), engine.connect() as connection:
         revision = MigrationContext.configure(connection).get_current_revision()
     if revision is None:
-        raise SettingsError(f"no node has run there: database {file} has none of its tables; {_WHERE_TO_LOOK}")
+        name = engine.url.database
+        raise SettingsError(f"no node has run there: database {name} has none of its tables; {_WHERE_TO_LOOK}")
     newest = ScriptDirectory.from_config(_migrations()).get_current_head()
     if revision != newest:
         raise SettingsError(
@@ -97,6 +95,13 @@ def open_existing_engine(url: str) -> Engine:
             "brings an older schema up to date; a newer one needs the newer node"
         )
     return engine
+
+
+def _absent_file(engine: Engine) -> str | None:
+    """The file of a SQLite database that is not there: connecting would make it."""
+    file = engine.url.database
+    there = engine.dialect.name != "sqlite" or (file and Path(file).is_file())
+    return None if there else file or "memory"
 
 
 _WHERE_TO_LOOK = "check --config, [node] data_dir and [database] url"

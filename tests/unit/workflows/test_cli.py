@@ -14,7 +14,6 @@ import pytest
 from pydicom.data import get_testdata_file
 
 from tests.services import free_port
-from workflows import ask
 from workflows.bootstrap import Node
 from workflows.settings import load_settings
 
@@ -237,8 +236,3 @@ def test_libraries_log_in_our_shape_and_never_with_values_of_the_header() -> Non
     (line,) = done.stderr.splitlines()
     entry = json.loads(line)
     assert (entry["event"], entry["level"], entry["logger"]) == ("broker away", "warning", "kombu")
-
-
-def test_what_a_question_names_is_known_whichever_way_its_side_stands() -> None:
-    named = {concept.label for concept in ask._asked("Segment the left kidney and the liver, not the kidney right.")}
-    assert named == {ask.LABELS[label].label for label in ("kidney left", "kidney right", "liver")}

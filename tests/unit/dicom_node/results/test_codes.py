@@ -9,7 +9,7 @@ from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
 
 from dicom_node.results import codes
-from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS, PRIVATE_SCHEME, concept_for
+from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS, PRIVATE_SCHEME, concept_for, concepts_in
 
 
 def every_code() -> list[Code]:
@@ -89,3 +89,10 @@ def test_left_and_right_are_coded() -> None:
         for side, meaning in sided.items():
             if side in label.split() and "ventric" not in label:
                 assert concept.laterality is not None and concept.laterality.meaning == meaning
+
+
+def test_a_text_names_a_thing_word_for_word_whichever_way_its_side_stands() -> None:
+    named = concepts_in("Segment the left kidney and the Liver, not the kidney right.")
+    assert set(named) == {LABELS["kidney left"], LABELS["kidney right"], LABELS["liver"]}
+    assert concepts_in("Are there signs of pancreatitis in what was delivered?") == ()
+    assert [concept.label for concept in concepts_in("Any polyps?")] == ["polyp"]
