@@ -61,7 +61,7 @@ class Thresholds:
     """When a mask counts. Set on the validation split."""
 
     mask_logit: float = 0.0  # a pixel is drawn above it
-    quality: float = 0.0  # a slice's mask is dropped below this estimate of SAM's quality head
+    seen: float = 0.0  # a slice's mask is dropped below it: the object score, or SAM's quality where there is none
     fewest_pixels: int = 1  # of the model's own mask; a slice's mask is dropped below it
 
 

@@ -38,6 +38,7 @@ class GroundingConfig:
     decoder_heads: int = 4
     decoder_mlp_width: int = 384
     pixel_channels: tuple[int, int, int] = (48, 32, 8)  # of the refinement, at a quarter, a half and the whole size
+    object_score: bool = False  # a head that says whether the target is there at all, as SAM 2 has; SAM has none
 
     @property
     def grid_size(self) -> int:
@@ -204,7 +205,7 @@ def _downloaded(context_square: int, grounding: GroundingConfig) -> MedSegRConfi
 
 
 PRESETS: dict[str, MedSegRConfig] = {
-    "tiny": MedSegRConfig(),
+    "tiny": MedSegRConfig(grounding=GroundingConfig(object_score=True)),
     # Qwen2.5-VL takes squares of 28 pixels as tokens, Qwen3-VL of 32: 672 is 24 or 21 of them a side.
     "lingshu-7b+medsam-b": _downloaded(672, _MEDSAM_B),
     "qwen3-vl-8b+sam-h": _downloaded(672, _SAM_H),

@@ -2,7 +2,9 @@
 
 image -> (stem ->) SAM's ViT -> embedding; embedding + prompt -> SAM's mask decoder -> logits at four times the grid.
 With the refinement, those logits and the stem's skips are read once more, in the way the prompt asks, up to the size of
-the image. The image side runs once per image, the prompt side once per [SEG].
+the image. With the object score, a small head says whether the prompt's target is there at all, as SAM 2's does
+(arXiv 2408.00714): a thin vessel's mask is never of high quality, and still the vessel is there. The image side runs
+once per image, the prompt side once per [SEG].
 """
 
 from __future__ import annotations
@@ -18,9 +20,11 @@ from inference.medseg_r.config import GroundingConfig
 from inference.medseg_r.segment_anything_parts import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
 from inference.medseg_r.stem import STEM_CHANNELS, MobileStem
 
-__all__ = ["Grounding", "ImageFeatures"]
+__all__ = ["Drawn", "Grounding", "ImageFeatures", "ObjectScore"]
 
 _MASK_CHANNELS = 16  # of SAM's encoder for mask prompts, which MedSeg-R never gives
+_SIGNS = 4  # of a drawn mask, beside SAM's token
+_OBJECT_WIDTH = 64
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,54 @@ class ImageFeatures:
         """Return the features of one image, with the images axis kept."""
         index = slice(image, image + 1)
         return ImageFeatures(self.embedding[index], tuple(level[index] for level in self.pixels))
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What was drawn for prompts on ONE image.
+
+    `logits`: `prompts rows columns`. `quality`: `prompts`, SAM's estimate of each mask's IoU. `evidence`: `prompts
+    features`, what the object score is read from. `object_logits`: `prompts`, that the target is there at all; None
+    where the model has no object score.
+    """
+
+    logits: Tensor
+    quality: Tensor
+    evidence: Tensor | None = None
+    object_logits: Tensor | None = None
+
+    @property
+    def seen(self) -> Tensor:
+        """How sure it is that each target is there, `prompts`: the object score, or for want of it the quality."""
+        return self.quality if self.object_logits is None else self.object_logits.sigmoid()
+
+
+class ObjectScore(nn.Module):
+    """From SAM's IoU token, the quality and the strongest mask logits to one logit: the target is there."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.token_norm = nn.LayerNorm(width)
+        self.layers = nn.Sequential(nn.Linear(width + _SIGNS, _OBJECT_WIDTH), nn.ReLU(), nn.Linear(_OBJECT_WIDTH, 1))
+
+    def forward(self, evidence: Tensor) -> Tensor:
+        """Return a logit for each row of `evidence`: `prompts width+signs` to `prompts`."""
+        token, signs = evidence[:, :-_SIGNS], evidence[:, -_SIGNS:]
+        logits: Tensor = self.layers(torch.cat([self.token_norm(token), signs], dim=1))[:, 0]
+        return logits
+
+    @staticmethod
+    def evidence(token: Tensor, quality: Tensor, logits: Tensor) -> Tensor:
+        """Return what the score is read from: `prompts width`, `prompts`, `prompts rows columns` to `prompts width+4`.
+
+        Signs beside the token: the quality, the strongest logit, the mean of the strongest thousandth, how many pixels
+        are drawn; logits and counts squashed to a range of about 1.
+        """
+        flat = logits.flatten(1)
+        strongest = flat.topk(max(1, flat.shape[1] // 1024), dim=1).values
+        drawn = (flat > 0).sum(dim=1).float()
+        signs = (quality, (strongest[:, 0] / 8).tanh(), (strongest.mean(dim=1) / 8).tanh(), drawn.log1p() / 8)
+        return torch.cat([token, torch.stack(signs, dim=1)], dim=1)
 
 
 def _convolution(channels_in: int, channels_out: int) -> nn.Sequential:
@@ -129,6 +181,8 @@ class Grounding(nn.Module):
             last = nn.Linear(width, sum(config.pixel_channels) + 1)
             nn.init.constant_(last.bias[-1], -2.0)  # most pixels are not the target
             self.read = nn.Sequential(nn.Linear(width, width), nn.ReLU(), last)
+        if config.object_score:
+            self.object_score = ObjectScore(width)
 
     def encode(self, images: Tensor) -> ImageFeatures:
         """Encode `images 3 rows columns` (standardised, square) once for all that will be asked of them."""
@@ -138,25 +192,31 @@ class Grounding(nn.Module):
         embedding = self.image_encoder(self.stem_norm(sixteenth))  # images prompt_width grid grid
         return ImageFeatures(embedding, self.pixel_features(images, embedding, half, quarter, eighth))
 
-    def decode(self, features: ImageFeatures, prompts: Tensor) -> tuple[Tensor, Tensor]:
-        """Return mask logits `prompts rows columns` and SAM's quality estimate `prompts`, for ONE image.
-
-        `prompts`: `prompts prompt_width`, one per [SEG].
-        """
+    def decode(self, features: ImageFeatures, prompts: Tensor) -> Drawn:
+        """Draw a mask for each of `prompts prompt_width` on ONE image; one prompt per [SEG]."""
         count, grid = prompts.shape[0], self.config.grid_size
-        low, quality = self.mask_decoder(
-            image_embeddings=features.embedding,  # 1 prompt_width grid grid; repeated per prompt inside
-            image_pe=self.prompt_encoder.get_dense_pe(),
-            sparse_prompt_embeddings=prompts[:, None, :],  # prompts 1 prompt_width
-            dense_prompt_embeddings=self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(
-                count, -1, grid, grid
-            ),
-            multimask_output=False,
+        tokens: list[Tensor] = []  # the IoU token after the decoder, `prompts prompt_width`
+        listening = self.mask_decoder.iou_prediction_head.register_forward_pre_hook(
+            lambda _, given: tokens.append(given[0])
         )
-        if not self.config.refined:
-            logits: Tensor = low[:, 0]
-            return logits, quality[:, 0]
-        return self.refine(features, low, prompts), quality[:, 0]
+        try:
+            low, qualities = self.mask_decoder(
+                image_embeddings=features.embedding,  # 1 prompt_width grid grid; repeated per prompt inside
+                image_pe=self.prompt_encoder.get_dense_pe(),
+                sparse_prompt_embeddings=prompts[:, None, :],  # prompts 1 prompt_width
+                dense_prompt_embeddings=self.prompt_encoder.no_mask_embed.weight.reshape(1, -1, 1, 1).expand(
+                    count, -1, grid, grid
+                ),
+                multimask_output=False,
+            )
+        finally:
+            listening.remove()
+        logits = self.refine(features, low, prompts) if self.config.refined else low[:, 0]
+        quality = qualities[:, 0]
+        if not self.config.object_score:
+            return Drawn(logits, quality)
+        evidence = ObjectScore.evidence(tokens[0], quality, logits)
+        return Drawn(logits, quality, evidence, self.object_score(evidence))
 
     def refine(self, features: ImageFeatures, low: Tensor | None, prompts: Tensor) -> Tensor:
         """Add to SAM's logits `prompts 1 rows columns` what the prompt reads from the pixel features of ONE image.

@@ -133,11 +133,11 @@ class MedSegR(nn.Module):
         entropies, dices, qualities = [], [], []
         for row in sorted(set(rows.tolist())):
             own = rows == row
-            drawn, quality = self.grounding.decode(features[row], prompts[own])
-            entropy, dice = mask_losses(drawn, batch.masks[own])
+            drawn = self.grounding.decode(features[row], prompts[own])
+            entropy, dice = mask_losses(drawn.logits, batch.masks[own])
             entropies.append(entropy)
             dices.append(dice)
-            qualities.append(quality_loss(quality, drawn, batch.masks[own]))
+            qualities.append(quality_loss(drawn.quality, drawn.logits, batch.masks[own]))
         if not entropies:
             return Losses(text, text.new_zeros(()), text.new_zeros(()), text.new_zeros(()))
         return Losses(text, *(torch.stack(one).mean() for one in (entropies, dices, qualities)))

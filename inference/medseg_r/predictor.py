@@ -24,6 +24,7 @@ from inference.errors import InputRefused
 from inference.interface import Answer, PredictorDescription, Progress, Question, SliceStack
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint
 from inference.medseg_r.context import Spoken
+from inference.medseg_r.grounding import Drawn
 from inference.medseg_r.memory import Batches
 from inference.medseg_r.volume import Asked, Said, Target, gathered, showing, spread, volume_answer
 from inference.medseg_r.words import Turn
@@ -35,7 +36,7 @@ SMALLEST_SIDE = 8
 
 _log = structlog.get_logger()
 
-_Drawn = list[tuple[int, Tensor, Tensor]]
+_Kept = list[tuple[int, Tensor, Tensor]]
 """For one slice, each kept target's number, its mask logits `size size` and its quality."""
 
 
@@ -148,7 +149,7 @@ class MedSegRPredictor:
         threshold = self._checkpoint.thresholds.mask_logit
         extents: dict[int, Extent] = {}
 
-        def work(batch: range) -> list[_Drawn]:
+        def work(batch: range) -> list[_Kept]:
             prompts = self._prompts(targets)
             images = []
             for place in batch:
@@ -158,7 +159,7 @@ class MedSegRPredictor:
             tensor = torch.stack(images).permute(0, 3, 1, 2).contiguous().to(self._model.device)  # batch 3 side side
             features = model.grounding.encode(tensor)
             return [
-                self._kept(*model.grounding.decode(features[number], prompts), extents[place])
+                self._kept(model.grounding.decode(features[number], prompts), extents[place])
                 for number, place in enumerate(batch)
             ]
 
@@ -182,13 +183,13 @@ class MedSegRPredictor:
             ]
         )
 
-    def _kept(self, logits: Tensor, quality: Tensor, extent: Extent) -> _Drawn:
-        """Return the targets, of `targets size size` logits and `targets` qualities, that pass the thresholds."""
+    def _kept(self, drawn: Drawn, extent: Extent) -> _Kept:
+        """Return the targets that pass the thresholds."""
         thresholds = self._checkpoint.thresholds
-        inside = _without_padding(logits, extent, self._model.config.grounding.image_size)
+        inside = _without_padding(drawn.logits, extent, self._model.config.grounding.image_size)
         pixels = (inside > thresholds.mask_logit).sum((1, 2))  # targets
-        kept = (pixels >= thresholds.fewest_pixels) & (quality >= thresholds.quality)
-        return [(number, logits[number], quality[number]) for number in torch.nonzero(kept)[:, 0].tolist()]
+        kept = (pixels >= thresholds.fewest_pixels) & (drawn.seen >= thresholds.seen)
+        return [(number, drawn.logits[number], drawn.quality[number]) for number in torch.nonzero(kept)[:, 0].tolist()]
 
 
 def _earlier(question: Question) -> tuple[Turn, ...]:

@@ -29,9 +29,8 @@ __all__ = ["DialogueBatch", "Dialogues", "dialogue_texts"]
 _MORE_IMAGES = 12  # in each batch, without a conversation and more strongly augmented
 _LEAST_OCCUPIED = 0.02  # of a visual token's square, for a label to be in it
 _WORD_LOST, _WORDS_LOST_IN = 0.12, 0.3  # chance of each word to be left out, in this share of the questions
-_DENIAL_WEIGHT = (
-    0.6  # of an answer that only says what is not there: a target that is never drawn costs more than one too many
-)
+# of an answer that only says what is not there: a target that is never drawn costs more than one too many
+_DENIAL_WEIGHT = 0.6
 
 
 @dataclass(frozen=True)
@@ -86,9 +85,8 @@ def dialogue_texts(qa: Path) -> list[str]:
 class Dialogues:
     """Draws conversations of one split as `LanguageStage` learns them."""
 
-    def __init__(self, qa: Path, split: str, words: Words, config: MedSegRConfig, seed: int) -> None:
+    def __init__(self, qa: Path, split: str, words: Words, config: MedSegRConfig) -> None:
         self.words, self.config = words, config
-        self.random = np.random.default_rng(seed)
         self.turns = TurnSampler(qa, split)
         self.images = [_small(qa / record.image, config.context_image_size) for record in self.turns.records]
         self.bits = [_label_bits(qa, record, config.context_image_size) for record in self.turns.records]
@@ -100,25 +98,25 @@ class Dialogues:
                     by_label[label].append(place)
         self.by_label = [by_label[label] for label in sorted(by_label)]
 
-    def batches(self, size: int, count: int) -> list[DialogueBatch]:
+    def batches(self, random: np.random.Generator, size: int, count: int) -> list[DialogueBatch]:
         """Draw `count` batches whose members are of like length, so that little is padding."""
-        drawn = sorted((self._example() for _ in range(size * count)), key=lambda one: len(one.ids))
-        order = self.random.permutation(count)
-        return [self._collate(drawn[i * size : (i + 1) * size]) for i in order]
+        drawn = sorted((self._example(random) for _ in range(size * count)), key=lambda one: len(one.ids))
+        order = random.permutation(count)
+        return [self._collate(random, drawn[i * size : (i + 1) * size]) for i in order]
 
-    def _example(self) -> _Example:
+    def _example(self, random: np.random.Generator) -> _Example:
         while True:
-            place, turns = self.turns.draw(self.random)
-            example = self._encoded(place, turns)
+            place, turns = self.turns.draw(random)
+            example = self._encoded(random, place, turns)
             if example is not None:
                 return example
 
-    def _encoded(self, place: int, turns: tuple[Turn, ...]) -> _Example | None:
+    def _encoded(self, random: np.random.Generator, place: int, turns: tuple[Turn, ...]) -> _Example | None:
         """Return a conversation as far as it fits; None where not even one turn does."""
         record, ids = self.turns.records[place], self.words.prefix(self.config.visual_tokens)
         made = _Example(place, ids, [-100] * len(ids), [0.0] * len(ids), [], [], [])
         for turn in turns:
-            asked, answer = self.words.question(self._spoken(turn.question)), self.words.answer(turn.answer)
+            asked, answer = self.words.question(_spoken(turn.question, random)), self.words.answer(turn.answer)
             if len(made.ids) + len(asked) + len(answer) > self.config.language_context:
                 break
             made.asked_positions.append(len(made.ids) + len(asked) - 1)
@@ -131,16 +129,7 @@ class Dialogues:
                 made.seg_labels.append(LABELS.index(label) if label in LABELS else -1)
         return made if made.asked else None
 
-    def _spoken(self, question: str) -> str:
-        """Return a question as people may put it: now and then in lower case, or with words left out."""
-        if self.random.random() < 0.3:
-            question = question.lower()
-        if self.random.random() < _WORDS_LOST_IN:
-            words = question.split()
-            question = " ".join(word for word in words if self.random.random() >= _WORD_LOST) or question
-        return question
-
-    def _collate(self, examples: list[_Example]) -> DialogueBatch:
+    def _collate(self, random: np.random.Generator, examples: list[_Example]) -> DialogueBatch:
         longest, size = max(len(one.ids) for one in examples), len(examples)
         ids = torch.full((size, longest), self.words.pad)
         targets = torch.full((size, longest), -100)
@@ -153,12 +142,12 @@ class Dialogues:
             targets[row, :count] = torch.tensor(one.targets)
             weights[row, :count] = torch.tensor(one.weights)
             attention[row, :count] = 1
-            seen.append((one.place, *shift_and_turn(self.images[one.place], self.bits[one.place], self.random)))
+            seen.append((one.place, *shift_and_turn(self.images[one.place], self.bits[one.place], random)))
         for _ in range(_MORE_IMAGES if self.by_label else 0):
-            places = self.by_label[int(self.random.integers(len(self.by_label)))]
-            place = places[int(self.random.integers(len(places)))]
+            places = self.by_label[int(random.integers(len(self.by_label)))]
+            place = places[int(random.integers(len(places)))]
             dataset = self.turns.records[place].dataset
-            seen.append((place, *augment(self.images[place], self.bits[place], dataset, self.random)))
+            seen.append((place, *augment(self.images[place], self.bits[place], dataset, random)))
         rows, positions = torch.nonzero(targets == self.words.seg, as_tuple=True)
         labels = [label for one in examples for label in one.seg_labels]
         if len(rows) != len(labels):
@@ -191,6 +180,16 @@ class Dialogues:
         first = LABELS.index(own[0])
         occupied[:, first : first + len(own)] = torch.from_numpy(shares >= _LEAST_OCCUPIED).float()
         return occupied
+
+
+def _spoken(question: str, random: np.random.Generator) -> str:
+    """Return a question as people may put it: now and then in lower case, or with words left out."""
+    if random.random() < 0.3:
+        question = question.lower()
+    if random.random() < _WORDS_LOST_IN:
+        words = question.split()
+        question = " ".join(word for word in words if random.random() >= _WORD_LOST) or question
+    return question
 
 
 def _one_hot(labels: list[str]) -> Tensor:

@@ -7,8 +7,6 @@ launch`): each draws its own batches, gradients are averaged over them.
 
 from __future__ import annotations
 
-import json
-import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,9 +17,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from PIL import Image
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from inference.errors import InferenceError
 from inference.medseg_qa.records import Record, Turn
@@ -31,8 +27,9 @@ from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.model import Conversation, Losses, MedSegR
 from inference.medseg_r.words import Turn as Said
 from inference.training.augment import rewindow
-from inference.training.curves import draw_curves
+from inference.training.journal import Journal
 from inference.training.settings import TrainSettings
+from inference.training.steps import cosine_rate, seed_of
 from inference.training.turns import TurnSampler
 from inference.transform import grounding_square, to_square
 
@@ -127,8 +124,8 @@ class ConversationBatches:
 def train_joint(settings: TrainSettings) -> Path:
     """Train as `settings` say, resuming a run found in `settings.out`; return the folder of the trained checkpoint.
 
-    Logs go to `losses.jsonl`, TensorBoard's `events...` and `curves.png`. Raises `InferenceError` for settings that
-    train nothing, `CheckpointError` and `SourceError` for what cannot be read.
+    Logs and curves go to `settings.out` (`journal.py`). Raises `InferenceError` for settings that train nothing,
+    `CheckpointError` and `SourceError` for what cannot be read.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -146,7 +143,9 @@ def train_joint(settings: TrainSettings) -> Path:
     optimiser = torch.optim.AdamW(
         trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
     )
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _rate(step, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimiser, lambda step: cosine_rate(step, settings.steps, settings.warmup_steps)
+    )
     prepared, optimiser = accelerator.prepare(model, optimiser)
     # not prepared: accelerate would step it once for every process, and the cosine would end long before the run
     accelerator.register_for_checkpointing(schedule)
@@ -157,7 +156,6 @@ def train_joint(settings: TrainSettings) -> Path:
     state = accelerator.get_state_dict(prepared)  # of all processes: each may hold a shard
     if accelerator.is_main_process:
         _export(state, _start(folder, settings), finished, settings)
-        draw_curves(settings.out / "losses.jsonl", settings.out / "curves.png", _NAMES)
     accelerator.end_training()
     return finished
 
@@ -171,16 +169,14 @@ def _run(
     settings: TrainSettings,
     first: int,
 ) -> None:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     parameters = list(model.parameters())  # all: accelerate knows a sharded model by them
-    writer = SummaryWriter(str(settings.out)) if accelerator.is_main_process else None
-    with Progress(*columns, disable=not accelerator.is_main_process) as progress:
-        bar = progress.add_task("training", total=settings.steps, completed=first)
+    silent = not accelerator.is_main_process
+    with Journal(settings.out, "joint", steps=settings.steps, first=first, silent=silent) as journal:
         for step in range(first, settings.steps):
             sums = np.zeros(len(_NAMES))
             for part in range(settings.accumulation):
                 seeds = [settings.seed, accelerator.process_index, step, part]
-                torch.manual_seed(int(np.random.SeedSequence(seeds).generate_state(1)[0]))  # dropout
+                torch.manual_seed(seed_of(*seeds))  # dropout
                 batch = batches.draw(np.random.default_rng(seeds), settings.batch_size, accelerator.device)
                 with accelerator.accumulate(model):
                     losses: Losses = model(batch)
@@ -197,17 +193,9 @@ def _run(
                     optimiser.zero_grad()
                 sums += [float(getattr(losses, name).detach()) for name in _NAMES]
             schedule.step()
-            means = dict(zip(_NAMES, (sums / settings.accumulation).round(5).tolist(), strict=True))
-            if writer is not None:
-                with (settings.out / "losses.jsonl").open("a") as log:
-                    log.write(json.dumps({"step": step + 1, **means}) + "\n")
-                for name, value in means.items():
-                    writer.add_scalar(name, value, step + 1)
-            progress.update(bar, advance=1, description=f"text {means['text']:.3f} Dice loss {means['dice']:.3f}")
+            journal.add(step + 1, dict(zip(_NAMES, (sums / settings.accumulation).tolist(), strict=True)))
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 _save_state(accelerator, settings.out, step + 1)
-    if writer is not None:
-        writer.close()
 
 
 def _start(folder: Path, settings: TrainSettings) -> Checkpoint:
@@ -244,14 +232,6 @@ def _trained(model: MedSegR, names: Sequence[str]) -> list[torch.nn.Parameter]:
     return chosen
 
 
-def _rate(step: int, settings: TrainSettings) -> float:
-    """Return the share of the learning rate at a step: a linear warm-up, then a cosine to a hundredth."""
-    if step < settings.warmup_steps:
-        return (step + 1) / settings.warmup_steps
-    turn = (step - settings.warmup_steps) / max(1, settings.steps - settings.warmup_steps)
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * min(1.0, turn)))
-
-
 def _save_state(accelerator: Accelerator, out: Path, step: int) -> None:
     """Write a state beside the last one, say which counts, then delete the last.
 
@@ -269,15 +249,11 @@ def _save_state(accelerator: Accelerator, out: Path, step: int) -> None:
 
 
 def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
-    latest, log = settings.out / _STATE / "latest", settings.out / "losses.jsonl"
+    latest = settings.out / _STATE / "latest"
     step = int(latest.read_text()) if latest.exists() else 0
     if step:
         accelerator.load_state(str(settings.out / _STATE / str(step)))
         _log.info("resumed", step=step)
-    if accelerator.is_main_process:
-        settings.out.mkdir(parents=True, exist_ok=True)
-        lines = log.read_text().splitlines() if log.exists() else []
-        log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= step))
     accelerator.wait_for_everyone()
     return step
 

@@ -9,13 +9,9 @@ fourth makes the small tower look everywhere. The heads of both are thrown away.
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from pathlib import Path
+from functools import lru_cache
 
 import numpy as np
-import structlog
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -23,24 +19,23 @@ from tokenizers import Tokenizer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
+from inference.errors import InferenceError
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.model import build_prompt_projector
 from inference.medseg_r.tiny import build_language_model, train_tokenizer
 from inference.medseg_r.words import Words
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
 from inference.training.labels import LABELS
+from inference.training.settings import TrainSettings
+from inference.training.steps import run_steps
 from inference.training.vision import label_prompts
 
 __all__ = ["LanguageStage", "train_language"]
 
-_log = structlog.get_logger()
-
 _RATE = 1.5e-3
-_EMA = 0.998
 _AT_ONCE = 6  # batches drawn together, so that those of like length share a batch
-_ASKED_WEIGHT, _OCCUPIED_WEIGHT = 0.3, 4.0
 _OCCUPIED_GAIN = 4.0  # weight of a square that shows a label over one that does not: most do not
-_LOSSES = ("text", "prompt", "asked", "occupied")
+_WEIGHTS = {"text": 1.0, "prompt": 1.0, "asked": 0.3, "occupied": 4.0}
 
 
 class LanguageStage(nn.Module):
@@ -57,7 +52,7 @@ class LanguageStage(nn.Module):
         self.register_buffer("prompts", label_prompts(config.grounding.prompt_width), persistent=False)
 
     def forward(self, batch: DialogueBatch) -> Tensor:
-        """Return the losses named in `_LOSSES`, not weighted: float32 `4`."""
+        """Return the losses that `_WEIGHTS` names, not weighted: float32 `4`."""
         model = self.language_model.model
         with torch.autocast("cpu", torch.bfloat16):
             hidden = model.vision_tower(_pixels(batch.images, self.config), output_hidden_states=True).hidden_states[-1]
@@ -83,65 +78,34 @@ class LanguageStage(nn.Module):
         return torch.stack([text, prompt, meant, seen])
 
 
-def train_language(qa: Path, config: MedSegRConfig, out: Path, *, minutes: float, batch_size: int = 12) -> None:
-    """Train on the set in `qa` for `minutes` of wall time in all, resuming from `out`/language.pt."""
-    torch.manual_seed(1)
-    out.mkdir(parents=True, exist_ok=True)
-    if not (out / "tokenizer.json").exists():
-        train_tokenizer(dialogue_texts(qa), config.vocabulary_size).save(str(out / "tokenizer.json"))
-    words = Words(Tokenizer.from_file(str(out / "tokenizer.json")))
-    stage, average = LanguageStage(config, words), LanguageStage(config, words)
-    average.load_state_dict(stage.state_dict())
+def train_language(config: MedSegRConfig, settings: TrainSettings) -> None:
+    """Train on `settings.qa` up to `settings.steps` steps, resuming from `settings.out`/language.pt.
+
+    Raises `InferenceError` for settings without a set, `SourceError` where the folder holds none.
+    """
+    if settings.qa is None:
+        raise InferenceError("stage language needs qa = FOLDER")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    tokens = settings.out / "tokenizer.json"
+    if not tokens.exists():
+        train_tokenizer(dialogue_texts(settings.qa), config.vocabulary_size).save(str(tokens))
+    words = Words(Tokenizer.from_file(str(tokens)))
+    torch.manual_seed(settings.seed)
+    stage = LanguageStage(config, words)
     optimiser = torch.optim.AdamW(stage.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.03)
-    spent, step, path = 0.0, 0, out / "language.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        stage.load_state_dict(state["stage"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        spent, step = state["spent"], state["step"]
-    dialogues = Dialogues(qa, "train", words, config, seed=step)
-    started, saved = time.monotonic() - spent, time.monotonic()
-    losses: list[list[float]] = []
-    weights = torch.tensor([1.0, 1.0, _ASKED_WEIGHT, _OCCUPIED_WEIGHT])
-    waiting: list[DialogueBatch] = []
-    while (spent := time.monotonic() - started) < minutes * 60:
-        for group in optimiser.param_groups:
-            turn = 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * spent / (minutes * 60)))
-            group["lr"] = float(_RATE * min(1.0, (step + 1) / 150) * turn)
-        waiting = waiting or dialogues.batches(batch_size, _AT_ONCE)
-        each = stage(waiting.pop())
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward((each * weights).sum())
-        nn.utils.clip_grad_norm_(stage.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        with torch.no_grad():
-            decay = min(_EMA, (1 + step) / (10 + step))
-            for mean, value in zip(average.state_dict().values(), stage.state_dict().values(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        losses.append(each.detach().tolist())
-        if step % 50 == 0:
-            means = np.mean(losses[-50:], axis=0).round(4).tolist()
-            line = {"step": step, "minutes": round(spent / 60, 2), **dict(zip(_LOSSES, means, strict=True))}
-            _log.info("language", **line)
-            with (out / "language.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-        if time.monotonic() - saved > 120:
-            _save(path, stage, average, optimiser, spent, step)
-            saved = time.monotonic()
-    _save(path, stage, average, optimiser, spent, step)
+    dialogues = Dialogues(settings.qa, "train", words, config)
+
+    @lru_cache(maxsize=1)
+    def batches(group: int) -> list[DialogueBatch]:
+        return dialogues.batches(np.random.default_rng([settings.seed, group]), settings.batch_size, _AT_ONCE)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        return dict(zip(_WEIGHTS, stage(batches(step // _AT_ONCE)[step % _AT_ONCE]), strict=True))
+
+    run_steps(stage, optimiser, losses, _WEIGHTS, settings)
 
 
 def _pixels(images: NDArray[np.uint8], config: MedSegRConfig) -> Tensor:
     """Return what the image processor of `tiny` makes of images, uint8 `n rows columns 3`."""
     scaled = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
     return (F.interpolate(scaled, size=(config.context_image_size,) * 2, mode="area") - 0.5) / 0.25
-
-
-def _save(
-    path: Path, stage: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, spent: float, step: int
-) -> None:
-    state = {"stage": stage.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-    torch.save(state | {"spent": spent, "step": step}, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)

@@ -30,15 +30,13 @@ def run_training(settings: TrainSettings) -> Path:
         raise InferenceError(f"preset {settings.preset!r} is not built from nothing; only tiny is")
     config = PRESETS[settings.preset]
     if settings.stage == "language":
-        if settings.qa is None:
-            raise InferenceError("stage language needs qa = FOLDER")
-        train_language(settings.qa, config, settings.out, minutes=settings.minutes, batch_size=settings.batch_size)
+        train_language(config, settings)
         return settings.out
     if settings.images is None:
         raise InferenceError(f"stage {settings.stage} needs images = FOLDER")
     packed = pack(settings.images, settings.out / "pack")
     if settings.stage == "grounding":
-        train_vision(packed, config.grounding, settings.out, minutes=settings.minutes, batch_size=settings.batch_size)
+        train_vision(packed, config.grounding, settings)
         return settings.out
-    compose_stages(packed, config, settings.out)
+    compose_stages(packed, config, settings)
     return settings.out / "checkpoint"

@@ -35,12 +35,14 @@ class TrainSettings(BaseModel):
     images: Path | None = Field(None, description="grounding, compose: folder with manifest.jsonl")
     qa: Path | None = Field(None, description="language, joint: a MedSeg-QA set")
     preset: str = Field("tiny", description="grounding, language, compose: the sizes of the model")
-    minutes: float = Field(60, gt=0, description="grounding, language: wall time in all")
     threads: int = Field(1, ge=1, description="CPU threads")
+    steps: int = Field(1000, ge=1, description="optimiser steps in all; the learning rate follows a cosine over them")
+    save_every: int = Field(100, ge=1, description="steps between states that a run resumes from")
+    seed: int = Field(0, ge=0)
+    object_score_images: int = Field(3000, ge=1, description="compose: augmented images its object score learns from")
 
     checkpoint: str = Field("tiny", description="joint: where to start, a folder or tiny")
     accept_research_use: bool = False
-    steps: int = Field(1000, ge=1, description="joint: optimiser steps in all")
     batch_size: int = Field(8, ge=1, description="images per step and device, before accumulation")
     accumulation: int = Field(1, ge=1, description="joint: batches per optimiser step")
     learning_rate: float = Field(3e-4, gt=0)
@@ -56,17 +58,15 @@ class TrainSettings(BaseModel):
     )
     lora: LoraSettings | None = None
     precision: Literal["no", "bf16"] = Field("no", description="joint: mixed precision of accelerate")
-    save_every: int = Field(100, ge=1, description="joint: steps between states that a run resumes from")
-    seed: int = 0
 
 
 _ALL = frozenset({"stage", "out", "threads"})
-_SMALL = _ALL | {"preset", "minutes", "batch_size"}
+_SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size"}
 _READ = {
     "grounding": _SMALL | {"images"},
     "language": _SMALL | {"qa"},
-    "compose": _ALL | {"preset", "images"},
-    "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "minutes"},
+    "compose": _ALL | {"preset", "images", "seed", "object_score_images"},
+    "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "object_score_images"},
 }
 """What each stage reads; anything else in its file would have no effect, and is refused."""
 

@@ -7,14 +7,9 @@ to take what comes near. A prompt is for a label that is there, one that is not,
 
 from __future__ import annotations
 
-import json
-import os
-import time
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
-import structlog
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -27,13 +22,13 @@ from inference.training.augment import augment
 from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.training.pretrained import load_pretrained_stem
+from inference.training.settings import TrainSettings
+from inference.training.steps import run_steps
 from inference.transform import standardise
 
-__all__ = ["Batch", "label_prompts", "sample_batch", "train_vision"]
+__all__ = ["IMAGE_SHARES", "PROMPT_NOISE", "Batch", "label_prompts", "sample_batch", "train_vision"]
 
-_log = structlog.get_logger()
-
-_SHARES = {
+IMAGE_SHARES = {
     "acdc": 0.13,
     "btcv": 0.32,
     "busi": 0.11,
@@ -47,11 +42,10 @@ _SHARES = {
 _PRESENT_PROMPTS = 4
 _ABSENT_PROMPTS = 2  # of the same set
 _FOREIGN = 0.5  # chance of one more, of another kind of image
-_NOISE = 0.15  # deviation of what is added to a prompt, whose own is 1
+PROMPT_NOISE = 0.15  # deviation of what is added to a prompt, whose own is 1
 _RATE = 1.2e-3
 _STEM_RATE = 3e-4  # of what was pretrained
-_DECODER_FROM = 0.4  # of the time: before that the mask decoder is left out, for a third less time a step
-_EMA = 0.998
+_DECODER_FROM = 0.4  # of the steps: before that the mask decoder is left out, for a third less time a step
 _VALIDATED = 8  # images of each set
 
 
@@ -72,7 +66,7 @@ class Batch:
 def sample_batch(pack: Pack, random: np.random.Generator, size: int) -> Batch:
     """Draw an augmented training batch: a data set by its share, then a record, then some labels, there or not."""
     images, labels, masks = [], [], []
-    for name in random.choice(list(_SHARES), size=size, p=list(_SHARES.values())):
+    for name in random.choice(list(IMAGE_SHARES), size=size, p=list(IMAGE_SHARES.values())):
         records = np.flatnonzero((pack.splits == "train") & (pack.datasets == name))
         record = int(random.choice(records))
         image, bits = augment(np.asarray(pack.images[record]), np.asarray(pack.masks[record]), str(name), random)
@@ -93,62 +87,29 @@ def sample_batch(pack: Pack, random: np.random.Generator, size: int) -> Batch:
     return Batch(torch.stack(images).permute(0, 3, 1, 2), labels, masks)
 
 
-def train_vision(pack: Pack, config: GroundingConfig, out: Path, *, minutes: float, batch_size: int = 8) -> None:
-    """Train for `minutes` of wall time in all, resuming from `out`/vision.pt; a cosine over that time sets the rate."""
-    out.mkdir(parents=True, exist_ok=True)
-    torch.manual_seed(0)
-    grounding, average = Grounding(config), Grounding(config)
+def train_vision(pack: Pack, config: GroundingConfig, settings: TrainSettings) -> None:
+    """Train up to `settings.steps` steps, resuming from `settings.out`/grounding.pt."""
+    torch.manual_seed(settings.seed)
+    grounding = Grounding(replace(config, object_score=False))  # learned last, when the masks are what they will be
     load_pretrained_stem(grounding.stem)
     grounding = grounding.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average = average.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    average.load_state_dict(grounding.state_dict())
     stem = [*grounding.stem.parameters()]
     new = [value for name, value in grounding.named_parameters() if not name.startswith("stem.")]
     optimiser = torch.optim.AdamW(
-        [{"params": new, "peak": _RATE}, {"params": stem, "peak": _STEM_RATE}], betas=(0.9, 0.98), weight_decay=0.03
+        [{"params": new, "lr": _RATE}, {"params": stem, "lr": _STEM_RATE}], betas=(0.9, 0.98), weight_decay=0.03
     )
-    spent, step, path = 0.0, 0, out / "vision.pt"
-    if path.exists():
-        state = torch.load(path, weights_only=True)
-        grounding.load_state_dict(state["stage"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        spent, step = state["spent"], state["step"]
-    random = np.random.default_rng(step)
     prompts = label_prompts(config.prompt_width)
-    started, saved, validated = time.monotonic() - spent, time.monotonic(), time.monotonic()
-    losses: list[tuple[float, float]] = []
-    while (spent := time.monotonic() - started) < minutes * 60:
-        progress = spent / (minutes * 60)
-        for group in optimiser.param_groups:
-            turn = 0.01 + 0.99 * 0.5 * (1 + np.cos(np.pi * progress))
-            group["lr"] = float(group["peak"] * min(1.0, (step + 1) / 150) * turn)
-        mask, quality = _losses(
-            grounding, prompts, sample_batch(pack, random, batch_size), decoder=progress >= _DECODER_FROM
-        )
-        optimiser.zero_grad(set_to_none=True)
-        torch.autograd.backward(mask + quality)
-        nn.utils.clip_grad_norm_(grounding.parameters(), 1.0)
-        optimiser.step()
-        step += 1
-        with torch.no_grad():
-            decay = min(_EMA, (1 + step) / (10 + step))
-            for mean, value in zip(average.state_dict().values(), grounding.state_dict().values(), strict=True):
-                mean.lerp_(value, 1 - decay)
-        losses.append((float(mask.detach()), float(quality.detach())))
-        if step % 25 == 0:
-            mean_mask, mean_quality = np.mean(losses[-25:], axis=0).round(4).tolist()
-            line = {"step": step, "minutes": round(spent / 60, 2), "mask": mean_mask, "quality": mean_quality}
-            if time.monotonic() - validated > 480:
-                line["dice"] = round(float(np.mean(list(validate(pack, average, prompts).values()))), 4)
-                validated = time.monotonic()
-            _log.info("vision", **line)
-            with (out / "vision.jsonl").open("a") as log:
-                log.write(json.dumps(line) + "\n")
-        if time.monotonic() - saved > 120:
-            _save(path, grounding, average, optimiser, spent, step)
-            saved = time.monotonic()
-    _save(path, grounding, average, optimiser, spent, step)
+    decoder_from = int(_DECODER_FROM * settings.steps)
+
+    def losses(step: int) -> dict[str, Tensor]:
+        batch = sample_batch(pack, np.random.default_rng([settings.seed, step]), settings.batch_size)
+        return _losses(grounding, prompts, batch, decoder=step >= decoder_from)
+
+    def validated(average: nn.Module) -> dict[str, float]:
+        assert isinstance(average, Grounding)
+        return {"validation dice": float(np.mean(list(validate(pack, average, prompts).values())))}
+
+    run_steps(grounding, optimiser, losses, {"mask": 1.0, "quality": 1.0}, settings, validate=validated)
 
 
 def validate(
@@ -176,24 +137,18 @@ def _true(pack: Pack, record: int, bit: int) -> NDArray[np.bool_]:
     return mask
 
 
-def _losses(grounding: Grounding, prompts: Tensor, batch: Batch, *, decoder: bool) -> tuple[Tensor, Tensor]:
+def _losses(grounding: Grounding, prompts: Tensor, batch: Batch, *, decoder: bool) -> dict[str, Tensor]:
     features = grounding.encode(batch.images.contiguous(memory_format=torch.channels_last))
     masks, qualities = [], []
     for image, (labels, target) in enumerate(zip(batch.labels, batch.masks, strict=True)):
         asked = prompts[labels]  # k prompt_width
-        asked = asked + _NOISE * torch.randn_like(asked)
+        asked = asked + PROMPT_NOISE * torch.randn_like(asked)
         if decoder:
-            logits, quality = grounding.decode(features[image], asked)
-            qualities.append(quality_loss(quality, logits, target))
+            drawn = grounding.decode(features[image], asked)
+            logits = drawn.logits
+            qualities.append(quality_loss(drawn.quality, logits, target))
         else:
             logits = grounding.refine(features[image], None, asked)
         masks.append(mask_loss(logits, target))
-    return torch.stack(masks).mean(), torch.stack(qualities).mean() if qualities else torch.zeros(())
-
-
-def _save(
-    path: Path, stage: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, spent: float, step: int
-) -> None:
-    state = {"stage": stage.state_dict(), "average": average.state_dict(), "optimiser": optimiser.state_dict()}
-    torch.save(state | {"spent": spent, "step": step}, path.with_suffix(".part"))
-    os.replace(path.with_suffix(".part"), path)
+    found = {"mask": torch.stack(masks).mean()}
+    return found | {"quality": torch.stack(qualities).mean()} if qualities else found

@@ -70,7 +70,11 @@ def unet_draw() -> Draw:
 def grounding_draw(model: MedSegR) -> Draw:
     prompts = label_prompts(model.config.grounding.prompt_width)
     rows = {name: [LABELS.index(label) for label in own] for name, own in DATASETS.items()}
-    return lambda image, name: model.grounding.decode(model.grounding.encode(image[None])[0], prompts[rows[name]])[0]
+
+    def draw(image: torch.Tensor, name: str) -> torch.Tensor:
+        return model.grounding.decode(model.grounding.encode(image[None])[0], prompts[rows[name]]).logits
+
+    return draw
 
 
 def show(results: dict[str, dict[str, Any]]) -> None:

@@ -62,7 +62,7 @@ def checkpoint_folder(model: MedSegR, tmp_path: Path) -> Path:
         name="random",
         version="0",
         terms="research use only",
-        thresholds=Thresholds(quality=-100.0),
+        thresholds=Thresholds(seen=-100.0),
         calibration=((0.0, 0.1), (1.0, 0.9)),
     )
     return folder

@@ -110,7 +110,7 @@ def test_a_wrong_tensor_of_the_language_model_is_named(checkpoint_folder: Path, 
 def test_changed_thresholds_are_another_digest(checkpoint_folder: Path) -> None:
     path = checkpoint_folder / "checkpoint.json"
     stated = json.loads(path.read_text())
-    stated["thresholds"]["quality"] = 0.5
+    stated["thresholds"]["seen"] = 0.5
     path.write_text(json.dumps(stated))
     with pytest.raises(CheckpointError, match="sha256"):
         load_checkpoint(checkpoint_folder, accept_research_use=True)

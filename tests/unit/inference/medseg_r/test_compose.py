@@ -65,9 +65,10 @@ def test_what_is_drawn_is_what_segment_anything_draws(sam_config: GroundingConfi
     images = torch.randn(2, 3, 64, 64)
     with torch.inference_mode():
         assert torch.equal(grounding.encode(images).embedding, theirs(images))
-        logits, quality = grounding.decode(grounding.encode(images)[1], torch.randn(3, 32))
-    assert logits.shape == (3, 16, 16)
-    assert quality.shape == (3,)
+        drawn = grounding.decode(grounding.encode(images)[1], torch.randn(3, 32))
+    assert drawn.logits.shape == (3, 16, 16)
+    assert drawn.quality.shape == (3,)
+    assert torch.equal(drawn.seen, drawn.quality)  # SAM has no object score
 
 
 @pytest.mark.parametrize("wrapped", ["bare", "model", "module"])

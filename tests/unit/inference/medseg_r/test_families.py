@@ -144,7 +144,7 @@ def test_the_marks_have_embeddings_of_their_own(composed: Checkpoint, download: 
 
 def test_a_volume_is_answered(composed: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     predictor = MedSegRPredictor.of(
-        Checkpoint(composed.model, composed.description, Thresholds(mask_logit=-50.0, quality=-100.0))
+        Checkpoint(composed.model, composed.description, Thresholds(mask_logit=-50.0, seen=-100.0))
     )
     context = composed.model.context
     speak = context.speak

@@ -14,6 +14,7 @@ from inference.errors import AnswerMalformed, InputRefused, OutOfMemory
 from inference.interface import Question, SliceStack
 from inference.medseg_r.checkpoint import Thresholds
 from inference.medseg_r.context import Prefix, Spoken
+from inference.medseg_r.grounding import Drawn
 from inference.medseg_r.model import Conversation, MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
 from inference.medseg_r.volume import Target, _without_specks, showing
@@ -51,7 +52,7 @@ def _let_it_say(monkeypatch: pytest.MonkeyPatch, predictor: MedSegRPredictor, *t
 
 def _draw_everything(predictor: MedSegRPredictor) -> MedSegRPredictor:
     checkpoint = dataclasses.replace(
-        predictor._checkpoint, thresholds=Thresholds(mask_logit=-50.0, quality=-100.0, fewest_pixels=1)
+        predictor._checkpoint, thresholds=Thresholds(mask_logit=-50.0, seen=-100.0, fewest_pixels=1)
     )
     return MedSegRPredictor.of(checkpoint)
 
@@ -76,7 +77,7 @@ def test_a_mask_for_each_named_thing_on_the_stacks_grid(
 def test_what_is_named_but_not_drawn_is_not_seen(
     predictor: MedSegRPredictor, stack: SliceStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = dataclasses.replace(predictor._checkpoint, thresholds=Thresholds(quality=1000.0))
+    checkpoint = dataclasses.replace(predictor._checkpoint, thresholds=Thresholds(seen=1000.0))
     predictor = MedSegRPredictor.of(checkpoint)
     _let_it_say(monkeypatch, predictor, LIVER)
     (answer,) = predictor.answer(stack, [Question("where?")])
@@ -185,9 +186,11 @@ def test_a_target_that_fills_the_image_is_drawn_to_its_edges(
     """Also where mask logits are coarser than the square, as SAM's are, and the image is wider than high."""
     grounding = predictor._model.grounding
     size = predictor._model.config.grounding.image_size // 4
-    monkeypatch.setattr(
-        grounding, "decode", lambda _, prompts: (torch.full((len(prompts), size, size), 5.0), torch.ones(len(prompts)))
-    )
+
+    def everywhere(_: object, prompts: torch.Tensor) -> Drawn:
+        return Drawn(torch.full((len(prompts), size, size), 5.0), torch.ones(len(prompts)))
+
+    monkeypatch.setattr(grounding, "decode", everywhere)
     target = Target("liver", [torch.zeros(predictor._model.context.width)], np.zeros((1, 48, 64), np.bool_))
     values = np.random.default_rng(0).normal(size=(1, 48, 64)).astype(np.float32)
     predictor._draw(SliceStack(values, "MR", None, (-4.0, 4.0)), (-4.0, 4.0), [0], [target], None)
@@ -231,7 +234,7 @@ def test_another_batch_size_gives_the_same_masks_but_for_pixels_at_the_threshold
     answers = []
     for own in (8, size, size):
         sized = MedSegRPredictor.of(
-            dataclasses.replace(predictor._checkpoint, thresholds=Thresholds(mask_logit=-2.0, quality=-100.0)),
+            dataclasses.replace(predictor._checkpoint, thresholds=Thresholds(mask_logit=-2.0, seen=-100.0)),
             batch_size=own,
         )
         _let_it_say(monkeypatch, sized, BOTH)

@@ -63,7 +63,7 @@ def test_a_stopped_run_goes_on_exactly(
     first, second = _weights(whole), _weights(resumed)
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    lines = [json.loads(line) for line in (tmp_path / "stopped" / "losses.jsonl").read_text().splitlines()]
+    lines = [json.loads(line) for line in (tmp_path / "stopped" / "joint.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [1, 2, 3, 4]
 
 
@@ -72,8 +72,8 @@ def test_it_leaves_curves_logs_and_a_checkpoint_that_loads(
 ) -> None:
     out = tmp_path / "run"
     folder = train_joint(_settings(make_qa(), checkpoint_folder, out, accumulation=2))
-    assert (out / "curves.png").stat().st_size > 1000
-    assert list(out.glob("events.out.tfevents*"))
+    assert (out / "joint.png").stat().st_size > 1000
+    assert list(out.glob("joint/events.out.tfevents*"))
     trained = load_checkpoint(folder, accept_research_use=True)
     start = load_checkpoint(checkpoint_folder, accept_research_use=True)
     assert trained.description.terms == start.description.terms

@@ -43,9 +43,9 @@ def test_a_file_that_is_not_there_or_not_toml(tmp_path: Path) -> None:
 @pytest.mark.parametrize("stage", ["grounding", "language", "compose"])
 def test_what_a_stage_does_not_read_is_refused(tmp_path: Path, stage: str) -> None:
     (tmp_path / "run.toml").write_text(
-        f'stage = "{stage}"\nout = "a"\nimages = "i"\nqa = "q"\nseed = 3\nprecision = "bf16"\n'
+        f'stage = "{stage}"\nout = "a"\nimages = "i"\nqa = "q"\nwarmup_steps = 3\nprecision = "bf16"\n'
     )
-    with pytest.raises(InferenceError, match=r"does not read .*precision, .*seed"):
+    with pytest.raises(InferenceError, match=r"does not read .*precision, .*warmup_steps"):
         read_settings(tmp_path / "run.toml")
 
 

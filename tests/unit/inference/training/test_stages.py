@@ -26,7 +26,8 @@ from inference.training.labels import DATASETS, LABELS
 from inference.training.language import LanguageStage, _pixels
 from inference.training.packing import Pack
 from inference.training.packing import pack as pack_images
-from inference.training.thresholds import Judged, calibrated, choose_thresholds
+from inference.training.settings import TrainSettings
+from inference.training.thresholds import Judged, calibrated, choose_thresholds, cross_validated
 from inference.training.vision import label_prompts, sample_batch
 
 
@@ -83,25 +84,34 @@ def test_a_batch_asks_for_what_is_there_and_what_is_not(pack: Pack) -> None:
     assert present > 40 and absent > 10
 
 
-def _judged(label: int, validation: bool, quality: float, score: float) -> Judged:
+def _judged(label: int, validation: bool, quality: float, score: float, image: int = 0) -> Judged:
     """One whose masks have the same score at every candidate logit; absent where the score is below 0."""
     iou = max(0.0, score) / (2 - max(0.0, score))
-    return Judged(label, validation, quality, (500,) * 4, (score,) * 4, (iou,) * 4)
+    return Judged(image, label, validation, quality, quality, (500,) * 4, (score,) * 4, (iou,) * 4)
 
 
 def test_thresholds_refuse_what_is_absent_and_keep_what_is_there() -> None:
     judged = [_judged(n % 3, n % 2 == 0, 0.6 + 0.01 * (n % 7), 0.8) for n in range(40)]
     judged += [_judged(n % 3, n % 2 == 0, 0.1 + 0.01 * (n % 7), -1.0) for n in range(40)]
     chosen = choose_thresholds(judged)
-    assert 0.1 < chosen.quality <= 0.6
+    assert 0.1 < chosen.seen <= 0.6
     assert chosen.mask_logit in (-1.0, -0.5, 0.0, 0.5)
+
+
+def test_cross_validation_scores_what_the_thresholds_were_not_chosen_on() -> None:
+    clear = [_judged(n % 3, n % 2 == 0, 0.9 if n % 4 else 0.1, 0.8 if n % 4 else -1.0, image=n) for n in range(120)]
+    assert cross_validated(clear) == pytest.approx((0.8, 1.0, 1.0))
+    random = np.random.default_rng(0)
+    blind = [_judged(n % 3, n % 2 == 0, float(random.random()), 0.8 if n % 4 else -1.0, image=n) for n in range(120)]
+    outcome = cross_validated(blind)
+    assert outcome.specificity + outcome.recall < 1.25  # a score that knows nothing buys one with the other
 
 
 def test_calibration_rises_and_knows_only_validation_images() -> None:
     random = np.random.default_rng(0)
     judged = [_judged(0, True, q, float(np.clip(q + random.normal(0, 0.2), 0, 1))) for q in random.random(200)]
     judged += [_judged(0, False, q, 1.0) for q in random.random(200)]  # training images, too good to be true
-    pairs = calibrated(judged, Thresholds(mask_logit=0.0, quality=-9.0, fewest_pixels=1))
+    pairs = calibrated(judged, Thresholds(mask_logit=0.0, seen=-9.0, fewest_pixels=1))
     raws, values = zip(*pairs, strict=True)
     assert list(raws) == sorted(raws) and list(values) == sorted(values)
     assert values[0] < 0.4 < values[-1]
@@ -123,11 +133,11 @@ def test_the_language_stage_learns_words_prompts_what_is_asked_and_what_is_where
 ) -> None:
     qa = make_qa()
     words = Words(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
-    dialogues = Dialogues(qa, "train", words, small_config, seed=0)
+    dialogues = Dialogues(qa, "train", words, small_config)
     torch.manual_seed(0)
     stage = LanguageStage(small_config, words)
     optimiser = torch.optim.AdamW(stage.parameters(), lr=5e-3)
-    batches = dialogues.batches(4, 6)
+    batches = dialogues.batches(np.random.default_rng(0), 4, 6)
     sums = []
     for _ in range(3):
         losses = torch.stack([stage(batch) for batch in batches]).mean(dim=0)
@@ -142,7 +152,7 @@ def test_the_language_stage_learns_words_prompts_what_is_asked_and_what_is_where
 def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_config: MedSegRConfig) -> None:
     qa = make_qa()
     words = Words(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
-    batch = Dialogues(qa, "train", words, small_config, seed=0).batches(4, 1)[0]
+    batch = Dialogues(qa, "train", words, small_config).batches(np.random.default_rng(0), 4, 1)[0]
     assert batch.occupied.shape == (len(batch.images), small_config.visual_tokens, len(LABELS))
     assert len(batch.images) > 4  # some for the tower alone
     known = batch.occupied[:, 0, LABELS.index("liver")] >= 0
@@ -159,7 +169,7 @@ def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_con
 
 def test_composing_without_a_stage_names_it(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="stage grounding"):
-        compose_stages(pack, PRESETS["tiny"], tmp_path)
+        compose_stages(pack, PRESETS["tiny"], TrainSettings(stage="compose", out=tmp_path))
 
 
 def test_packing_names_a_missing_manifest_and_another_set(tmp_path: Path) -> None:

@@ -1,0 +1,58 @@
+"""What a run leaves for people: a progress bar, its losses as JSON Lines and TensorBoard's events, and a picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from inference.training.curves import draw_curves
+
+__all__ = ["Journal"]
+
+
+class Journal:
+    """Writes `out`/`name`.jsonl, `out`/`name`.png and TensorBoard's events in `out`/`name`, as a context manager.
+
+    A run that goes on after step `first` drops what a killed one noted beyond it. With `silent`, as in all processes
+    but one, nothing is shown or written.
+    """
+
+    def __init__(self, out: Path, name: str, *, steps: int, first: int = 0, silent: bool = False) -> None:
+        self._log, self._picture, self._silent = out / f"{name}.jsonl", out / f"{name}.png", silent
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        self._progress = Progress(*columns, disable=silent)
+        self._bar = self._progress.add_task(name, total=steps, completed=first)
+        self._name, self._writer = name, None
+        if not silent:
+            out.mkdir(parents=True, exist_ok=True)
+            lines = self._log.read_text().splitlines() if self._log.exists() else []
+            self._log.write_text("".join(f"{line}\n" for line in lines if json.loads(line)["step"] <= first))
+            self._writer = SummaryWriter(str(out / name), purge_step=first + 1)
+
+    def __enter__(self) -> Journal:
+        self._progress.start()
+        return self
+
+    def add(self, step: int, values: Mapping[str, float]) -> None:
+        """Note what step `step`, counted from 1, came to."""
+        rounded = {name: round(value, 5) for name, value in values.items()}
+        if self._writer is not None:
+            with self._log.open("a") as log:
+                log.write(json.dumps({"step": step, **rounded}) + "\n")
+            for name, value in rounded.items():
+                self._writer.add_scalar(name, value, step)
+        told = ", ".join(f"{name} {value:.3f}" for name, value in rounded.items())
+        self._progress.update(self._bar, completed=step, description=f"{self._name}: {told}")
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._progress.stop()
+        if self._writer is not None:
+            self._writer.close()
+            draw_curves(self._log, self._picture)

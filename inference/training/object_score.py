@@ -1,0 +1,105 @@
+"""The object score learns when a prompt's target is there at all, on a grounding that stays as it is.
+
+Every label of an augmented training image is asked, there or not, and some of other kinds of image. What the head reads
+of each (`ObjectScore.evidence`) is gathered once; then the head is fitted to it, each label's cases that are there and
+those that are not weighted by the inverse root of how many there are: else a rare label would best be denied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from inference.medseg_r.grounding import Grounding, ObjectScore
+from inference.training.augment import augment
+from inference.training.labels import DATASETS, LABELS
+from inference.training.packing import Pack
+from inference.training.vision import IMAGE_SHARES, PROMPT_NOISE
+from inference.transform import standardise
+
+__all__ = ["Evidence", "fit_object_score", "gather_evidence"]
+
+_FOREIGN = 2  # prompts for labels of other kinds of image, for each image
+_ROUNDS = 60  # through all evidence
+_BATCH = 512
+_RATE = 3e-3
+_DECAY = 0.1
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """`rows`: float32 `n features`. `labels`: int64 `n`, places in LABELS. `present`: bool `n`."""
+
+    rows: Tensor
+    labels: Tensor
+    present: Tensor
+
+
+def gather_evidence(
+    pack: Pack,
+    grounding: Grounding,
+    prompts: Tensor,
+    *,
+    images: int,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Evidence:
+    """Ask `grounding`, which has an object score, all labels of `images` augmented training images.
+
+    `prompts`: `labels prompt_width`.
+    """
+    grounding.train(mode=False)
+    rows, labels, present = [], [], []
+    random = np.random.default_rng(seed)
+    noise = torch.Generator().manual_seed(seed)
+    places = {name: np.flatnonzero((pack.splits == "train") & (pack.datasets == name)) for name in IMAGE_SHARES}
+    for number in range(images):
+        name = str(random.choice(list(IMAGE_SHARES), p=list(IMAGE_SHARES.values())))
+        record, own = int(random.choice(places[name])), DATASETS[name]
+        image, bits = augment(np.asarray(pack.images[record]), np.asarray(pack.masks[record]), name, random)
+        union = int(np.bitwise_or.reduce(bits, axis=None))
+        foreign = random.choice([label for label in LABELS if label not in own], _FOREIGN, replace=False).tolist()
+        asked = torch.tensor([LABELS.index(label) for label in (*own, *foreign)])
+        square = torch.from_numpy(standardise(image)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            prompt = prompts[asked]
+            prompt = prompt + PROMPT_NOISE * torch.randn(prompt.shape, generator=noise)
+            evidence = grounding.decode(grounding.encode(square)[0], prompt).evidence
+        assert evidence is not None, "the grounding has an object score"
+        rows.append(evidence.clone())
+        labels.append(asked)
+        present.append(torch.tensor([bool(union >> i & 1) for i in range(len(own))] + [False] * _FOREIGN))
+        if progress is not None:
+            progress(number + 1, images)
+    return Evidence(torch.cat(rows), torch.cat(labels), torch.cat(present))
+
+
+def fit_object_score(evidence: Evidence, score: ObjectScore, *, seed: int = 0) -> float:
+    """Fit a head to `evidence`, from wherever it begins; return the last round's mean loss."""
+    torch.manual_seed(seed)
+    cases = evidence.labels * 2 + evidence.present.long()
+    counts = torch.bincount(cases, minlength=2 * len(LABELS)).float()
+    weights = counts[cases].rsqrt()
+    weights = weights / weights.mean()
+    true = evidence.present.float()
+    optimiser = torch.optim.AdamW(score.parameters(), lr=_RATE, weight_decay=_DECAY)
+    steps = _ROUNDS * -(-len(true) // _BATCH)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    mean = 0.0
+    for _ in range(_ROUNDS):
+        losses = []
+        for chosen in torch.split(torch.randperm(len(true)), _BATCH):
+            each = F.binary_cross_entropy_with_logits(score(evidence.rows[chosen]), true[chosen], reduction="none")
+            loss = (each * weights[chosen]).mean()
+            optimiser.zero_grad(set_to_none=True)
+            torch.autograd.backward(loss)
+            optimiser.step()
+            schedule.step()
+            losses.append(float(loss.detach()))
+        mean = float(np.mean(losses))
+    return mean
