@@ -1,4 +1,4 @@
-"""The command medseg-r: compose a model, look at a checkpoint, train one, evaluate one.
+"""The command medseg-r: compose a model, look at a checkpoint, train, calibrate and evaluate one.
 
 Exit 2 where the call or what it names is wrong, 1 where the work failed for want of memory.
 
@@ -17,7 +17,7 @@ import typer
 
 from inference.errors import CheckpointError, InferenceError, OutOfMemory
 from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
-from inference.medseg_r.description import checkpoint_folder, read_description
+from inference.medseg_r.description import SHIPPED, checkpoint_folder, read_description
 
 __all__ = ["app", "main"]
 
@@ -27,7 +27,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="MedSeg-R: compose a model from downloaded parts, train it, measure it, look at a checkpoint.",
+    help="MedSeg-R: compose a model from downloaded parts, train it, calibrate it, measure it, look at a checkpoint.",
 )
 
 
@@ -77,8 +77,7 @@ def info(
     if as_json:
         typer.echo(json.dumps(facts, indent=2))
         return
-    for key, value in facts.items():
-        typer.echo(f"{key:16} {json.dumps(value) if isinstance(value, dict | list) else value}")
+    _tell(facts)
 
 
 @app.command()
@@ -96,6 +95,35 @@ def train(
     except InferenceError as error:
         _failed(error)
     typer.echo(f"written: {written}")
+
+
+@app.command()
+def calibrate(
+    checkpoint: Annotated[str, typer.Option(help="Checkpoint folder; its checkpoint.json is rewritten.")],
+    qa: Annotated[Path, typer.Option(help="MedSeg-QA set, made by medseg-qa build.")],
+    split: Annotated[str, typer.Option(help="A split that neither trained the model nor will test it.")] = "val",
+    as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
+    most_per_set: Annotated[
+        int | None, typer.Option(min=1, help="At most so many images of each data set, evenly spaced.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+) -> None:
+    """Set a trained checkpoint's thresholds and confidence by its own answers: after train, before evaluate."""
+    folder = checkpoint_folder(checkpoint)
+    if folder.resolve() == SHIPPED:
+        _fail("tiny is part of the program; copy its folder and calibrate the copy")
+    try:
+        from inference.training.calibration import calibrate_checkpoint
+
+        result = calibrate_checkpoint(folder, qa, split, device=device, most_per_set=most_per_set)
+    except ImportError as error:
+        _fail(f"calibration needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
+    except InferenceError as error:
+        _failed(error)
+    if as_json:
+        typer.echo(json.dumps(result, indent=2))
+        return
+    _tell(result)
 
 
 @app.command()
@@ -167,6 +195,11 @@ def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
     facts["megabytes"] = round(sum(path.stat().st_size for path in weights) / 1e6, 1)
     facts["model"] = stated["model"]
     return facts
+
+
+def _tell(facts: dict[str, Any]) -> None:
+    for key, value in facts.items():
+        typer.echo(f"{key:16} {json.dumps(value) if isinstance(value, dict | list) else value}")
 
 
 def _failed(error: InferenceError) -> NoReturn:

@@ -7,14 +7,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
 from inference.evaluation.run import evaluate
 from inference.medseg_qa.records import Split, read_records
 from inference.open import open_predictor, torch_device
+from inference.progress import progress_bar
 
 __all__ = ["run_evaluation", "table"]
 
@@ -43,8 +41,7 @@ def run_evaluation(
     if out is not None:
         _make_folder(out)
     predictor = open_predictor(checkpoint, device, accept_research_use=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("images", total=None)
         found = evaluate(
             predictor,

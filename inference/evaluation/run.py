@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference.errors import AnswerMalformed, InputRefused
+from inference.evaluation.matching import matched, names
 from inference.evaluation.scores import Scored, score_masks, summary
 from inference.evaluation.text import text_scores
-from inference.interface import Answer, Predictor, Question, SeenTarget, SliceStack
+from inference.interface import Answer, Predictor, Question, SliceStack
 from inference.medseg_qa.records import Record, Turn, read_records
 from inference.training.labels import canonical
 
@@ -128,7 +129,9 @@ def _answer_alone(predictor: Predictor, stack: SliceStack, question: Question) -
 def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Answer | None) -> None:
     if answer is None:
         result.refused += 1
-    given = _matched(record, turn, answer)
+    targets = () if answer is None else answer.targets
+    places = matched(record, turn, [one.phrase for one in targets])
+    given = {label: targets[place] for label, place in places.items()}
     for index in turn.targets:
         target = record.targets[index]
         with Image.open(qa / target.mask) as picture:
@@ -138,7 +141,7 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         confidence = None if found is None else found.confidence
         one = score_masks(canonical(target.label), record.id, drawn, true, confidence)
         if found is not None:
-            one = replace(one, named=_names(found, {target.label, target.phrase}))
+            one = replace(one, named=names(found.phrase, {target.label, target.phrase}))
         result.scored.append(one)
         mask = np.zeros_like(true) if drawn is None else drawn
         text = "" if answer is None else answer.text
@@ -149,36 +152,6 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         result.scored.append(score_masks(canonical(label), record.id, drawn, None, confidence))
     result.answers.append("" if answer is None else answer.text)
     result.references.append(_plain(turn.answer))
-
-
-def _matched(record: Record, turn: Turn, answer: Answer | None) -> dict[str, SeenTarget]:
-    """Return which mask answers for which asked label: by phrase first, what is left in order, present ones first."""
-    if answer is None:
-        return {}
-    left = list(answer.targets)
-    phrases = {record.targets[index].label: record.targets[index].phrase for index in turn.targets}
-    asked = [*phrases, *turn.absent]
-    given: dict[str, SeenTarget] = {}
-    for label in asked:
-        named = [one for one in left if _names(one, {label, phrases.get(label, label)})]
-        if named:
-            given[label] = named[0]
-            left.remove(named[0])
-    for label, target in zip([label for label in asked if label not in given], left, strict=False):
-        given[label] = target
-    return given
-
-
-def _names(target: SeenTarget, names: set[str]) -> bool:
-    """Return whether a target's phrase is one of a label's names."""
-    folded = {name.casefold() for name in names} | {canonical(name) for name in names}
-    return target.phrase.casefold() in folded or canonical_phrase(target.phrase) in folded
-
-
-def canonical_phrase(phrase: str) -> str:
-    """Return a phrase without what is for the text only: "malignant breast tumour" names the breast tumour."""
-    words = phrase.casefold().removeprefix("benign ").removeprefix("malignant ")
-    return canonical(words)
 
 
 def _plain(text: str) -> str:

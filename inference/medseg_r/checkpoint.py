@@ -44,6 +44,7 @@ __all__ = [
     "load_checkpoint",
     "load_language_model",
     "save_checkpoint",
+    "set_thresholds",
 ]
 
 _log = structlog.get_logger()
@@ -161,6 +162,17 @@ def save_checkpoint(
     stated["digest"] = digest_of(folder, stated)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(stated, indent=2) + "\n")
     return PredictorDescription(name, version, stated["digest"], terms)
+
+
+def set_thresholds(folder: Path, thresholds: Thresholds, calibration: Calibration) -> PredictorDescription:
+    """Write other thresholds and calibration into a checkpoint's description; its digest changes with them."""
+    stated = read_description(folder)
+    stated |= {"thresholds": vars(thresholds), "calibration": [list(pair) for pair in _calibration(calibration)]}
+    stated["digest"] = digest_of(folder, stated)
+    part = folder / f"{DESCRIPTION_FILE}.part"
+    part.write_text(json.dumps(stated, indent=2) + "\n")
+    part.replace(folder / DESCRIPTION_FILE)
+    return PredictorDescription(stated["name"], stated["version"], stated["digest"], stated["terms"])
 
 
 def load_language_model(folder: Path, dtype: torch.dtype, *, extra_allowed: bool = False) -> tuple[Any, Any, Any]:

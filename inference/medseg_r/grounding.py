@@ -58,6 +58,13 @@ class Drawn:
     evidence: Tensor | None = None
     object_logits: Tensor | None = None
 
+    def __getitem__(self, prompt: int) -> Drawn:
+        """Return what was drawn for one prompt, with the prompts axis kept."""
+        index = slice(prompt, prompt + 1)
+        evidence = None if self.evidence is None else self.evidence[index]
+        objects = None if self.object_logits is None else self.object_logits[index]
+        return Drawn(self.logits[index], self.quality[index], evidence, objects)
+
     @property
     def seen(self) -> Tensor:
         """How sure it is that each target is there, `prompts`: the object score, or for want of it the quality."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import structlog
 import torch
-from rich.progress import Progress
 from tokenizers import Tokenizer
 
 from inference.errors import InferenceError
@@ -15,6 +14,7 @@ from inference.medseg_r.description import RESEARCH_ONLY
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.words import Words
+from inference.progress import progress_bar
 from inference.training.object_score import fit_object_score, gather_evidence
 from inference.training.packing import Pack
 from inference.training.settings import TrainSettings
@@ -43,7 +43,7 @@ def compose_stages(
     _fill(model.language_model, language, "language_model.")
     _fill(model.prompt_projector, language, "prompt_projector.")
     prompts = label_prompts(config.grounding.prompt_width)
-    with Progress() as progress:
+    with progress_bar() as progress:
         bar = progress.add_task("what the object score learns from", total=settings.object_score_images)
         evidence = gather_evidence(
             pack,
@@ -57,7 +57,13 @@ def compose_stages(
     model.eval()
     judged = judge(pack, model.grounding, prompts)
     thresholds = choose_thresholds(judged)
-    _log.info("composed", object_score_loss=round(loss, 4), **vars(thresholds), **cross_validated(judged)._asdict())
+    outcome = cross_validated(judged)
+    _log.info(
+        "composed",
+        object_score_loss=round(loss, 4),
+        **vars(thresholds),
+        cross_validated=None if outcome is None else outcome._asdict(),
+    )
     return save_checkpoint(
         states / "checkpoint",
         model,

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.tensorboard import SummaryWriter
 
+from inference.progress import progress_bar
 from inference.training.curves import draw_curves
 
 __all__ = ["Journal"]
@@ -24,8 +24,7 @@ class Journal:
 
     def __init__(self, out: Path, name: str, *, steps: int, first: int = 0, silent: bool = False) -> None:
         self._log, self._picture, self._silent = out / f"{name}.jsonl", out / f"{name}.png", silent
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        self._progress = Progress(*columns, disable=silent)
+        self._progress = progress_bar(silent=silent)
         self._bar = self._progress.add_task(name, total=steps, completed=first)
         self._name, self._writer = name, None
         if not silent:

@@ -19,17 +19,17 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from inference.evaluation.scores import dice
+from inference.evaluation.scores import dice, iou
 from inference.medseg_r.checkpoint import Thresholds
 from inference.medseg_r.grounding import Grounding
 from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.transform import standardise
 
-__all__ = ["Judged", "Outcome", "calibrated", "choose_thresholds", "cross_validated", "judge"]
+__all__ = ["MASK_LOGITS", "Judged", "Outcome", "calibrated", "choose_thresholds", "cross_validated", "judge"]
 
 _MOST_PER_SET = 24
-_LOGITS = (-1.0, -0.5, 0.0, 0.5)
+MASK_LOGITS = (-1.0, -0.5, 0.0, 0.5)  # candidates
 _SEEN = (-9.0, *np.arange(0.02, 0.97, 0.04).round(2).tolist())
 _FEWEST_PIXELS = (1, 8, 16, 32, 64)
 _WANTED_RECALL = 0.94  # of present targets get a mask; the language side will lose a few more
@@ -53,6 +53,11 @@ class Judged:
     pixels: tuple[int, ...]
     dice: tuple[float, ...]
     iou: tuple[float, ...]
+
+    @property
+    def present(self) -> bool:
+        """Whether the label is there."""
+        return self.dice[0] >= 0
 
 
 class Outcome(NamedTuple):
@@ -79,7 +84,7 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
                 present = pack.present(record)
                 for i, label in enumerate(own):
                     true = pack.mask(record, label)
-                    drawn = [(found.logits[i] > least).numpy() for least in _LOGITS]
+                    drawn = [(found.logits[i] > least).numpy() for least in MASK_LOGITS]
                     judged.append(
                         Judged(
                             record,
@@ -89,7 +94,7 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
                             float(found.quality[i]),
                             tuple(int(one.sum()) for one in drawn),
                             tuple(dice(one, true) if label in present else -1.0 for one in drawn),
-                            tuple(_iou(one, true) for one in drawn),
+                            tuple(iou(one, true) for one in drawn),
                         )
                     )
     return judged
@@ -97,9 +102,10 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
 
 def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
     """Return the thresholds with the best mean Dice over labels, less what recall and specificity lack."""
-    halves = [half for half in ([one for one in judged if one.validation is kind] for kind in (True, False)) if half]
+    kinds = ([one for one in judged if one.validation is kind] for kind in (True, False))
+    halves = [half for half in kinds if any(one.present for one in half)]
     best, chosen = -1.0, Thresholds()
-    for place, logit in enumerate(_LOGITS):
+    for place, logit in enumerate(MASK_LOGITS):
         for least in _SEEN:
             for fewest in _FEWEST_PIXELS:
                 results = np.array([_outcome(half, place, least, fewest) for half in halves])
@@ -110,19 +116,24 @@ def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
     return chosen
 
 
-def cross_validated(judged: Sequence[Judged]) -> Outcome:
-    """Return what thresholds come to on images that they were not chosen on: the mean over five folds of images."""
+def cross_validated(judged: Sequence[Judged]) -> Outcome | None:
+    """Return what thresholds come to on images that they were not chosen on: the mean over five folds of images.
+
+    A fold of which nothing is there, or beside which nothing is, is left out; None where that leaves none.
+    """
     results = []
     for fold in range(_FOLDS):
-        kept = choose_thresholds([one for one in judged if one.image % _FOLDS != fold])
         held_out = [one for one in judged if one.image % _FOLDS == fold]
-        results.append(_outcome(held_out, _LOGITS.index(kept.mask_logit), kept.seen, kept.fewest_pixels))
-    return Outcome(*np.mean(results, axis=0).round(4).tolist())
+        others = [one for one in judged if one.image % _FOLDS != fold]
+        if all(any(one.present for one in part) for part in (held_out, others)):
+            kept = choose_thresholds(others)
+            results.append(_outcome(held_out, MASK_LOGITS.index(kept.mask_logit), kept.seen, kept.fewest_pixels))
+    return Outcome(*np.mean(results, axis=0).round(4).tolist()) if results else None
 
 
 def calibrated(judged: Sequence[Judged], thresholds: Thresholds) -> tuple[tuple[float, float], ...]:
     """Return (raw quality, expected IoU) pairs, both rising: isotonic regression on the masks that would be given."""
-    place = _LOGITS.index(thresholds.mask_logit)
+    place = MASK_LOGITS.index(thresholds.mask_logit)
     given = [
         one
         for one in judged
@@ -147,8 +158,3 @@ def _outcome(judged: Sequence[Judged], place: int, least: float, fewest: int) ->
     gained = [np.where(kept, score, 0)[present & (label == one)].mean() for one in np.unique(label[present])]
     absent = (~kept[~present]).mean() if (~present).any() else 1.0
     return np.array([np.mean(gained), absent, kept[present].mean()])
-
-
-def _iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    either = int((first | second).sum())
-    return int((first & second).sum()) / either if either else 0.0
