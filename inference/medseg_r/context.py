@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inference.errors import CheckpointError, InputRefused
-from inference.medseg_r.words import Turn, Words
+from inference.medseg_r.words import Place, Turn, Words
 
 __all__ = ["Asked", "GlobalContext", "Prefix", "Spoken"]
 
@@ -163,7 +163,10 @@ class GlobalContext(nn.Module):
     def speak(self, prefix: Prefix, asked: Sequence[Asked], most_tokens: int) -> list[list[Spoken]]:
         """Answer each question about each image of `prefix`, greedily; per question, a list with one for each image.
 
-        The prefix is left as it was. Raises `InputRefused` as `check` does.
+        A token that the grammar of an answer has no room for is never said, so each named phrase has its [SEG]; an
+        answer may still be cut off inside a phrase. The prefix is left as it was.
+
+        Raises `InputRefused` as `check` does.
         """
         prompts = [self.words.asked_after(earlier, question) for earlier, question in asked]
         said: list[list[Spoken]] = [[] for _ in prompts]
@@ -202,6 +205,8 @@ class GlobalContext(nn.Module):
         said: list[list[int]] = [[] for _ in range(rows)]
         states: list[list[Tensor]] = [[] for _ in range(rows)]
         open_rows = set(range(rows))
+        stands = [Place.TEXT] * rows
+        barred: Tensor | None = None
         room = self.positions - prefix.length - longest
         for _ in range(min(most_tokens, room)):
             output = self.language_model.model(
@@ -213,8 +218,8 @@ class GlobalContext(nn.Module):
             )
             state = output.last_hidden_state[:, -1]  # rows width: the state that predicts the next token
             logits = self.logits(state)  # rows vocabulary
-            logits[:, words.image] = -torch.inf  # an image is shown, never said
-            following = logits.argmax(dim=-1)  # rows
+            barred = words.barred(logits.shape[1]).to(device) if barred is None else barred
+            following = logits.masked_fill(barred[stands], -torch.inf).argmax(dim=-1)  # rows
             for row, token in enumerate(following.tolist()):
                 if row not in open_rows:
                     continue
@@ -222,6 +227,7 @@ class GlobalContext(nn.Module):
                     open_rows.discard(row)
                     continue
                 said[row].append(token)
+                stands[row] = words.following(stands[row], token)
                 if token == words.seg:
                     states[row].append(state[row].float())
             if not open_rows:

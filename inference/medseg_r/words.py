@@ -12,14 +12,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from typing import Any
 
+import torch
 from tokenizers import AddedToken, Tokenizer
+from torch import Tensor
 
 from inference.errors import CheckpointError
 from inference.medseg_r.tiny import wrap_tokenizer
 
-__all__ = ["IGNORED", "MARKS", "TokenisedConversation", "Turn", "Words", "add_marks"]
+__all__ = ["IGNORED", "MARKS", "Place", "TokenisedConversation", "Turn", "Words", "add_marks"]
 
 MARKS = ("<p>", "</p>", "[SEG]")
 """The tokens that MedSeg-R adds to a language model."""
@@ -37,6 +40,16 @@ _LLAVA_TEMPLATE = (
 )
 _ASKED, _ANSWERED, _ASKED_NEXT = "\ue000", "\ue001", "\ue002"  # stand-ins: private-use characters, in no template
 _MARK = re.compile("(" + "|".join(map(re.escape, MARKS)) + ")")
+
+
+class Place(IntEnum):
+    """Where in the grammar of an answer the next token stands: `text <p> phrase </p> [SEG] text`."""
+
+    TEXT = 0
+    OPENED = 1  # right after <p>
+    PHRASE = 2
+    NAMED = 3  # right after </p>
+    SPACED = 4  # after the space between </p> and [SEG], where the tokenizer makes a token of it
 
 
 @dataclass(frozen=True)
@@ -146,6 +159,31 @@ class Words:
         """Encode text as nothing but text: "[SEG]" typed by a person is cut in two, so that it is letters."""
         pieces = self._fixed.sub("\\1\0", text).split("\0")
         return [number for piece in pieces for number in self._encoded(piece)]
+
+    def barred(self, size: int) -> Tensor:
+        """Return which tokens may not stand at each `Place`, bool `places size`: an answer keeps to the grammar.
+
+        `size`: how many tokens the model scores. An image is shown, never said.
+        """
+        bars = torch.zeros(len(Place), size, dtype=torch.bool)
+        bars[:, self.image] = True
+        bars[Place.TEXT, [self.close, self.seg]] = True
+        inside = [Place.OPENED, Place.PHRASE]
+        for mark in (self.open, self.seg, *self.stops):
+            bars[inside, mark] = True
+        bars[Place.OPENED, self.close] = True
+        bars[[Place.NAMED, Place.SPACED]] = True
+        bars[[Place.NAMED, Place.SPACED], self.seg] = False
+        bars[Place.NAMED, self._plain(" ")[:1]] = False
+        return bars
+
+    def following(self, place: Place, token: int) -> Place:
+        """Return where the token after `token`, which stands at `place`, will stand."""
+        if place in (Place.OPENED, Place.PHRASE):
+            return Place.NAMED if token == self.close else Place.PHRASE
+        if place is Place.NAMED and token != self.seg:
+            return Place.SPACED
+        return Place.OPENED if token == self.open else Place.TEXT
 
     @property
     def size(self) -> int:

@@ -25,7 +25,7 @@ _WHOLE = 0.5  # of the draws from the set take the conversation around the turn 
 _HIPPOCAMPUS_STEP = 3  # neighbouring slices are almost the same
 
 # Chances of the turns that are composed, about as in a set.
-_PRESENT_KINDS = {"explicit": 0.3, "report": 0.1, "implicit": 0.32, "detail": 0.12, "multi": 0.12, "overview": 0.04}
+_PRESENT_KINDS = {"explicit": 0.26, "report": 0.1, "implicit": 0.32, "detail": 0.1, "multi": 0.16, "overview": 0.06}
 _ABSENT_KINDS = {"explicit": 0.35, "report": 0.15, "implicit": 0.35, "multi": 0.15}
 _MOST_TOGETHER = 4
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from inference.medseg_r.checkpoint import Checkpoint, Thresholds, load_checkpoin
 from inference.medseg_r.compose import UNTRAINED, compose
 from inference.medseg_r.context import Asked, GlobalContext, Spoken
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.words import IGNORED, MARKS, Turn
+from inference.medseg_r.words import IGNORED, MARKS, Place, Turn
 from tests.unit.inference.medseg_r.conftest import Download
 
 EARLIER = [Turn("where is the liver?", "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].")]
@@ -62,7 +63,7 @@ def test_the_cache_and_the_batch_give_what_the_whole_sequence_gives(
         for asked, answers in zip(QUESTIONS, spoken, strict=True):
             for square, one in zip(squares, answers, strict=True):
                 logits = context.logits(_states_before(context, square, asked, one))
-                logits[:, context.words.image] = -torch.inf
+                logits = logits.masked_fill(_barred(context, one.ids, logits), -torch.inf)
                 expected = logits.argmax(dim=-1).tolist()
                 assert expected[: len(one.ids)] == list(one.ids)
                 if len(one.ids) < 10:
@@ -72,6 +73,14 @@ def test_the_cache_and_the_batch_give_what_the_whole_sequence_gives(
         again = context.speak(prefix, QUESTIONS, 10)
     assert [[one.ids for one in row] for row in again] == [[one.ids for one in row] for row in spoken]
     assert len({one.ids for row in spoken for one in row}) > 1, "images and questions make no difference"
+
+
+def _barred(context: GlobalContext, ids: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+    """Return which tokens the grammar has no room for, after each of `ids` and before the first."""
+    places = [Place.TEXT]
+    for token in ids:
+        places.append(context.words.following(places[-1], token))
+    return context.words.barred(logits.shape[1])[places[: len(logits)]]
 
 
 def test_two_seg_states_are_those_that_predict_them(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 from tokenizers import AddedToken, Tokenizer
 from transformers import AutoTokenizer
 
 from inference.errors import CheckpointError
 from inference.medseg_r.tiny import train_tokenizer, wrap_tokenizer
-from inference.medseg_r.words import IGNORED, Turn, Words, add_marks
+from inference.medseg_r.words import IGNORED, Place, Turn, Words, add_marks
 
 TEXTS = ["The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].", "Where is the liver?", "No liver is seen."] * 5
 TURNS = [
@@ -108,3 +111,33 @@ def test_marks_are_added_once() -> None:
     before = len(tokenizer)
     add_marks(tokenizer)
     assert len(tokenizer) == before
+
+
+def test_whatever_a_model_prefers_its_answer_keeps_to_the_grammar(words: Words) -> None:
+    random = np.random.default_rng(0)
+    bars, marks = words.barred(words.size), (words.open, words.close, words.seg)
+    whole = named = 0
+    for _ in range(60):
+        ids, place = [], Place.TEXT
+        for _ in range(40):
+            liked = torch.from_numpy(random.normal(size=words.size))
+            liked[[*marks, words.image, *words.stops]] += 4.0  # above all that may stand nowhere, or not there
+            token = int(liked.masked_fill(bars[place], -torch.inf).argmax())
+            if token in words.stops:
+                whole += 1
+                break
+            ids.append(token)
+            place = words.following(place, token)
+        said = "".join("<>s"[marks.index(token)] if token in marks else "w" for token in ids)
+        assert re.fullmatch(r"(w|<w+>w?s)*(<w*(>w?)?)?", said), said
+        assert words.image not in ids
+        named += said.count("s")
+    assert whole > 20 and named > 20
+
+
+def test_what_training_teaches_can_be_said(words: Words) -> None:
+    for turn in TURNS:
+        place, bars = Place.TEXT, words.barred(words.size)
+        for token in words.answer(turn.answer):
+            assert not bars[place, token]
+            place = words.following(place, token)
