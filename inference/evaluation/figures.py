@@ -70,7 +70,9 @@ def reliability_plot(evaluation: Evaluation, out: Path) -> None:
 def _draw(axis: Axes, case: Case, qa: Path, name: str) -> None:
     with Image.open(qa / case.image) as picture:
         axis.imshow(np.asarray(picture.convert("RGB")))
-    for mask, colour in ((case.true, "lime"), (case.drawn, "orange")):
+    with Image.open(qa / case.true) as picture:
+        true = np.asarray(picture) > 127
+    for mask, colour in ((true, "lime"), (case.drawn, "orange")):
         if mask.any():
             axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
     words = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)

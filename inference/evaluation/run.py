@@ -28,15 +28,25 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Case:
-    """One image with one question, for the picture grid. `true` and `drawn`: bool `rows columns`; `score`: Dice."""
+    """One image with one question, for the picture grid; `score`: Dice.
+
+    `image`, `true`: files of the set. `packed`: what was drawn on `shape` rows and columns, eight pixels to a byte:
+    there are as many cases as questions.
+    """
 
     image: str
     label: str
     question: str
-    answer: str
     score: float
-    true: NDArray[np.bool_]
-    drawn: NDArray[np.bool_]
+    true: str
+    packed: NDArray[np.uint8]
+    shape: tuple[int, int]
+
+    @property
+    def drawn(self) -> NDArray[np.bool_]:
+        """The mask that was drawn, bool `rows columns`."""
+        rows, columns = self.shape
+        return np.unpackbits(self.packed, count=rows * columns).reshape(rows, columns).astype(np.bool_)
 
 
 @dataclass
@@ -143,9 +153,10 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         if found is not None:
             one = replace(one, named=names(found.phrase, {target.label, target.phrase}))
         result.scored.append(one)
-        mask = np.zeros_like(true) if drawn is None else drawn
-        text = "" if answer is None else answer.text
-        result.cases.append(Case(record.image, one.label, turn.question, text, one.dice or 0.0, true, mask))
+        packed = np.packbits(np.zeros_like(true) if drawn is None else drawn)
+        result.cases.append(
+            Case(record.image, one.label, turn.question, one.dice or 0.0, target.mask, packed, true.shape)
+        )
     for label in turn.absent:
         found = given.get(label)
         drawn, confidence = (None, None) if found is None else (found.mask[0], found.confidence)
