@@ -9,8 +9,7 @@ from typing import Any
 
 from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
-from inference.evaluation.run import evaluate
-from inference.medseg_qa.records import Split, read_records
+from inference.evaluation.run import check_split, evaluate
 from inference.open import open_predictor, torch_device
 from inference.progress import progress_bar
 
@@ -32,12 +31,8 @@ def run_evaluation(
     `InferenceError` for a split that does not exist or is empty and an `out` that cannot be written, `DeviceMissing`,
     `CheckpointError` and `SourceError` for what cannot be read, `OutOfMemory`.
     """
-    names = [one.value for one in Split]
-    if split not in names:
-        raise InferenceError(f"there is no split {split!r}; it is one of {', '.join(names)}")
+    check_split(qa, split)
     torch_device(device)
-    if not sum(1 for _ in read_records(qa, None if split == "all" else split)):
-        raise InferenceError(f"the split {split} of {qa} holds no image; choose another split")
     if out is not None:
         _make_folder(out)
     predictor = open_predictor(checkpoint, device, accept_research_use=True)

@@ -13,15 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.errors import AnswerMalformed, InputRefused
+from inference.errors import AnswerMalformed, InferenceError, InputRefused
 from inference.evaluation.matching import matched, names
 from inference.evaluation.scores import Scored, score_masks, summary
 from inference.evaluation.text import text_scores
 from inference.interface import Answer, Predictor, Question, SliceStack
-from inference.medseg_qa.records import Record, Turn, read_records
+from inference.medseg_qa.records import Record, Split, Turn, read_records
 from inference.training.labels import canonical
 
-__all__ = ["Case", "Evaluation", "chosen_records", "evaluate", "stack_of"]
+__all__ = ["Case", "Evaluation", "check_split", "chosen_records", "evaluate", "stack_of"]
 
 Progress = Callable[[int, int], None]
 
@@ -106,6 +106,15 @@ def stack_of(record: Record, qa: Path) -> SliceStack:
     pixels = np.asarray(Image.open(qa / record.image).convert("RGB"))
     spacing = None if record.spacing_mm is None else (1.0, *record.spacing_mm)
     return SliceStack(pixels[None], record.modality, spacing, (0.0, 255.0))
+
+
+def check_split(qa: Path, split: str) -> None:
+    """Raise `InferenceError` for a split that does not exist or holds no image, `SourceError` where `qa` is no set."""
+    names = [one.value for one in Split]
+    if split not in names:
+        raise InferenceError(f"there is no split {split!r}; it is one of {', '.join(names)}")
+    if next(iter(read_records(qa, None if split == "all" else split)), None) is None:
+        raise InferenceError(f"the split {split} of {qa} holds no image; choose another split")
 
 
 def chosen_records(qa: Path, split: str, most_per_set: int | None) -> list[Record]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from inference.errors import AnswerMalformed, InferenceError, InputRefused
 from inference.evaluation.matching import matched
-from inference.evaluation.run import chosen_records
+from inference.evaluation.run import check_split, chosen_records
 from inference.evaluation.scores import dice, iou
 from inference.medseg_qa.records import Record
 from inference.medseg_r.answers import statements
@@ -44,9 +44,10 @@ def calibrate_checkpoint(
     """Choose both, write them into `folder`, and return them with what they come to, as plain values.
 
     Progress goes to stderr.
-    Raises `CheckpointError` and `SourceError` for what cannot be read, `InferenceError` where the answers name too
-    little to choose by.
+    Raises `CheckpointError` and `SourceError` for what cannot be read, `InferenceError` for a split without images
+    and where the answers name too little to choose by.
     """
+    check_split(qa, split)
     checkpoint = load_checkpoint(folder, accept_research_use=True, device=torch_device(device))
     with progress_bar() as progress:
         bar = progress.add_task("images", total=None)

@@ -105,4 +105,4 @@ def test_the_command_tells_what_it_set_and_leaves_tiny_alone(
     assert "copy its folder" in refused.output
     empty = run.invoke(app, ["calibrate", "--checkpoint", str(checkpoint_folder), "--qa", qa, "--split", "val"])
     assert empty.exit_code == 2
-    assert "name 0 things" in empty.output
+    assert "holds no image" in empty.output
