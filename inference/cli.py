@@ -17,7 +17,7 @@ import typer
 
 from inference.errors import CheckpointError, InferenceError, OutOfMemory
 from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
-from inference.medseg_r.description import SHIPPED, checkpoint_folder, read_description
+from inference.medseg_r.description import SHIPPED, check_complete, checkpoint_folder, read_description
 
 __all__ = ["app", "main"]
 
@@ -72,6 +72,7 @@ def info(
     folder = checkpoint_folder(checkpoint)
     try:
         facts = _facts(folder, read_description(folder))
+        check_complete(folder)
     except InferenceError as error:
         _failed(error)
     if as_json:
@@ -190,7 +191,7 @@ def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
     language = checkpoint / "language_model" / "config.json"
     if language.is_file():
         facts["language model"] = ", ".join(json.loads(language.read_text()).get("architectures") or ["unknown"])
-    facts["LoRA"] = "apart" if (checkpoint / "adapter").is_dir() else "merged or none"
+    facts["LoRA"] = "apart" if (checkpoint / "adapter").is_dir() else "none kept apart"
     weights = [path for path in checkpoint.rglob("*.safetensors") if path.is_file()]
     facts["megabytes"] = round(sum(path.stat().st_size for path in weights) / 1e6, 1)
     facts["model"] = stated["model"]

@@ -68,6 +68,8 @@ def load_sam(grounding: Grounding, path: Path) -> None:
         for key in sorted(set(expected) & set(tensors))
         if tensors[key].shape != expected[key].shape
     ]
+    if any(key.startswith("prompt_projector.") for key in tensors):
+        raise CheckpointError(f"{path} is the grounding of a MedSeg-R checkpoint; give SAM's or MedSAM's own .pth")
     if missing or extra or shapes:
         raise CheckpointError(
             f"{path} is of another size than the preset's grounding: "

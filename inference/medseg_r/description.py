@@ -11,7 +11,8 @@ from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
 
 __all__ = [
-    "DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "checkpoint_folder", "describe_checkpoint", "read_description",
+    "DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "check_complete", "checkpoint_folder",
+    "describe_checkpoint", "read_description",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
@@ -62,6 +63,20 @@ def read_description(folder: Path) -> dict[str, Any]:
         raise CheckpointError(f"{path} lacks {', '.join(lacking)}")
     _check_kinds(path, stated)
     return stated
+
+
+def check_complete(folder: Path) -> None:
+    """Raise `CheckpointError` naming a weights file that ends before its own header says; reads headers only."""
+    for path in sorted(folder.rglob("*.safetensors")):
+        try:
+            with path.open("rb") as file:
+                length = int.from_bytes(file.read(8), "little")
+                header = json.loads(file.read(length)) if length < path.stat().st_size else {}
+            ends = [value["data_offsets"][1] for name, value in header.items() if name != "__metadata__"]
+        except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+            raise CheckpointError(f"{path} is not safetensors ({error}); copy the folder again") from error
+        if not header or path.stat().st_size < 8 + length + max(ends, default=0):
+            raise CheckpointError(f"{path} is truncated; copy the folder again")
 
 
 def _check_kinds(path: Path, stated: dict[str, Any]) -> None:

@@ -4,13 +4,15 @@
 2. A slice whose answer breaks the grammar is unanswered: nothing of it is used, and the log says so. Where every slice
    asked broke it there is no answer, and that is an error.
 3. A target counts as named where at least `NAMED_SHARE` of the answers name it; its prompt is the mean of theirs.
-4. Every slice is drawn with every named target's prompt. Its mask there is dropped where the quality head or its size
-   puts it below the checkpoint's thresholds; a target left without any mask is not seen.
-5. Specks go: connected parts smaller than `SPECK_SHARE` of a target's largest part.
+4. Every slice is drawn with every named target's prompt. Its mask there is dropped where the object score (or for want
+   of it the quality) or its size puts it below the checkpoint's thresholds; a target left without any mask is not seen.
+5. A denial is told where at least `DENIED_SHARE` of the answers make it: a slice or two may speak of anything.
+6. Specks go: connected parts smaller than `SPECK_SHARE` of a target's largest part.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -24,9 +26,21 @@ from inference.errors import AnswerMalformed
 from inference.interface import Answer, Question, SeenTarget
 from inference.medseg_r.answers import Statement, absent_in, composed, readable, statements
 
-__all__ = ["NAMED_SHARE", "SPECK_SHARE", "Asked", "Said", "Target", "gathered", "showing", "spread", "volume_answer"]
+__all__ = [
+    "DENIED_SHARE",
+    "NAMED_SHARE",
+    "SPECK_SHARE",
+    "Asked",
+    "Said",
+    "Target",
+    "gathered",
+    "showing",
+    "spread",
+    "volume_answer",
+]
 
 NAMED_SHARE = 0.1
+DENIED_SHARE = 0.25
 SPECK_SHARE = 0.05
 
 _log = structlog.get_logger()
@@ -116,7 +130,8 @@ def volume_answer(asked: Asked, calibration: Sequence[tuple[float, float]]) -> A
         text = readable(asked.texts[0])
     else:
         named = [target.phrase for target in seen]
-        absent = [phrase for one in asked.texts for phrase in absent_in(one)]
+        denied = Counter(phrase for one in asked.texts for phrase in dict.fromkeys(absent_in(one)))
+        absent = [phrase for phrase, count in denied.items() if count >= DENIED_SHARE * len(asked.texts)]
         text = composed(asked.texts, named, [phrase for phrase in [*lost, *absent] if phrase not in named])
     return Answer(asked.question, text, tuple(seen), asked.slices)
 

@@ -7,6 +7,7 @@ launch`): each draws its own batches, gradients are averaged over them.
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -129,6 +130,7 @@ def train_joint(settings: TrainSettings) -> Path:
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
+    logging.getLogger("accelerate").setLevel(logging.ERROR)  # at every state it warns of tied embeddings
     accelerator = Accelerator(
         gradient_accumulation_steps=settings.accumulation,
         mixed_precision=settings.precision,
@@ -253,7 +255,7 @@ def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
     step = int(latest.read_text()) if latest.exists() else 0
     if step:
         accelerator.load_state(str(settings.out / _STATE / str(step)))
-        _log.info("resumed", step=step)
+        _log.info("already trained" if step >= settings.steps else "resumed", step=step, of=settings.steps)
     accelerator.wait_for_everyone()
     return step
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +72,16 @@ _READ = {
 """What each stage reads; anything else in its file would have no effect, and is refused."""
 
 
+def _mistake(name: str, kind: str, message: str) -> str:
+    if kind != "extra_forbidden":
+        return f"{name}: {message}"
+    known = list((LoraSettings if name.startswith("lora.") else TrainSettings).model_fields)
+    near = get_close_matches(name.removeprefix("lora."), known, n=1)
+    return f"{name}: there is no such setting; " + (
+        f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+    )
+
+
 def read_settings(path: Path) -> TrainSettings:
     """Read a run's settings; relative paths are relative to the file.
 
@@ -87,7 +98,9 @@ def read_settings(path: Path) -> TrainSettings:
     try:
         settings = TrainSettings.model_validate(values)
     except ValidationError as error:
-        mistakes = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
+        mistakes = "; ".join(
+            _mistake(".".join(map(str, one["loc"])), one["type"], one["msg"]) for one in error.errors()
+        )
         raise InferenceError(f"{path}: {mistakes}") from error
     unread = sorted(settings.model_fields_set - _READ[settings.stage])
     if unread:

@@ -51,6 +51,16 @@ def test_init_composes_and_info_tells(parts: list[str], tmp_path: Path) -> None:
     assert "not empty" in again.output
 
 
+def test_info_names_a_file_that_was_copied_in_part(checkpoint_folder: Path) -> None:
+    path = checkpoint_folder / "grounding.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    done = runner.invoke(app, ["info", str(checkpoint_folder)])
+    assert done.exit_code == 2
+    assert "grounding.safetensors is truncated" in done.output
+    path.write_bytes(b"not at all")
+    assert runner.invoke(app, ["info", str(checkpoint_folder)]).exit_code == 2
+
+
 def test_mistakes_are_told_in_a_line(parts: list[str], tmp_path: Path) -> None:
     unknown = runner.invoke(app, ["init", "--preset", "huge", *parts[2:]])
     assert unknown.exit_code == 2

@@ -180,6 +180,20 @@ def test_an_image_of_one_colour_is_blank() -> None:
     assert showing(values) == [1]
 
 
+def test_a_stray_denial_of_a_slice_or_two_is_not_the_volumes(
+    predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predictor = _draw_everything(predictor)
+    values = np.random.default_rng(0).normal(size=(16, 16, 16)).astype(np.float32)
+    stack = SliceStack(values, "CT", None, (-4.0, 4.0))
+    _let_it_say(monkeypatch, predictor, *[LIVER] * 13, *["No spleen is seen."] * 3)
+    (stray,) = predictor.answer(stack, [Question("where?")])
+    assert stray.text == "The image shows liver."
+    _let_it_say(monkeypatch, predictor, *[LIVER] * 12, *["No spleen is seen."] * 4)
+    (told,) = predictor.answer(stack, [Question("where?")])
+    assert told.text == "The image shows liver. No spleen is seen."
+
+
 def test_a_target_that_fills_the_image_is_drawn_to_its_edges(
     predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,7 +21,7 @@ def test_every_mistake_is_named(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text('stage = "dance"\nout = "a"\nsteps = 0\nbatchsize = 3\n')
     with pytest.raises(InferenceError) as caught:
         read_settings(tmp_path / "run.toml")
-    for name in ("stage", "steps", "batchsize", "run.toml"):
+    for name in ("stage", "steps", "batchsize", "run.toml", "did you mean batch_size?"):
         assert name in str(caught.value)
 
 
