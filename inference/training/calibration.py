@@ -1,7 +1,8 @@
 """Set thresholds and calibration of a finished checkpoint from its own answers to questions kept out of training.
 
-For a checkpoint of any size: prompts are those of the model's own [SEG] states. A target that the answer denies has no
-mask and no threshold could give it one; so recall, here, is of what was named.
+For a checkpoint of any size: prompts are those of the model's own [SEG] states. What the answer does not name has no
+mask whatever the thresholds, and counts with the rest: recall and specificity are of the whole way from question to
+mask.
 """
 
 from __future__ import annotations
@@ -25,12 +26,13 @@ from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_thres
 from inference.medseg_r.grounding import Drawn
 from inference.open import torch_device
 from inference.progress import progress_bar
-from inference.training.thresholds import MASK_LOGITS, Judged, calibrated, choose_thresholds, cross_validated
+from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
 from inference.transform import from_square, grounding_square, to_square
 
 __all__ = ["calibrate_checkpoint", "judge_answers"]
 
 _FEWEST = 20  # masks, of things that are there; fewer say nothing
+_WANTED = Wanted(specificity=0.9, recall=0.9)
 
 
 def calibrate_checkpoint(
@@ -58,22 +60,22 @@ def calibrate_checkpoint(
             most_per_set=most_per_set,
             progress=lambda done, total: progress.update(bar, completed=done, total=total),
         )
-    present = sum(one.present for one in judged)
+    present = sum(one.present and one.pixels[0] > 0 for one in judged)
     if present < _FEWEST:
         raise InferenceError(
             f"the answers to the questions of the split {split} of {qa} name {present} things that are there, of "
             f"{_FEWEST} that are needed; train the checkpoint first, or choose a larger split"
         )
-    thresholds = choose_thresholds(judged)
+    thresholds = choose_thresholds(judged, _WANTED)
     calibration = calibrated(judged, thresholds)
     described = set_thresholds(folder, thresholds, calibration)
-    outcome = cross_validated(judged)
+    outcome = cross_validated(judged, _WANTED)
     return {
         "digest": described.digest,
         "thresholds": vars(thresholds),
         "calibration": [list(pair) for pair in calibration],
         "cross_validated": None if outcome is None else outcome._asdict(),
-        "masks": len(judged),
+        "targets": len(judged),
     }
 
 
@@ -85,26 +87,33 @@ def judge_answers(
     most_per_set: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Judged]:
-    """Ask the questions of a split that stand alone, and judge a mask for each label that an answer names.
+    """Ask the questions of a split that stand alone, and judge what each answer gives for each label asked for.
 
-    Answers against the grammar and questions that the model has no room for are left out.
+    An answer against the grammar names nothing, nor does the model where it has no room for the question.
     """
     records = chosen_records(qa, split, most_per_set)
     labels: dict[str, int] = {}
     judged: list[Judged] = []
     for number, record in enumerate(records):
-        for label, true, drawn, masks in _answered(checkpoint, record, qa):
-            overlaps = [(-1.0, 0.0) if true is None else (dice(mask, true), iou(mask, true)) for mask in masks]
+        for label, true, given in _answered(checkpoint, record, qa):
+            place = labels.setdefault(label, len(labels))
+            absent = -1.0 if true is None else 0.0
+            none = (0,) * len(MASK_LOGITS)
+            if given is None:
+                dices = tuple(absent for _ in none)
+                judged.append(Judged(number, place, True, -np.inf, 0.0, none, dices, none))
+                continue
+            drawn, masks = given
             judged.append(
                 Judged(
                     number,
-                    labels.setdefault(label, len(labels)),
+                    place,
                     True,
                     float(drawn.seen[0]),
                     float(drawn.quality[0]),
                     tuple(int((drawn.logits > logit).sum()) for logit in MASK_LOGITS),
-                    tuple(score for score, _ in overlaps),
-                    tuple(share for _, share in overlaps),
+                    tuple(absent if true is None else dice(mask, true) for mask in masks),
+                    tuple(0.0 if true is None else iou(mask, true) for mask in masks),
                 )
             )
         if progress is not None:
@@ -118,8 +127,8 @@ _Mask = NDArray[np.bool_]
 @torch.inference_mode()
 def _answered(
     checkpoint: Checkpoint, record: Record, qa: Path
-) -> Iterator[tuple[str, _Mask | None, Drawn, list[_Mask]]]:
-    """Yield each asked label that was named, its true mask if it is there, what was drawn, and that at every logit."""
+) -> Iterator[tuple[str, _Mask | None, tuple[Drawn, list[_Mask]] | None]]:
+    """Yield each asked label, its true mask if it is there, and what was drawn if it was named."""
     model, config = checkpoint.model, checkpoint.model.config
     turns = [turn for one in record.conversations for turn in one.turns if turn.standalone]
     if not turns:
@@ -134,19 +143,21 @@ def _answered(
             [[spoken]] = model.context.speak(prefix, [((), turn.question)], config.most_answer_tokens)
             named = [one.phrase for one in statements(model.words.text(spoken.ids), len(spoken.states))]
         except (AnswerMalformed, InputRefused):
-            continue
-        if not named:
-            continue
-        drawn = model.grounding.decode(features, model.prompt_projector(spoken.states.to(model.device)))
+            named = []
+        places = matched(record, turn, named)
+        if named:
+            drawn = model.grounding.decode(features, model.prompt_projector(spoken.states.to(model.device)))
         there = {record.targets[index].label: record.targets[index].mask for index in turn.targets}
-        for label, place in matched(record, turn, named).items():
-            one = drawn[place]
-            masks = [
-                from_square(one.logits, extent, rows, columns, logit, config.grounding.image_size)[0]
-                for logit in MASK_LOGITS
-            ]
+        for label in (*there, *turn.absent):
             true = None
             if label in there:
                 with Image.open(qa / there[label]) as picture:
                     true = np.asarray(picture) > 127
-            yield label, true, one, masks
+            if label not in places:
+                yield label, true, None
+                continue
+            one = drawn[places[label]]
+            logits = one.logits
+            size = config.grounding.image_size
+            masks = [from_square(logits, extent, rows, columns, logit, size)[0] for logit in MASK_LOGITS]
+            yield label, true, (one, masks)

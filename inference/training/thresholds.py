@@ -26,14 +26,12 @@ from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.transform import standardise
 
-__all__ = ["MASK_LOGITS", "Judged", "Outcome", "calibrated", "choose_thresholds", "cross_validated", "judge"]
+__all__ = ["MASK_LOGITS", "Judged", "Outcome", "Wanted", "calibrated", "choose_thresholds", "cross_validated", "judge"]
 
 _MOST_PER_SET = 24
 MASK_LOGITS = (-1.0, -0.5, 0.0, 0.5)  # candidates
 _SEEN = (-9.0, *np.arange(0.02, 0.97, 0.04).round(2).tolist())
 _FEWEST_PIXELS = (1, 8, 16, 32, 64)
-_WANTED_RECALL = 0.94  # of present targets get a mask; the language side will lose a few more
-_WANTED_SPECIFICITY = 0.85  # of absent labels of the same kind of image get none; the language side denies many, too
 _FOLDS = 5
 _KNOTS = 12  # of the calibration curve
 
@@ -61,11 +59,22 @@ class Judged:
 
 
 class Outcome(NamedTuple):
-    """Of the grounding alone, told the label: mean Dice over labels, specificity of absent, recall of present ones."""
+    """Mean Dice over labels, the share of absent targets without a mask, and that of present ones with one."""
 
     dice: float
     specificity: float
     recall: float
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What thresholds are to reach before Dice counts: shares of absent targets without, of present ones with a mask.
+
+    Without values: of the grounding alone. The language side will deny many of what is absent, and lose a few more.
+    """
+
+    specificity: float = 0.85
+    recall: float = 0.94
 
 
 def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
@@ -100,8 +109,9 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
     return judged
 
 
-def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
+def choose_thresholds(judged: Sequence[Judged], wanted: Wanted | None = None) -> Thresholds:
     """Return the thresholds with the best mean Dice over labels, less what recall and specificity lack."""
+    wanted = wanted or Wanted()
     kinds = ([one for one in judged if one.validation is kind] for kind in (True, False))
     halves = [half for half in kinds if any(one.present for one in half)]
     best, chosen = -1.0, Thresholds()
@@ -110,13 +120,13 @@ def choose_thresholds(judged: Sequence[Judged]) -> Thresholds:
             for fewest in _FEWEST_PIXELS:
                 results = np.array([_outcome(half, place, least, fewest) for half in halves])
                 score, specificity, recall = results.mean(axis=0)
-                value = score - max(0.0, _WANTED_SPECIFICITY - specificity) - max(0.0, _WANTED_RECALL - recall)
+                value = score - max(0.0, wanted.specificity - specificity) - max(0.0, wanted.recall - recall)
                 if value > best:
                     best, chosen = value, Thresholds(logit, least, fewest)
     return chosen
 
 
-def cross_validated(judged: Sequence[Judged]) -> Outcome | None:
+def cross_validated(judged: Sequence[Judged], wanted: Wanted | None = None) -> Outcome | None:
     """Return what thresholds come to on images that they were not chosen on: the mean over five folds of images.
 
     A fold of which nothing is there, or beside which nothing is, is left out; None where that leaves none.
@@ -126,7 +136,7 @@ def cross_validated(judged: Sequence[Judged]) -> Outcome | None:
         held_out = [one for one in judged if one.image % _FOLDS == fold]
         others = [one for one in judged if one.image % _FOLDS != fold]
         if all(any(one.present for one in part) for part in (held_out, others)):
-            kept = choose_thresholds(others)
+            kept = choose_thresholds(others, wanted)
             results.append(_outcome(held_out, MASK_LOGITS.index(kept.mask_logit), kept.seen, kept.fewest_pixels))
     return Outcome(*np.mean(results, axis=0).round(4).tolist()) if results else None
 
