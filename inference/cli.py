@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -86,15 +88,11 @@ def train(
     config: Annotated[Path, typer.Option(help="TOML file; inference/training/settings.py says what may stand in it.")],
 ) -> None:
     """Run one stage of training, or go on with one that was stopped."""
-    try:
+    with _telling("training"):
         from inference.training.run import run_training
         from inference.training.settings import read_settings
 
         written = run_training(read_settings(config))
-    except ImportError as error:
-        _fail(f"training needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
-    except InferenceError as error:
-        _failed(error)
     typer.echo(f"written: {written}")
 
 
@@ -113,14 +111,10 @@ def calibrate(
     folder = checkpoint_folder(checkpoint)
     if folder.resolve() == SHIPPED:
         _fail("tiny is part of the program; copy its folder and calibrate the copy")
-    try:
+    with _telling("calibration"):
         from inference.training.calibration import calibrate_checkpoint
 
         result = calibrate_checkpoint(folder, qa, split, device=device, most_per_set=most_per_set)
-    except ImportError as error:
-        _fail(f"calibration needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
-    except InferenceError as error:
-        _failed(error)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
@@ -140,14 +134,10 @@ def evaluate(
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
     """Ask a set's questions and score masks and words. Terms of research-only weights allow this; they are printed."""
-    try:
+    with _telling("evaluation"):
         from inference.evaluation.report import run_evaluation
 
         result = run_evaluation(checkpoint, qa, split, device=device, most_per_set=most_per_set, out=out)
-    except ImportError as error:
-        _fail(f"evaluation needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
-    except InferenceError as error:
-        _failed(error)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return
@@ -201,6 +191,17 @@ def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
 def _tell(facts: dict[str, Any]) -> None:
     for key, value in facts.items():
         typer.echo(f"{key:16} {json.dumps(value) if isinstance(value, dict | list) else value}")
+
+
+@contextmanager
+def _telling(work: str) -> Iterator[None]:
+    """End the command with a line that says why `work`, which needs the extras, could not be done."""
+    try:
+        yield
+    except ImportError as error:
+        _fail(f"{work} needs more packages ({error.name}): pip install 'medseg-node[train,qa]'")
+    except InferenceError as error:
+        _failed(error)
 
 
 def _failed(error: InferenceError) -> NoReturn:

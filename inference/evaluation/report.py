@@ -11,7 +11,7 @@ from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
 from inference.evaluation.run import check_split, evaluate
 from inference.open import open_predictor, torch_device
-from inference.progress import progress_bar
+from inference.progress import counted
 
 __all__ = ["run_evaluation", "table"]
 
@@ -36,15 +36,8 @@ def run_evaluation(
     if out is not None:
         _make_folder(out)
     predictor = open_predictor(checkpoint, device, accept_research_use=True)
-    with progress_bar() as progress:
-        bar = progress.add_task("images", total=None)
-        found = evaluate(
-            predictor,
-            qa,
-            split,
-            most_per_set=most_per_set,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    with counted("images") as progress:
+        found = evaluate(predictor, qa, split, most_per_set=most_per_set, progress=progress)
     if not found.images:
         raise InferenceError(f"the split {split} of {qa} holds no question; choose another split")
     described = predictor.description

@@ -25,7 +25,7 @@ from inference.medseg_r.answers import statements
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_thresholds
 from inference.medseg_r.grounding import Drawn
 from inference.open import torch_device
-from inference.progress import progress_bar
+from inference.progress import counted
 from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
 from inference.transform import from_square, grounding_square, to_square
 
@@ -51,15 +51,8 @@ def calibrate_checkpoint(
     """
     check_split(qa, split)
     checkpoint = load_checkpoint(folder, accept_research_use=True, device=torch_device(device))
-    with progress_bar() as progress:
-        bar = progress.add_task("images", total=None)
-        judged = judge_answers(
-            checkpoint,
-            qa,
-            split,
-            most_per_set=most_per_set,
-            progress=lambda done, total: progress.update(bar, completed=done, total=total),
-        )
+    with counted("images") as progress:
+        judged = judge_answers(checkpoint, qa, split, most_per_set=most_per_set, progress=progress)
     present = sum(one.present and one.pixels[0] > 0 for one in judged)
     if present < _FEWEST:
         raise InferenceError(

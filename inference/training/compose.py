@@ -14,7 +14,7 @@ from inference.medseg_r.description import RESEARCH_ONLY
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.words import Words
-from inference.progress import progress_bar
+from inference.progress import counted
 from inference.training.object_score import fit_object_score, gather_evidence
 from inference.training.packing import Pack
 from inference.training.settings import TrainSettings
@@ -43,16 +43,9 @@ def compose_stages(
     _fill(model.language_model, language, "language_model.")
     _fill(model.prompt_projector, language, "prompt_projector.")
     prompts = label_prompts(config.grounding.prompt_width)
-    with progress_bar() as progress:
-        bar = progress.add_task("what the object score learns from", total=settings.object_score_images)
-        evidence = gather_evidence(
-            pack,
-            model.grounding,
-            prompts,
-            images=settings.object_score_images,
-            seed=settings.seed,
-            progress=lambda done, _: progress.update(bar, completed=done),
-        )
+    images = settings.object_score_images
+    with counted("what the object score learns from") as progress:
+        evidence = gather_evidence(pack, model.grounding, prompts, images=images, seed=settings.seed, progress=progress)
     loss = fit_object_score(evidence, model.grounding.object_score, seed=settings.seed)
     model.eval()
     judged = judge(pack, model.grounding, prompts)

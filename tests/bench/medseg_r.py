@@ -33,6 +33,7 @@ from inference.interface import Question, SliceStack
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.predictor import MedSegRPredictor
+from inference.medseg_r.words import Place
 from inference.transform import grounding_square, to_square, window, windowed
 
 QUESTIONS = tuple(
@@ -85,10 +86,13 @@ def as_lisa(predictor: MedSegRPredictor, stack: SliceStack, question: Question) 
         ids = words.prefix(context.visual_tokens(pixels)) + words.question(question.text)
         said: list[int] = []
         states = []
+        place = Place.TEXT
         for _ in range(model.config.most_answer_tokens):
             row = torch.tensor([ids], device=model.device)
             state = context.states(row, torch.ones_like(row), pixels)[0, -1]
-            token = int(context.logits(state).argmax())
+            logits = context.logits(state)
+            token = int(logits.masked_fill(words.barred(len(logits))[place].to(model.device), -torch.inf).argmax())
+            place = words.following(place, token)
             if token in words.stops:
                 break
             if token == words.seg:
