@@ -204,8 +204,8 @@ class GlobalContext(nn.Module):
         places = places.clamp(min=0) + prefix.length + prefix.shift
         said: list[list[int]] = [[] for _ in range(rows)]
         states: list[list[Tensor]] = [[] for _ in range(rows)]
-        open_rows = set(range(rows))
         stands = [Place.TEXT] * rows
+        speaking = list(range(rows))  # the rows that are still in the batch, in its order
         barred: Tensor | None = None
         room = self.positions - prefix.length - longest
         for _ in range(min(most_tokens, room)):
@@ -216,28 +216,33 @@ class GlobalContext(nn.Module):
                 past_key_values=cache,
                 use_cache=True,
             )
-            state = output.last_hidden_state[:, -1]  # rows width: the state that predicts the next token
-            logits = self.logits(state)  # rows vocabulary
+            state = output.last_hidden_state[:, -1]  # speaking width: the state that predicts the next token
+            logits = self.logits(state)  # speaking vocabulary
             barred = words.barred(logits.shape[1]).to(device) if barred is None else barred
-            following = logits.masked_fill(barred[stands], -torch.inf).argmax(dim=-1)  # rows
-            for row, token in enumerate(following.tolist()):
-                if row not in open_rows:
-                    continue
+            not_sayable = barred[[stands[row] for row in speaking]]
+            following = logits.masked_fill(not_sayable, -torch.inf).argmax(dim=-1)  # speaking
+            going_on = []
+            for place, (row, token) in enumerate(zip(speaking, following.tolist(), strict=True)):
                 if token in words.stops:
-                    open_rows.discard(row)
                     continue
+                going_on.append(place)
                 said[row].append(token)
                 stands[row] = words.following(stands[row], token)
                 if token == words.seg:
-                    states[row].append(state[row].float())
-            if not open_rows:
-                break
+                    states[row].append(state[place].float())
+            if len(going_on) < len(speaking):  # what has ended costs nothing more
+                speaking = [speaking[place] for place in going_on]
+                if not speaking:
+                    break
+                kept = torch.tensor(going_on, device=device)
+                cache.batch_select_indices(kept)
+                following, seen, places = following[kept], seen[kept], places[kept]
             ids = following[:, None]
-            seen = torch.cat([seen, seen.new_ones(rows, 1)], dim=1)
+            seen = torch.cat([seen, seen.new_ones(len(speaking), 1)], dim=1)
             places = places[:, -1:] + 1
         none = torch.zeros(0, self.width, device=device)
         spoken = [
-            Spoken(tuple(tokens), torch.stack(found) if found else none, row not in open_rows)
+            Spoken(tuple(tokens), torch.stack(found) if found else none, row not in speaking)
             for row, (tokens, found) in enumerate(zip(said, states, strict=True))
         ]
         return [spoken[number :: len(prompts)] for number in range(len(prompts))]

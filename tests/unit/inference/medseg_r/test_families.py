@@ -75,6 +75,23 @@ def test_the_cache_and_the_batch_give_what_the_whole_sequence_gives(
     assert len({one.ids for row in spoken for one in row}) > 1, "images and questions make no difference"
 
 
+def test_an_answer_that_ends_leaves_the_others_as_they_were(
+    context: GlobalContext, squares: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with torch.inference_mode():
+        prefix = context.encode(squares)
+        whole = [one.ids for row in context.speak(prefix, QUESTIONS, 10) for one in row]
+        later = [ids[4] for ids in whole]
+        stop = max(set(later), key=later.count)  # ends some answers in the middle
+        stops = context.words.stops | {stop}
+        monkeypatch.setattr(context.words, "stops", stops)
+        spoken = [one for row in context.speak(prefix, QUESTIONS, 10) for one in row]
+    cut = [next((place for place, token in enumerate(ids) if token in stops), None) for ids in whole]
+    assert [one.ids for one in spoken] == [ids[:place] for ids, place in zip(whole, cut, strict=True)]
+    assert len({len(one.ids) for one in spoken}) > 1, "all answers end at once: nothing is tested"
+    assert [one.ended for one in spoken] == [len(one.ids) < 10 for one in spoken]
+
+
 def _barred(context: GlobalContext, ids: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
     """Return which tokens the grammar has no room for, after each of `ids` and before the first."""
     places = [Place.TEXT]
