@@ -11,7 +11,7 @@ from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
 from inference.evaluation.run import check_split, evaluate
 from inference.open import open_predictor, torch_device
-from inference.progress import counted
+from inference.progress import Counter
 
 __all__ = ["run_evaluation", "table"]
 
@@ -36,7 +36,7 @@ def run_evaluation(
     if out is not None:
         _make_folder(out)
     predictor = open_predictor(checkpoint, device, accept_research_use=True)
-    with counted("images") as progress:
+    with Counter("images") as progress:
         found = evaluate(predictor, qa, split, most_per_set=most_per_set, progress=progress)
     if not found.images:
         raise InferenceError(f"the split {split} of {qa} holds no question; choose another split")

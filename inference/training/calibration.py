@@ -25,7 +25,7 @@ from inference.medseg_r.answers import statements
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_thresholds
 from inference.medseg_r.grounding import Drawn
 from inference.open import torch_device
-from inference.progress import counted
+from inference.progress import Counter
 from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
 from inference.transform import from_square, grounding_square, to_square
 
@@ -51,7 +51,7 @@ def calibrate_checkpoint(
     """
     check_split(qa, split)
     checkpoint = load_checkpoint(folder, accept_research_use=True, device=torch_device(device))
-    with counted("images") as progress:
+    with Counter("images") as progress:
         judged = judge_answers(checkpoint, qa, split, most_per_set=most_per_set, progress=progress)
     present = sum(one.present and one.pixels[0] > 0 for one in judged)
     if present < _FEWEST:

@@ -14,7 +14,7 @@ from inference.medseg_r.description import RESEARCH_ONLY
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.words import Words
-from inference.progress import counted
+from inference.progress import Counter
 from inference.training.object_score import fit_object_score, gather_evidence
 from inference.training.packing import Pack
 from inference.training.settings import TrainSettings
@@ -44,7 +44,7 @@ def compose_stages(
     _fill(model.prompt_projector, language, "prompt_projector.")
     prompts = label_prompts(config.grounding.prompt_width)
     images = settings.object_score_images
-    with counted("what the object score learns from") as progress:
+    with Counter("what the object score learns from") as progress:
         evidence = gather_evidence(pack, model.grounding, prompts, images=images, seed=settings.seed, progress=progress)
     loss = fit_object_score(evidence, model.grounding.object_score, seed=settings.seed)
     model.eval()

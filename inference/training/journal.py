@@ -9,7 +9,7 @@ from types import TracebackType
 
 from torch.utils.tensorboard import SummaryWriter
 
-from inference.progress import progress_bar
+from inference.progress import Counter
 from inference.training.curves import draw_curves
 
 __all__ = ["Journal"]
@@ -24,9 +24,8 @@ class Journal:
 
     def __init__(self, out: Path, name: str, *, steps: int, first: int = 0, silent: bool = False) -> None:
         self._log, self._picture, self._silent = out / f"{name}.jsonl", out / f"{name}.png", silent
-        self._progress = progress_bar(silent=silent)
-        self._bar = self._progress.add_task(name, total=steps, completed=first)
-        self._name, self._writer = name, None
+        self._progress = Counter(name, first=first, silent=silent)
+        self._steps, self._writer = steps, None
         if not silent:
             out.mkdir(parents=True, exist_ok=True)
             lines = self._log.read_text().splitlines() if self._log.exists() else []
@@ -34,7 +33,7 @@ class Journal:
             self._writer = SummaryWriter(str(out / name), purge_step=first + 1)
 
     def __enter__(self) -> Journal:
-        self._progress.start()
+        self._progress.__enter__()
         return self
 
     def add(self, step: int, values: Mapping[str, float]) -> None:
@@ -46,12 +45,12 @@ class Journal:
             for name, value in rounded.items():
                 self._writer.add_scalar(name, value, step)
         told = ", ".join(f"{name} {value:.3f}" for name, value in rounded.items())
-        self._progress.update(self._bar, completed=step, description=f"{self._name}: {told}")
+        self._progress(step, self._steps, told)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        self._progress.__exit__(kind, error, trace)
         if self._writer is not None:
             self._writer.close()
             draw_curves(self._log, self._picture)
