@@ -85,7 +85,7 @@ def info(
 
 @app.command()
 def train(
-    config: Annotated[Path, typer.Option(help="TOML file; inference/training/settings.py says what may stand in it.")],
+    config: Annotated[Path, typer.Option(help="TOML file; medseg-r settings prints one to begin with.")],
 ) -> None:
     """Run one stage of training, or go on with one that was stopped."""
     with _telling("training"):
@@ -94,6 +94,19 @@ def train(
 
         written = run_training(read_settings(config))
     typer.echo(f"written: {written}")
+
+
+@app.command()
+def settings(
+    stage: Annotated[str, typer.Argument(help="grounding and language, then compose, build tiny; joint trains any.")],
+) -> None:
+    """Print a TOML file for `train` with every setting of a stage: medseg-r settings joint > run.toml."""
+    with _telling("training"):
+        from inference.training.settings import STAGES, settings_template
+
+        if stage not in STAGES:
+            _fail(f"there is no stage {stage!r}; it is one of {', '.join(STAGES)}")
+        typer.echo(settings_template(stage), nl=False)
 
 
 @app.command()

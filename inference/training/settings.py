@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
+import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import InferenceError
 
-__all__ = ["LoraSettings", "TrainSettings", "read_settings"]
+__all__ = ["STAGES", "LoraSettings", "TrainSettings", "read_settings", "settings_template"]
+
+_Stage = Literal["grounding", "language", "compose", "joint"]
+STAGES: tuple[str, ...] = get_args(_Stage)
 
 
 class LoraSettings(BaseModel):
@@ -23,7 +28,7 @@ class LoraSettings(BaseModel):
     alpha: int = Field(16, ge=1)
     dropout: float = Field(0.05, ge=0, lt=1)
     projections: tuple[str, ...] = ("q_proj", "v_proj")
-    merge: bool = False  # add it to the weights of the finished checkpoint, instead of keeping it apart
+    merge: bool = Field(False, description="add it to the finished checkpoint's weights instead of keeping it apart")
 
 
 class TrainSettings(BaseModel):
@@ -31,7 +36,7 @@ class TrainSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    stage: Literal["grounding", "language", "compose", "joint"]
+    stage: _Stage
     out: Path = Field(description="folder of states, logs and curves; a run found there is resumed")
     images: Path | None = Field(None, description="grounding, compose: folder with manifest.jsonl")
     qa: Path | None = Field(None, description="language, joint: a MedSeg-QA set")
@@ -39,20 +44,20 @@ class TrainSettings(BaseModel):
     threads: int = Field(1, ge=1, description="CPU threads")
     steps: int = Field(1000, ge=1, description="optimiser steps in all; the learning rate follows a cosine over them")
     save_every: int = Field(100, ge=1, description="steps between states that a run resumes from")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="the same seed draws the same batches")
     object_score_images: int = Field(3000, ge=1, description="compose: augmented images its object score learns from")
 
     checkpoint: str = Field("tiny", description="joint: where to start, a folder or tiny")
-    accept_research_use: bool = False
+    accept_research_use: bool = Field(False, description="joint: start from weights that are for research only")
     batch_size: int = Field(8, ge=1, description="images per step and device, before accumulation")
     accumulation: int = Field(1, ge=1, description="joint: batches per optimiser step")
-    learning_rate: float = Field(3e-4, gt=0)
-    warmup_steps: int = Field(50, ge=0)
-    weight_decay: float = Field(0.0, ge=0)
-    text_weight: float = Field(1.0, ge=0)
-    bce_weight: float = Field(2.0, ge=0)  # of masks, as LISA and GLaMM weigh them
-    dice_weight: float = Field(0.5, ge=0)
-    quality_weight: float = Field(1.0, ge=0)
+    learning_rate: float = Field(3e-4, gt=0, description="joint: its peak")
+    warmup_steps: int = Field(50, ge=0, description="joint: optimiser steps until that peak")
+    weight_decay: float = Field(0.0, ge=0, description="joint: of AdamW")
+    text_weight: float = Field(1.0, ge=0, description="joint: of the loss on what is said")
+    bce_weight: float = Field(2.0, ge=0, description="joint: of masks, as LISA and GLaMM weigh them")
+    dice_weight: float = Field(0.5, ge=0, description="joint: of masks, too")
+    quality_weight: float = Field(1.0, ge=0, description="joint: of the estimate of each mask's IoU")
     trained: tuple[str, ...] = Field(
         ("lora_", "lm_head", "embed_tokens", "mask_decoder", "prompt_projector"),
         description="joint: parameters whose name holds one of these are trained; ['*'] for all",
@@ -70,6 +75,28 @@ _READ = {
     "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "object_score_images"},
 }
 """What each stage reads; anything else in its file would have no effect, and is refused."""
+
+_OF_STAGES = re.compile(f"^(?:(?:{'|'.join(STAGES)})(?:, )?)+: ")  # which ones read a setting, in its description
+
+_NEEDED = {"grounding": ("images",), "language": ("qa",), "compose": ("images",), "joint": ("qa",)}
+
+
+def settings_template(stage: str) -> str:
+    """Return a TOML file for one of STAGES: what it needs, and behind # what it may say, with the defaults."""
+    lines = [f'stage = "{stage}"']
+    for name, field in TrainSettings.model_fields.items():
+        if name not in _READ[stage] - {"stage", "lora"}:
+            continue
+        needed = field.is_required() or name in _NEEDED[stage]
+        line = f'{name} = "FOLDER"' if needed else f"# {name} = {json.dumps(field.default)}"
+        about = _OF_STAGES.sub("", field.description or "")
+        lines.append(f"{line}  # {about}" if about else line)
+    if "lora" in _READ[stage]:
+        lines += ["", "# [lora]  # train this instead of the language model's own projections"]
+        for name, field in LoraSettings.model_fields.items():
+            line = f"# {name} = {json.dumps(field.default)}"
+            lines.append(f"{line}  # {field.description}" if field.description else line)
+    return "\n".join(lines) + "\n"
 
 
 def _mistake(name: str, kind: str, message: str) -> str:
@@ -105,8 +132,7 @@ def read_settings(path: Path) -> TrainSettings:
     unread = sorted(settings.model_fields_set - _READ[settings.stage])
     if unread:
         raise InferenceError(f"{path}: stage {settings.stage} does not read {', '.join(unread)}; remove them")
-    needed = {"grounding": ["images"], "language": ["qa"], "compose": ["images"], "joint": ["qa"]}[settings.stage]
-    lacking = [name for name in needed if getattr(settings, name) is None]
+    lacking = [name for name in _NEEDED[settings.stage] if getattr(settings, name) is None]
     if lacking:
         raise InferenceError(f"{path}: stage {settings.stage} needs {', '.join(lacking)}")
     places = {name: path.parent / value for name, value in settings if isinstance(value, Path)}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from inference.errors import InferenceError
-from inference.training.settings import read_settings
+from inference.training.settings import STAGES, LoraSettings, TrainSettings, read_settings, settings_template
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -53,3 +54,22 @@ def test_a_file_that_is_not_utf_8(tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_bytes('out = "gehört"'.encode("latin-1"))
     with pytest.raises(InferenceError, match="not UTF-8"):
         read_settings(tmp_path / "run.toml")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_template_says_every_setting_with_its_default(stage: str, tmp_path: Path) -> None:
+    template = settings_template(stage)
+    bare = tmp_path / "bare.toml"
+    bare.write_text(template)
+    whole = tmp_path / "whole.toml"
+    whole.write_text(re.sub(r"(?m)^# ", "", template))
+    assert read_settings(bare).model_dump(exclude={"lora"}) == read_settings(whole).model_dump(exclude={"lora"})
+    assert read_settings(whole).lora == (LoraSettings() if stage == "joint" else None)
+    unsaid = [
+        name for name in TrainSettings.model_fields if f"{name} = " not in template and f"[{name}]" not in template
+    ]
+    for name in unsaid:
+        refused = tmp_path / "refused.toml"
+        refused.write_text(f"{template.partition('# [lora]')[0]}\n{name} = 1\n")
+        with pytest.raises(InferenceError, match=name):
+            read_settings(refused)
