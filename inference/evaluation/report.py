@@ -15,6 +15,16 @@ from inference.progress import Counter
 
 __all__ = ["run_evaluation", "table"]
 
+_COLUMNS = {
+    "dice": "Dice",
+    "giou": "gIoU",
+    "ciou": "cIoU",
+    "present_recall": "got a mask",
+    "n": "present n",
+    "absent_specificity": "absent, said so",
+    "absent_n": "absent n",
+}
+
 
 def run_evaluation(
     checkpoint: str,
@@ -62,16 +72,14 @@ def _make_folder(out: Path) -> None:
 
 
 def table(result: dict[str, Any]) -> str:
-    """Return a result as text in Markdown: a row for each label, the means below it."""
-    names = ("dice", "giou", "ciou", "present_recall", "n", "absent_specificity", "absent_n")
-    heads = ("label", "Dice", "gIoU", "cIoU", "got a mask", "present n", "absent, said so", "absent n")
-    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * len(names)]
-    for label, row in result["labels"].items():
-        lines.append(f"| {label} | " + " | ".join(_figure(row[name]) for name in names) + " |")
+    """Return a result as text in Markdown: a row for each label, the means below, then for each question kind."""
+    lines = _rows("label", result["labels"])
     overall = result["overall"]
-    lines.append("| **overall** | " + " | ".join(f"**{_figure(overall[name])}**" for name in names) + " |")
+    lines.append("| **overall** | " + " | ".join(f"**{_figure(overall[name])}**" for name in _COLUMNS) + " |")
     text = result["text"] or {}
     lines += [
+        "",
+        *_rows("kind of question (means over targets)", result["kinds"]),
         "",
         f"{result['images']} images, {result['questions']} questions ({result['refused']} refused); Dice and gIoU are "
         f"means over {overall['labels']} labels.",
@@ -81,6 +89,14 @@ def table(result: dict[str, Any]) -> str:
         f"sha256 {result['checkpoint']['digest'][:12]}..., terms: {result['checkpoint']['terms'] or 'none recorded'}",
     ]
     return "\n".join(lines)
+
+
+def _rows(what: str, rates: dict[str, Any]) -> list[str]:
+    """Return a table's lines: a heading, then what each row is and its rates."""
+    lines = [f"| {what} | " + " | ".join(_COLUMNS.values()) + " |", "|---|" + "---:|" * len(_COLUMNS)]
+    return lines + [
+        f"| {name} | " + " | ".join(_figure(row[one]) for one in _COLUMNS) + " |" for name, row in rates.items()
+    ]
 
 
 def _figure(value: float | int | None) -> str:

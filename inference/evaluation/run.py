@@ -62,7 +62,7 @@ class Evaluation:
     seconds: float = 0.0
 
     def to_json(self) -> dict[str, Any]:
-        """Return `overall`, `labels`, `text`, `images`, `questions`, `refused` and `seconds_per_image`."""
+        """Return `overall`, `labels`, `kinds`, `text`, `images`, `questions`, `refused`, `seconds_per_image`."""
         result = summary(self.scored)
         result["text"] = text_scores(self.answers, self.references) if self.answers else None
         result["images"], result["questions"], result["refused"] = self.images, len(self.answers), self.refused
@@ -159,9 +159,8 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
         drawn = None if found is None else found.mask[0]
         confidence = None if found is None else found.confidence
         one = score_masks(canonical(target.label), record.id, drawn, true, confidence)
-        if found is not None:
-            one = replace(one, named=names(found.phrase, {target.label, target.phrase}))
-        result.scored.append(one)
+        named = found is None or names(found.phrase, {target.label, target.phrase})
+        result.scored.append(replace(one, named=named, kind=turn.kind.value))
         packed = np.packbits(np.zeros_like(true) if drawn is None else drawn)
         result.cases.append(
             Case(record.image, one.label, turn.question, one.dice or 0.0, target.mask, packed, true.shape)
@@ -169,7 +168,8 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
     for label in turn.absent:
         found = given.get(label)
         drawn, confidence = (None, None) if found is None else (found.mask[0], found.confidence)
-        result.scored.append(score_masks(canonical(label), record.id, drawn, None, confidence))
+        one = score_masks(canonical(label), record.id, drawn, None, confidence)
+        result.scored.append(replace(one, kind=turn.kind.value))
     result.answers.append("" if answer is None else answer.text)
     result.references.append(_plain(turn.answer))
 

@@ -34,7 +34,7 @@ class Scored:
     """One question-target. `dice`, `intersection`, `union` (pixels) are None where the target is absent.
 
     `given`: a mask was given for it; `confidence` of that mask, 0 to 1; `named`: its phrase is the target's name.
-    `image`: which image it was asked of.
+    `image`: which image it was asked of. `kind`: of the question (`QuestionKind`), or empty.
     """
 
     label: str
@@ -45,6 +45,7 @@ class Scored:
     intersection: int | None = None
     union: int | None = None
     named: bool = True
+    kind: str = ""
 
     @property
     def present(self) -> bool:
@@ -81,11 +82,18 @@ def score_masks(
 
 
 def summary(scored: Iterable[Scored]) -> dict[str, Any]:
-    """Return `overall` and `labels` as plain values for JSON; rates are None where there is nothing to count."""
+    """Return `overall`, `labels` and `kinds` as plain values for JSON; rates are None where nothing is to be counted.
+
+    `kinds` tells the kinds of question apart; there, Dice and gIoU are means over the targets, whatever their label.
+    """
     everything = list(scored)
     labels = {
         label: _rates([one for one in everything if one.label == label])
         for label in sorted({one.label for one in everything})
+    }
+    kinds = {
+        kind: _rates([one for one in everything if one.kind == kind])
+        for kind in sorted({one.kind for one in everything if one.kind})
     }
     enough = [row for row in labels.values() if row["images"] >= FEWEST_IMAGES]
     overall = _rates(everything)
@@ -96,7 +104,7 @@ def summary(scored: Iterable[Scored]) -> dict[str, Any]:
         [one.confidence for one in everything if one.given and one.confidence is not None],
         [one.iou for one in everything if one.given and one.confidence is not None],
     )
-    return {"overall": overall, "labels": labels}
+    return {"overall": overall, "labels": labels, "kinds": kinds}
 
 
 def calibration_error(confidences: Sequence[float], truths: Sequence[float]) -> float | None:

@@ -53,6 +53,14 @@ def test_exact_masks_score_one(qa_set: Path) -> None:
     result = evaluate(Scripted(qa_set, _everything(qa_set)), qa_set, "test").to_json()
     assert result["overall"]["present_recall"] == 1.0
     assert {row["dice"] for row in result["labels"].values() if row["n"]} == {1.0}
+    asked = {
+        turn.kind.value
+        for record in read_records(qa_set, "test")
+        for one in record.conversations
+        for turn in one.turns
+        if turn.asked
+    }
+    assert set(result["kinds"]) == asked
     assert result["questions"] == sum(
         len(one.turns) for record in read_records(qa_set, "test") for one in record.conversations
     )

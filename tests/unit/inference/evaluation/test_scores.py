@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -54,6 +56,14 @@ def test_absent_targets_are_scored_apart() -> None:
     assert result["overall"]["seen_precision"] == pytest.approx(0.5)
     assert result["labels"]["liver"]["dice"] == 0.5
     assert result["labels"]["liver"]["absent_n"] == 4
+
+
+def test_kinds_of_question_are_told_apart() -> None:
+    implied = [replace(_present("liver", 0, 0.2), kind="functional"), Scored("spleen", "b", True, kind="functional")]
+    result = summary([*implied, replace(_present("liver", 1, 0.8), kind="explicit")])
+    assert {kind: row["dice"] for kind, row in result["kinds"].items()} == {"explicit": 0.8, "functional": 0.2}
+    assert result["kinds"]["functional"]["absent_specificity"] == 0.0
+    assert summary([_present("liver", 0, 0.5)])["kinds"] == {}
 
 
 def test_calibration_error_is_the_weighted_distance_of_bins() -> None:
