@@ -20,13 +20,13 @@ from inference.training.labels import canonical
 __all__ = ["TurnSampler"]
 
 _ABSENT = 0.27  # of the turns that are drawn ask for what is not there
-_ANEW = 0.65  # of the turns are composed when they are drawn, where the image's set is one that is known
+_ANEW = 0.75  # of the turns are composed when they are drawn, where the image's set is one that is known
 _WHOLE = 0.5  # of the draws from the set take the conversation around the turn as well
 _HIPPOCAMPUS_STEP = 3  # neighbouring slices are almost the same
 
-# Chances of the turns that are composed, about as in a set.
-_PRESENT_KINDS = {"explicit": 0.26, "report": 0.1, "implicit": 0.32, "detail": 0.1, "multi": 0.16, "overview": 0.06}
-_ABSENT_KINDS = {"explicit": 0.35, "report": 0.15, "implicit": 0.35, "multi": 0.15}
+# Chances of the turns that are composed: more implication than in a set, since that is the harder to understand.
+_PRESENT_KINDS = {"explicit": 0.18, "report": 0.12, "implicit": 0.42, "detail": 0.06, "multi": 0.15, "overview": 0.07}
+_ABSENT_KINDS = {"explicit": 0.3, "report": 0.15, "implicit": 0.4, "multi": 0.15}
 _MOST_TOGETHER = 4
 
 
