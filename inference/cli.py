@@ -59,9 +59,11 @@ def init(
             terms=known_terms if terms is None else terms or None,
         )
     except InferenceError as error:
+        if not any(out.iterdir()):
+            out.rmdir()
         _failed(error)
     typer.echo(f"{out}: {described.name}, sha256 {described.digest}")
-    typer.echo(f"terms: {described.terms or 'none recorded'}")
+    typer.echo(f"terms: {described.terms or 'none recorded; if its parts have any, compose again with --terms'}")
     typer.echo("its marks and P_l are new: train it before it is asked anything (medseg-r train)")
 
 
@@ -69,12 +71,17 @@ def init(
 def info(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or tiny for the shipped one.")],
     as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
+    verify: Annotated[bool, typer.Option(help="Read all weights and compare them with the digest.")] = False,
 ) -> None:
-    """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes."""
+    """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes. Its files must be there, and whole."""
     folder = checkpoint_folder(checkpoint)
     try:
         facts = _facts(folder, read_description(folder))
         check_complete(folder)
+        if verify:
+            from inference.medseg_r.checkpoint import check_digest
+
+            check_digest(folder)
     except InferenceError as error:
         _failed(error)
     if as_json:
@@ -92,7 +99,12 @@ def train(
         from inference.training.run import run_training
         from inference.training.settings import read_settings
 
-        written = run_training(read_settings(config))
+        own = read_settings(config)
+        typer.echo(f"{own.stage}: reading data and weights; then its steps are counted", err=True)
+        try:
+            written = run_training(own)
+        except KeyboardInterrupt:
+            _fail(f"stopped; the same command goes on from the last state in {own.out}, if it came to one", 130)
     typer.echo(f"written: {written}")
 
 
@@ -127,6 +139,8 @@ def calibrate(
     with _telling("calibration"):
         from inference.training.calibration import calibrate_checkpoint
 
+        if split in ("test", "train", "all"):
+            typer.echo(f"thresholds chosen on {split}: that split can no longer tell how good this is", err=True)
         result = calibrate_checkpoint(folder, qa, split, device=device, most_per_set=most_per_set)
     if as_json:
         typer.echo(json.dumps(result, indent=2))
@@ -170,7 +184,7 @@ def _preset(preset: str) -> tuple[MedSegRConfig, str | None]:
         return PRESETS[preset], PRESET_TERMS[preset]
     path = Path(preset)
     if not path.is_file():
-        _fail(f"there is no preset {preset!r}: it is one of {', '.join(PRESETS)}, or a JSON file")
+        _fail(f"there is no preset and no file {preset!r}: name one of {', '.join(PRESETS)}, or a JSON file")
     try:
         return MedSegRConfig.from_json(json.loads(path.read_text())), None
     except (OSError, ValueError, CheckpointError) as error:
@@ -191,6 +205,7 @@ def _make_new_folder(out: Path) -> None:
 def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
     facts = {key: stated[key] for key in ("name", "version", "digest", "terms", "thresholds")}
     facts["calibration"] = stated.get("calibration") or []
+    facts["calibrated"] = stated.get("calibrated")
     language = checkpoint / "language_model" / "config.json"
     if language.is_file():
         facts["language model"] = ", ".join(json.loads(language.read_text()).get("architectures") or ["unknown"])

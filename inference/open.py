@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from inference.errors import DeviceMissing
+from pathlib import Path
+
+from inference.errors import CheckpointError, DeviceMissing
 from inference.interface import Predictor, PredictorDescription
-from inference.medseg_r.description import checkpoint_folder, describe_checkpoint
+from inference.medseg_r.description import UNTRAINED, checkpoint_folder, describe_checkpoint, read_description
 
 __all__ = ["describe_predictor", "open_predictor", "torch_device"]
 
@@ -15,7 +17,7 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
     `device`: a torch device such as "cpu" or "cuda:0", or "auto": the GPU if there is one. `accept_research_use`: the
     operator's consent to weights whose terms are research only; the shipped ones need none. Torch is imported only when
     weights are loaded.
-    Raises `CheckpointError` and, below it, `TermsNotAccepted`; `DeviceMissing`.
+    Raises `CheckpointError`, for one that was never trained, too, and, below it, `TermsNotAccepted`; `DeviceMissing`.
     """
     from inference.medseg_r.commissioning import CommissioningPredictor
 
@@ -23,10 +25,12 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
         return CommissioningPredictor()
     from inference.medseg_r.predictor import MedSegRPredictor
 
+    folder = checkpoint_folder(checkpoint)
+    _check_trained(folder)
     device = torch_device(device)
     if device != "cpu":
         _compute_in_float32()
-    return MedSegRPredictor(checkpoint_folder(checkpoint), device, accept_research_use=accept_research_use)
+    return MedSegRPredictor(folder, device, accept_research_use=accept_research_use)
 
 
 def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
@@ -36,7 +40,9 @@ def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> Pr
     """
     if checkpoint == "commissioning":
         return open_predictor(checkpoint).description
-    return describe_checkpoint(checkpoint_folder(checkpoint), accept_research_use=accept_research_use)
+    folder = checkpoint_folder(checkpoint)
+    _check_trained(folder)
+    return describe_checkpoint(folder, accept_research_use=accept_research_use)
 
 
 def torch_device(device: str) -> str:
@@ -59,6 +65,13 @@ def torch_device(device: str) -> str:
             f"device {device!r} is not there: torch sees {torch.cuda.device_count() or 'no'} GPU; give auto or cpu"
         )
     return device
+
+
+def _check_trained(folder: Path) -> None:
+    if read_description(folder)["version"] == UNTRAINED:
+        raise CheckpointError(
+            f"{folder} was composed and never trained: its answers would mean nothing; train it first (medseg-r train)"
+        )
 
 
 def _compute_in_float32() -> None:

@@ -174,7 +174,7 @@ def ask(
     series = answer["series"]
     what = f"{series['modality']} {series['series_description']}".strip()
     lines = [f"{what}, {series['instances']} instances, series {series['series_uid']}", answer["text"]]
-    lines += [*seen(answer["findings"], answer["not_seen"]), f"written to {folder}"]
+    lines += [*seen(answer["findings"], answer["not_seen"] or None), f"written to {folder}"]
     for line in lines:
         out.print(line, markup=False, highlight=False)
     _print_terms([answer["terms"]])

@@ -44,7 +44,8 @@ def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
             axis.axis("off")
             if place < len(chosen):
                 _draw(axis, chosen[place], qa, name)
-    figure.tight_layout()
+    figure.suptitle("green: true mask, orange: what was drawn", fontsize=11)
+    figure.tight_layout(rect=(0, 0, 1, 0.985))
     figure.savefig(out, dpi=70)
     plt.close(figure)
 
@@ -76,4 +77,4 @@ def _draw(axis: Axes, case: Case, qa: Path, name: str) -> None:
         if mask.any():
             axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
     words = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)
-    axis.set_title(words, fontsize=9)
+    axis.set_title(words, fontsize=9, wrap=True)

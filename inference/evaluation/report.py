@@ -10,6 +10,7 @@ from typing import Any
 from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
 from inference.evaluation.run import check_split, evaluate
+from inference.evaluation.scores import FEWEST_IMAGES
 from inference.open import open_predictor, torch_device
 from inference.progress import Counter
 
@@ -82,7 +83,7 @@ def table(result: dict[str, Any]) -> str:
         *_rows("kind of question (means over targets)", result["kinds"]),
         "",
         f"{result['images']} images, {result['questions']} questions ({result['refused']} refused); Dice and gIoU are "
-        f"means over {overall['labels']} labels.",
+        f"means over the {overall['labels']} labels with at least {FEWEST_IMAGES} images.",
         f"seen precision {_figure(overall['seen_precision'])}, expected calibration error {_figure(overall['ece'])}, "
         + ", ".join(f"{name} {_figure(value)}" for name, value in text.items()),
         f"{result['seconds_per_image']} s an image; {result['checkpoint']['name']} {result['checkpoint']['version']}, "

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 import json
 import socket
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from inference.medseg_qa.builder import BuildOptions, BuildReport, build
 from inference.medseg_qa.errors import BuildError, MedSegQAError, ReviewError
 from inference.medseg_qa.export import ExportFormat, export
 from inference.medseg_qa.sources import Opener, open_source
+from inference.progress import Counter
 
 __all__ = ["make_app"]
-
-_console = Console(stderr=True)
 
 
 def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
@@ -50,13 +49,14 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         if source == target or source in target.parents or target in source.parents:
             raise _failed(BuildError(f"{out} and {images} lie in one another; name a folder beside the images"))
         options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force)
-        with _progress() as shown:
-            tasks: dict[str, TaskID] = {}
+        with ExitStack() as shown:
+            counters: dict[str, Counter] = {}
 
             def report_progress(phase: str, done: int, total: int) -> None:
-                if phase not in tasks:
-                    tasks[phase] = shown.add_task(phase, total=total)
-                shown.update(tasks[phase], completed=done, total=total)
+                if phase not in counters:
+                    shown.close()  # one after the other: a terminal has room for one bar
+                    counters[phase] = shown.enter_context(Counter(phase))
+                counters[phase](done, total)
 
             try:
                 limits = EndpointLimits(requests_per_minute, timeout_s, price_in, price_out)
@@ -175,11 +175,6 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         uvicorn.run(make_review_app(directory, store), host=host, port=port, log_level="warning")
 
     return app
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    return Progress(*columns, console=_console)
 
 
 def _failed(error: MedSegQAError | OSError) -> typer.Exit:

@@ -36,6 +36,7 @@ def add_lora(
     """Put untrained LoRA beside the named projections of the text side, in place; all other weights are frozen.
 
     The defaults are LISA's and GLaMM's. The vision tower has projections of the same names and stays as it is.
+    Raises `CheckpointError` where the text side has none of them.
     """
     peft = _peft()
     config = peft.LoraConfig(
@@ -44,7 +45,14 @@ def add_lora(
         lora_dropout=dropout,
         target_modules=rf".*language_model\..*\.({'|'.join(projections)})",
     )
-    peft.inject_adapter_in_model(config, language_model, adapter_name=_NAME)
+    try:
+        peft.inject_adapter_in_model(config, language_model, adapter_name=_NAME)
+    except ValueError as error:
+        own = (name.split(".") for name, part in language_model.named_modules() if isinstance(part, torch.nn.Linear))
+        known = sorted({path[-1] for path in own if "language_model" in path})
+        raise CheckpointError(
+            f"the language model has no projections {', '.join(projections)} for LoRA; it has {', '.join(known)}"
+        ) from error
     language_model.peft_config = {_NAME: config}
 
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import structlog
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
@@ -31,7 +31,7 @@ from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
 from inference.medseg_r.adapter import base_state, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.description import DESCRIPTION_FILE, describe_checkpoint, read_description
+from inference.medseg_r.description import DESCRIPTION_FILE, check_complete, describe_checkpoint, read_description
 from inference.medseg_r.model import MedSegR, language_dtype
 from inference.medseg_r.words import Words
 
@@ -39,6 +39,7 @@ __all__ = [
     "Calibration",
     "Checkpoint",
     "Thresholds",
+    "check_digest",
     "compose_model",
     "digest_of",
     "load_checkpoint",
@@ -88,7 +89,8 @@ def load_checkpoint(
     description = describe_checkpoint(folder, accept_research_use=accept_research_use)
     stated = read_description(folder)
     config = MedSegRConfig.from_json(stated["model"])
-    _check_whole(folder, stated)
+    check_complete(folder)
+    check_digest(folder)
     with torch.random.fork_rng(devices=[]):
         language_model, tokenizer, image_processor = load_language_model(
             folder / _LANGUAGE, language_dtype(config, device)
@@ -164,9 +166,15 @@ def save_checkpoint(
     return PredictorDescription(name, version, stated["digest"], terms)
 
 
-def set_thresholds(folder: Path, thresholds: Thresholds, calibration: Calibration) -> PredictorDescription:
-    """Write other thresholds and calibration into a checkpoint's description; its digest changes with them."""
+def set_thresholds(
+    folder: Path, thresholds: Thresholds, calibration: Calibration, *, by: dict[str, Any]
+) -> PredictorDescription:
+    """Write other thresholds and calibration into a checkpoint's description; its digest changes with them.
+
+    `by`: plain values that say what they were chosen on; kept for people.
+    """
     stated = read_description(folder)
+    stated["calibrated"] = by | {"before": stated["thresholds"]}
     stated |= {"thresholds": vars(thresholds), "calibration": [list(pair) for pair in _calibration(calibration)]}
     stated["digest"] = digest_of(folder, stated)
     part = folder / f"{DESCRIPTION_FILE}.part"
@@ -255,16 +263,9 @@ def _stored(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     return stored
 
 
-def _check_whole(folder: Path, stated: dict[str, Any]) -> None:
-    for needed in (folder / _GROUNDING, folder / _LANGUAGE / "config.json"):
-        if not needed.is_file():
-            raise CheckpointError(f"the checkpoint lacks {needed}")
-    for path in sorted(folder.rglob("*.safetensors")):
-        try:
-            with safe_open(path, "pt"):
-                pass
-        except (OSError, SafetensorError) as error:
-            raise CheckpointError(f"{path} is truncated or not safetensors ({error}); copy the folder again") from error
+def check_digest(folder: Path) -> None:
+    """Raise `CheckpointError` where a checkpoint's files are not those that its digest was taken over; reads all."""
+    stated = read_description(folder)
     digest = digest_of(folder, stated)
     if digest != stated["digest"]:
         raise CheckpointError(

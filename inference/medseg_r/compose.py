@@ -1,7 +1,7 @@
 """Compose a model from what others have published: a language model's folder, and a SAM or MedSAM `.pth`.
 
-The result is a checkpoint like any other, and answers, but nothing has taught it to: the marks' embeddings and P_l are
-new. It is where fine-tuning starts from.
+The result is a checkpoint like any other, but nothing has taught it to answer: the marks' embeddings and P_l are new.
+It is where fine-tuning starts from, and `open_predictor` refuses it until then.
 """
 
 from __future__ import annotations
@@ -17,13 +17,11 @@ from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
 from inference.medseg_r.checkpoint import Thresholds, compose_model, load_language_model, save_checkpoint
 from inference.medseg_r.config import MedSegRConfig
+from inference.medseg_r.description import UNTRAINED
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.words import MARKS, add_marks
 
-__all__ = ["UNTRAINED", "compose", "load_sam"]
-
-UNTRAINED = "0 untrained"
-"""The version of a composed model: every result says it."""
+__all__ = ["compose", "load_sam"]
 
 _SEED = 0
 

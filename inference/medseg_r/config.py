@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
+from difflib import get_close_matches
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
@@ -117,7 +118,13 @@ def _object(values: object, name: str) -> dict[str, Any]:
 def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
     unknown = sorted(set(values) - {one.name for one in fields(kind)})
     if unknown:
-        raise CheckpointError(f"the checkpoint's model has settings this version does not know: {unknown}")
+        known = [one.name for one in fields(kind)]
+        near = {name: get_close_matches(name, known, n=1) for name in unknown}
+        meant = ", ".join(f"{found[0]} instead of {name}" for name, found in near.items() if found)
+        raise CheckpointError(
+            f"the model has settings this version does not know: {', '.join(unknown)}"
+            + (f"; did you mean {meant}?" if meant else f"; known are {', '.join(known)}")
+        )
     settings: dict[str, Any] = {
         name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
     }

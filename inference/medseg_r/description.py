@@ -11,12 +11,15 @@ from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
 
 __all__ = [
-    "DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "check_complete", "checkpoint_folder",
+    "DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "UNTRAINED", "check_complete", "checkpoint_folder",
     "describe_checkpoint", "read_description",
 ]  # fmt: skip
 
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
 RESEARCH_ONLY = "research use only"
+UNTRAINED = "0 untrained"
+"""The version of a composed model: nothing has taught it to answer yet."""
+
 DESCRIPTION_FILE = "checkpoint.json"
 
 
@@ -38,7 +41,8 @@ def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> P
     if restricted and not shipped and not accept_research_use:
         raise TermsNotAccepted(
             f"the weights in {folder} are for {description.terms}; "
-            "set accept_research_use = true under [model] if you may use them so"
+            "set accept_research_use = true if you may use them so, under [model] of a node's settings or at the top "
+            "of a training file"
         )
     return description
 
@@ -66,7 +70,12 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def check_complete(folder: Path) -> None:
-    """Raise `CheckpointError` naming a weights file that ends before its own header says; reads headers only."""
+    """Raise `CheckpointError` naming a file that is missing, or ends before its own header says; reads headers only."""
+    for needed in (folder / "grounding.safetensors", folder / "language_model" / "config.json"):
+        if not needed.is_file():
+            raise CheckpointError(f"the checkpoint lacks {needed}; copy the folder again")
+    if not list((folder / "language_model").glob("*.safetensors")):
+        raise CheckpointError(f"{folder / 'language_model'} holds no weights (*.safetensors); copy the folder again")
     for path in sorted(folder.rglob("*.safetensors")):
         try:
             with path.open("rb") as file:

@@ -61,14 +61,15 @@ def calibrate_checkpoint(
         )
     thresholds = choose_thresholds(judged, _WANTED)
     calibration = calibrated(judged, thresholds)
-    described = set_thresholds(folder, thresholds, calibration)
+    by = {"split": split, "images": len({one.image for one in judged}), "targets": len(judged)}
+    described = set_thresholds(folder, thresholds, calibration, by=by)
     outcome = cross_validated(judged, _WANTED)
     return {
         "digest": described.digest,
         "thresholds": vars(thresholds),
         "calibration": [list(pair) for pair in calibration],
         "cross_validated": None if outcome is None else outcome._asdict(),
-        "targets": len(judged),
+        **by,
     }
 
 

@@ -27,7 +27,7 @@ _log = structlog.get_logger()
 
 
 def compose_stages(
-    pack: Pack, config: MedSegRConfig, settings: TrainSettings, *, version: str = "0.4"
+    pack: Pack, config: MedSegRConfig, settings: TrainSettings, *, version: str = "0.5"
 ) -> PredictorDescription:
     """Write `settings.out`/checkpoint from the states in `settings.out`, with object score, thresholds, calibration.
 

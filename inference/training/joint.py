@@ -11,6 +11,7 @@ import logging
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
 import structlog
@@ -18,6 +19,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import SafetensorError
 from torch import Tensor
 
 from inference.errors import InferenceError
@@ -254,7 +256,14 @@ def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
     latest = settings.out / _STATE / "latest"
     step = int(latest.read_text()) if latest.exists() else 0
     if step:
-        accelerator.load_state(str(settings.out / _STATE / str(step)))
+        state = settings.out / _STATE / str(step)
+        try:
+            accelerator.load_state(str(state))
+        except (OSError, ValueError, RuntimeError, LookupError, EOFError, SafetensorError, UnpicklingError) as error:
+            raise InferenceError(
+                f"the state {state} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.160}): it is "
+                f"truncated, or of another model; remove {settings.out / _STATE} to begin anew"
+            ) from error
         _log.info("already trained" if step >= settings.steps else "resumed", step=step, of=settings.steps)
     accelerator.wait_for_everyone()
     return step
@@ -268,7 +277,7 @@ def _export(state: Mapping[str, Tensor], start: Checkpoint, folder: Path, settin
         folder,
         start.model,
         name=description.name,
-        version=f"{description.version}+trained",
+        version=f"{description.version.removesuffix(' untrained')}+trained",
         terms=description.terms,
         thresholds=start.thresholds,
         calibration=start.calibration,

@@ -1,8 +1,10 @@
-"""Run the stage that a settings file names."""
+"""Run the stage that a settings file names, or go on with a run of the same settings."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,12 +19,15 @@ from inference.training.vision import train_vision
 
 __all__ = ["run_training"]
 
+_MAY_CHANGE = frozenset({"out", "threads", "steps", "save_every", "accept_research_use"})  # when a run goes on
+
 
 def run_training(settings: TrainSettings) -> Path:
     """Train, resuming what is found in `settings.out`, and return that folder or the finished checkpoint's.
 
-    Raises `InferenceError` for settings that do not fit together.
+    Raises `InferenceError` for settings that do not fit together, or not to the run that is found there.
     """
+    _remember(settings)
     if settings.stage == "joint":
         return train_joint(settings)
     torch.set_num_threads(settings.threads)
@@ -40,3 +45,22 @@ def run_training(settings: TrainSettings) -> Path:
         return settings.out
     compose_stages(packed, config, settings)
     return settings.out / "checkpoint"
+
+
+def _remember(settings: TrainSettings) -> None:
+    """Keep what a run was told beside it: another time it would go on with old weights under new settings."""
+    kept = settings.out / f"{settings.stage}.settings.json"
+    told: dict[str, Any] = settings.model_dump(mode="json", exclude=set(_MAY_CHANGE))
+    told |= {name: str(Path(told[name]).resolve()) for name in ("qa", "images") if told[name] is not None}
+    if settings.checkpoint != "tiny":
+        told["checkpoint"] = str(Path(settings.checkpoint).resolve())
+    if kept.is_file():
+        before = json.loads(kept.read_text())
+        changed = [f"{name} = {before.get(name)!r}" for name in told if before.get(name) != told[name]]
+        if changed:
+            raise InferenceError(
+                f"{settings.out} holds a run of stage {settings.stage} with {', '.join(changed)}; "
+                "set it so again to go on with it, or name another out"
+            )
+    settings.out.mkdir(parents=True, exist_ok=True)
+    kept.write_text(json.dumps(told, indent=2) + "\n")

@@ -135,5 +135,7 @@ def read_settings(path: Path) -> TrainSettings:
     lacking = [name for name in _NEEDED[settings.stage] if getattr(settings, name) is None]
     if lacking:
         raise InferenceError(f"{path}: stage {settings.stage} needs {', '.join(lacking)}")
-    places = {name: path.parent / value for name, value in settings if isinstance(value, Path)}
+    places: dict[str, object] = {name: path.parent / value for name, value in settings if isinstance(value, Path)}
+    if settings.checkpoint != "tiny":
+        places["checkpoint"] = str(path.parent / settings.checkpoint)
     return settings.model_copy(update=places)

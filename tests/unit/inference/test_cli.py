@@ -13,10 +13,11 @@ import torch
 from typer.testing import CliRunner
 
 from inference.cli import app
-from inference.errors import OutOfMemory
+from inference.errors import CheckpointError, OutOfMemory
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.grounding import Grounding
+from inference.open import describe_predictor
 from tests.unit.inference.medseg_r.conftest import FAMILIES, sam_sizes
 
 runner = CliRunner()
@@ -49,6 +50,41 @@ def test_init_composes_and_info_tells(parts: list[str], tmp_path: Path) -> None:
     again = runner.invoke(app, ["init", *parts])
     assert again.exit_code == 2
     assert "not empty" in again.output
+
+
+def test_what_was_never_trained_answers_nothing(parts: list[str], tmp_path: Path, make_qa: Callable[[], Path]) -> None:
+    assert runner.invoke(app, ["init", *parts]).exit_code == 0
+    out = str(tmp_path / "composed")
+    done = runner.invoke(app, ["evaluate", "--checkpoint", out, "--qa", str(make_qa()), "--split", "all"])
+    assert done.exit_code == 2
+    assert "never trained" in done.output
+    with pytest.raises(CheckpointError, match="never trained"):
+        describe_predictor(out)
+
+
+def test_init_that_fails_leaves_no_folder(parts: list[str], tmp_path: Path) -> None:
+    (tmp_path / "sam.pth").write_bytes(b"")
+    assert runner.invoke(app, ["init", *parts]).exit_code == 2
+    assert not (tmp_path / "composed").exists()
+
+
+def test_info_misses_a_file_and_verifies_the_digest(checkpoint_folder: Path) -> None:
+    assert runner.invoke(app, ["info", str(checkpoint_folder), "--verify"]).exit_code == 0
+    path = checkpoint_folder / "grounding.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    assert runner.invoke(app, ["info", str(checkpoint_folder)]).exit_code == 0
+    done = runner.invoke(app, ["info", str(checkpoint_folder), "--verify"])
+    assert (done.exit_code, "altered" in done.output) == (2, True)
+    path.unlink()
+    done = runner.invoke(app, ["info", str(checkpoint_folder)])
+    assert (done.exit_code, "lacks" in done.output) == (2, True)
+
+
+def test_settings_prints_a_file_to_begin_with() -> None:
+    assert 'stage = "joint"' in runner.invoke(app, ["settings", "joint"]).stdout
+    done = runner.invoke(app, ["settings", "dance"])
+    assert (done.exit_code, "grounding, language, compose, joint" in done.output) == (2, True)
 
 
 def test_info_names_a_file_that_was_copied_in_part(checkpoint_folder: Path) -> None:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 from inference.interface import Exchange, Question, SliceStack
 from inference.medseg_r.checkpoint import Checkpoint, Thresholds, load_checkpoint
-from inference.medseg_r.compose import UNTRAINED, compose
+from inference.medseg_r.compose import compose
 from inference.medseg_r.context import Asked, GlobalContext, Spoken
+from inference.medseg_r.description import UNTRAINED
 from inference.medseg_r.predictor import MedSegRPredictor
 from inference.medseg_r.words import IGNORED, MARKS, Place, Turn
 from tests.unit.inference.medseg_r.conftest import Download

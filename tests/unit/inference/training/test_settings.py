@@ -12,8 +12,9 @@ from inference.training.settings import STAGES, LoraSettings, TrainSettings, rea
 
 
 def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
-    (tmp_path / "run.toml").write_text('stage = "joint"\nout = "runs/a"\nqa = "qa"\n')
+    (tmp_path / "run.toml").write_text('stage = "joint"\nout = "runs/a"\nqa = "qa"\ncheckpoint = "start"\n')
     settings = read_settings(tmp_path / "run.toml")
+    assert settings.checkpoint == str(tmp_path / "start")
     assert settings.out == tmp_path / "runs/a"
     assert settings.qa == tmp_path / "qa"
 
