@@ -160,7 +160,7 @@ def evaluate(
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, cases.png and reliability.png.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
 ) -> None:
-    """Ask a set's questions and score masks and words. Terms of research-only weights allow this; they are printed."""
+    """Ask a set's questions and score masks and words. Research-only weights allow it; the result says so."""
     with _telling("evaluation"):
         from inference.evaluation.report import run_evaluation
 

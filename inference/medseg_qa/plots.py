@@ -83,7 +83,9 @@ def write_contact_sheet(
     """
     shown = _drawn(directory, count, random.Random(f"contact sheet {seed}"), datasets)
     if not shown:
-        raise SourceError(f"{directory} holds no record of {', '.join(datasets) or 'any data set'}")
+        known = sorted({record.dataset for record in read_records(directory)})
+        wanted = ", ".join(datasets) or "any data set"
+        raise SourceError(f"{directory} holds no record of {wanted}; it holds {', '.join(known) or 'nothing'}")
     cells = [_cell(directory, record, conversation) for record, conversation in shown]
     rows = [cells[start : start + _COLUMNS] for start in range(0, len(cells), _COLUMNS)]
     heights = [max(cell.height for cell in row) for row in rows]

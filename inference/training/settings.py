@@ -55,8 +55,8 @@ class TrainSettings(BaseModel):
     warmup_steps: int = Field(50, ge=0, description="joint: optimiser steps until that peak")
     weight_decay: float = Field(0.0, ge=0, description="joint: of AdamW")
     text_weight: float = Field(1.0, ge=0, description="joint: of the loss on what is said")
-    bce_weight: float = Field(2.0, ge=0, description="joint: of masks, as LISA and GLaMM weigh them")
-    dice_weight: float = Field(0.5, ge=0, description="joint: of masks, too")
+    bce_weight: float = Field(2.0, ge=0, description="joint: of masks' cross-entropy; 2 and 0.5 as LISA and GLaMM")
+    dice_weight: float = Field(0.5, ge=0, description="joint: of masks' Dice loss")
     quality_weight: float = Field(1.0, ge=0, description="joint: of the estimate of each mask's IoU")
     trained: tuple[str, ...] = Field(
         ("lora_", "lm_head", "embed_tokens", "mask_decoder", "prompt_projector"),
