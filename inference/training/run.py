@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -63,4 +64,6 @@ def _remember(settings: TrainSettings) -> None:
                 "set it so again to go on with it, or name another out"
             )
     settings.out.mkdir(parents=True, exist_ok=True)
-    kept.write_text(json.dumps(told, indent=2) + "\n")
+    part = kept.with_suffix(f".{os.getpid()}.part")  # of several processes, each writes the same
+    part.write_text(json.dumps(told, indent=2) + "\n")
+    part.replace(kept)
