@@ -28,7 +28,8 @@ def run_training(settings: TrainSettings) -> Path:
 
     Raises `InferenceError` for settings that do not fit together, or not to the run that is found there.
     """
-    _remember(settings)
+    if settings.stage != "compose":  # which begins anew each time
+        _remember(settings)
     if settings.stage == "joint":
         return train_joint(settings)
     torch.set_num_threads(settings.threads)
@@ -63,7 +64,10 @@ def _remember(settings: TrainSettings) -> None:
                 f"{settings.out} holds a run of stage {settings.stage} with {', '.join(changed)}; "
                 "set it so again to go on with it, or name another out"
             )
-    settings.out.mkdir(parents=True, exist_ok=True)
     part = kept.with_suffix(f".{os.getpid()}.part")  # of several processes, each writes the same
-    part.write_text(json.dumps(told, indent=2) + "\n")
-    part.replace(kept)
+    try:
+        settings.out.mkdir(parents=True, exist_ok=True)
+        part.write_text(json.dumps(told, indent=2) + "\n")
+        part.replace(kept)
+    except OSError as error:
+        raise InferenceError(f"{settings.out} cannot be written to ({error.strerror}); name another out") from error

@@ -31,6 +31,12 @@ def test_a_run_goes_on_as_it_began_or_not_at_all(settings: TrainSettings) -> Non
     assert run_training(settings.model_copy(update={"steps": 3, "threads": 2})) == settings.out / "checkpoint"
 
 
+def test_a_folder_that_cannot_be_written_is_named(settings: TrainSettings, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InferenceError, match=r"file.run cannot be written to .*name another out"):
+        run_training(settings.model_copy(update={"out": tmp_path / "file" / "run"}))
+
+
 def test_a_state_that_is_cut_off_is_named(settings: TrainSettings) -> None:
     run_training(settings)
     state = settings.out / "state" / "2" / "model.safetensors"
