@@ -19,7 +19,7 @@ import typer
 
 from inference.errors import CheckpointError, InferenceError, OutOfMemory
 from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
-from inference.medseg_r.description import SHIPPED, check_complete, checkpoint_folder, read_description
+from inference.medseg_r.description import LANGUAGE_FOLDER, SHIPPED, check_complete, checkpoint_folder, read_description
 
 __all__ = ["app", "main"]
 
@@ -206,7 +206,7 @@ def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
     facts = {key: stated[key] for key in ("name", "version", "digest", "terms", "thresholds")}
     facts["calibration"] = stated.get("calibration") or []
     facts["calibrated"] = stated.get("calibrated")
-    language = checkpoint / "language_model" / "config.json"
+    language = checkpoint / LANGUAGE_FOLDER / "config.json"
     if language.is_file():
         facts["language model"] = ", ".join(json.loads(language.read_text()).get("architectures") or ["unknown"])
     facts["LoRA"] = "apart" if (checkpoint / "adapter").is_dir() else "none kept apart"

@@ -31,7 +31,14 @@ from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
 from inference.medseg_r.adapter import base_state, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.description import DESCRIPTION_FILE, check_complete, describe_checkpoint, read_description
+from inference.medseg_r.description import (
+    DESCRIPTION_FILE,
+    GROUNDING_FILE,
+    LANGUAGE_FOLDER,
+    check_complete,
+    describe_checkpoint,
+    read_description,
+)
 from inference.medseg_r.model import MedSegR, language_dtype
 from inference.medseg_r.words import Words
 
@@ -50,7 +57,7 @@ __all__ = [
 
 _log = structlog.get_logger()
 
-_LANGUAGE, _ADAPTER, _GROUNDING = "language_model", "adapter", "grounding.safetensors"
+_ADAPTER = "adapter"
 _SHARD = "4GB"
 _NOT_DIGESTED = frozenset({DESCRIPTION_FILE, "MODEL_CARD.md"})
 
@@ -93,7 +100,7 @@ def load_checkpoint(
     check_digest(folder)
     with torch.random.fork_rng(devices=[]):
         language_model, tokenizer, image_processor = load_language_model(
-            folder / _LANGUAGE, language_dtype(config, device)
+            folder / LANGUAGE_FOLDER, language_dtype(config, device)
         )
         if (folder / _ADAPTER).is_dir():
             load_lora(language_model, folder / _ADAPTER)
@@ -101,7 +108,7 @@ def load_checkpoint(
                 merge_lora(language_model)
         with torch.device("meta"):  # what the file fills needs no random weights first
             model = compose_model(config, language_model, tokenizer, image_processor)
-    _fill(model, load_file(folder / _GROUNDING), folder / _GROUNDING)
+    _fill(model, load_file(folder / GROUNDING_FILE), folder / GROUNDING_FILE)
     model.eval()
     if merge_adapter:
         model.requires_grad_(False)
@@ -134,22 +141,22 @@ def save_checkpoint(
     LoRA is merged into what is written, or with `keep_adapter` written apart from it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    for part in (_LANGUAGE, _ADAPTER):
+    for part in (LANGUAGE_FOLDER, _ADAPTER):
         shutil.rmtree(folder / part, ignore_errors=True)
     language = model.language_model
     storage = getattr(torch, model.config.language_storage)
     kept = keep_adapter and has_lora(language)
     language.save_pretrained(
-        folder / _LANGUAGE,
+        folder / LANGUAGE_FOLDER,
         state_dict=_stored(base_state(language, merged=has_lora(language) and not kept), storage),
         max_shard_size=_SHARD,
     )
-    model.words.tokenizer.save_pretrained(folder / _LANGUAGE)
-    model.context.image_processor.save_pretrained(folder / _LANGUAGE)
+    model.words.tokenizer.save_pretrained(folder / LANGUAGE_FOLDER)
+    model.context.image_processor.save_pretrained(folder / LANGUAGE_FOLDER)
     if kept:
         save_lora(language, folder / _ADAPTER)
     own = {key: value for key, value in model.state_dict().items() if not key.startswith("context.")}
-    save_file(_stored(own, getattr(torch, model.config.grounding_storage)), folder / _GROUNDING)
+    save_file(_stored(own, getattr(torch, model.config.grounding_storage)), folder / GROUNDING_FILE)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
     stated: dict[str, Any] = {
@@ -279,7 +286,7 @@ def digest_of(folder: Path, stated: dict[str, Any]) -> str:
     digest = hashlib.sha256()
     settings = {key: stated.get(key) for key in ("model", "thresholds", "calibration")}
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    parts = [folder / _GROUNDING, *(folder / _LANGUAGE).rglob("*"), *(folder / _ADAPTER).rglob("*")]
+    parts = [folder / GROUNDING_FILE, *(folder / LANGUAGE_FOLDER).rglob("*"), *(folder / _ADAPTER).rglob("*")]
     for path in sorted(part for part in parts if part.is_file() and part.name not in _NOT_DIGESTED):
         digest.update(b"\0" + path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:

@@ -11,7 +11,8 @@ from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
 
 __all__ = [
-    "DESCRIPTION_FILE", "RESEARCH_ONLY", "SHIPPED", "UNTRAINED", "check_complete", "checkpoint_folder",
+    "DESCRIPTION_FILE", "GROUNDING_FILE", "LANGUAGE_FOLDER", "RESEARCH_ONLY",
+    "SHIPPED", "UNTRAINED", "check_complete", "checkpoint_folder",
     "describe_checkpoint", "read_description",
 ]  # fmt: skip
 
@@ -20,7 +21,7 @@ RESEARCH_ONLY = "research use only"
 UNTRAINED = "0 untrained"
 """The version of a composed model: nothing has taught it to answer yet."""
 
-DESCRIPTION_FILE = "checkpoint.json"
+DESCRIPTION_FILE, LANGUAGE_FOLDER, GROUNDING_FILE = "checkpoint.json", "language_model", "grounding.safetensors"
 
 
 def checkpoint_folder(name: str) -> Path:
@@ -71,11 +72,11 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 def check_complete(folder: Path) -> None:
     """Raise `CheckpointError` naming a file that is missing, or ends before its own header says; reads headers only."""
-    for needed in (folder / "grounding.safetensors", folder / "language_model" / "config.json"):
+    for needed in (folder / GROUNDING_FILE, folder / LANGUAGE_FOLDER / "config.json"):
         if not needed.is_file():
             raise CheckpointError(f"the checkpoint lacks {needed}; copy the folder again")
-    if not list((folder / "language_model").glob("*.safetensors")):
-        raise CheckpointError(f"{folder / 'language_model'} holds no weights (*.safetensors); copy the folder again")
+    if not list((folder / LANGUAGE_FOLDER).glob("*.safetensors")):
+        raise CheckpointError(f"{folder / LANGUAGE_FOLDER} holds no weights (*.safetensors); copy the folder again")
     for path in sorted(folder.rglob("*.safetensors")):
         try:
             with path.open("rb") as file:
