@@ -17,7 +17,7 @@ from inference.medseg_qa.annotators.template import TemplateAnnotator
 from inference.medseg_qa.checks import check_conversation
 from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.duplicates import Fingerprint, assign_splits, near_duplicates
-from inference.medseg_qa.errors import AnnotatorError, BuildError, OutputExists
+from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped, OutputExists
 from inference.medseg_qa.images import StoredImage, safe_name, store_image
 from inference.medseg_qa.knowledge import Knowledge, LabelKnowledge, load_knowledge, unknown_label
 from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, Split, record_from_json, record_to_json
@@ -36,12 +36,16 @@ _log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class BuildOptions:
-    """How a set is built. `zero_shot`: labels whose patients go to the zero_shot split."""
+    """How a set is built. `zero_shot`: labels whose patients go to the zero_shot split.
+
+    `most_per_set`: of each data set and split, only that many images, the first; None for all.
+    """
 
     seed: int = 0
     allow_unknown_labels: bool = False
     zero_shot: tuple[str, ...] = ()
     replace: bool = False
+    most_per_set: int | None = None
 
 
 @dataclass
@@ -108,7 +112,7 @@ def build(
             raise BuildError(f"no image could be used: {dict(report.skipped)}")
         _put_in_place(partial, out)
     except OSError as error:
-        raise BuildError(f"cannot write {out}: {error.strerror or error}; free some room and build again") from error
+        raise BuildStopped(f"cannot write {out}: {error.strerror or error}; free some room and build again") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return report
@@ -193,6 +197,7 @@ class _Builder:
         """Images stored by two threads, in the order of the source, never more than a few ahead."""
         waiting: deque[tuple[SourceImage, Future[StoredImage | Skip]]] = deque()
         names: set[str] = set()
+        taken: Counter[tuple[str, str | None]] = Counter()
         total, done = len(self._source), 0
         with ThreadPoolExecutor(_THREADS) as pool:
             for item in self._source:
@@ -206,12 +211,16 @@ class _Builder:
                     self._report.skip(Skip(Problem.DUPLICATE_ID, f"{item.dataset}/{item.id}"))
                     continue
                 names.add(name)
+                if self._options.most_per_set is not None:
+                    if taken[item.dataset, item.split] == self._options.most_per_set:
+                        continue
+                    taken[item.dataset, item.split] += 1
                 waiting.append((item, pool.submit(self._store, item)))
                 if len(waiting) >= _AHEAD:
                     source, future = waiting.popleft()
                     yield source, future.result()
                     done += 1
-                    self._progress("images", done, max(total, done))
+                    self._progress("images", done, max(total, done + len(waiting)))
             while waiting:
                 source, future = waiting.popleft()
                 yield source, future.result()

@@ -1,4 +1,7 @@
-"""The command medseg-qa: build, stats, check, sample, export and review."""
+"""The command medseg-qa: build, stats, check, sample, export and review.
+
+Exit 2 where the call or what it names is wrong; 1 where the disk or an endpoint gave out, and where `check` finds leaks.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from inference.medseg_qa.builder import BuildOptions, BuildReport, build
-from inference.medseg_qa.errors import BuildError, MedSegQAError, ReviewError
+from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped, MedSegQAError, ReviewError
 from inference.medseg_qa.export import ExportFormat, export
 from inference.medseg_qa.sources import Opener, open_source
 from inference.progress import Counter
@@ -32,6 +35,9 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
         allow_unknown_labels: Annotated[bool, typer.Option(help="Ask openly for labels without knowledge.")] = False,
         zero_shot: Annotated[list[str] | None, typer.Option(help="Label to hold out; repeatable.")] = None,
+        most_per_set: Annotated[
+            int | None, typer.Option(min=1, help="Only that many images of each data set and split, for a trial.")
+        ] = None,
         force: Annotated[bool, typer.Option(help="Replace a set that stands in the output folder.")] = False,
         annotator: Annotated[str, typer.Option(help="template, openai or transformers.")] = "template",
         model: Annotated[str, typer.Option(help="Model name, or folder of a local model.")] = "",
@@ -48,7 +54,7 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         source, target = images.resolve(), out.resolve()
         if source == target or source in target.parents or target in source.parents:
             raise _failed(BuildError(f"{out} and {images} lie in one another; name a folder beside the images"))
-        options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force)
+        options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force, most_per_set)
         with ExitStack() as shown:
             counters: dict[str, Counter] = {}
 
@@ -179,7 +185,7 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
 
 def _failed(error: MedSegQAError | OSError) -> typer.Exit:
     typer.echo(f"error: {error}", err=True)
-    return typer.Exit(1)
+    return typer.Exit(1 if isinstance(error, (AnnotatorError, BuildStopped)) else 2)
 
 
 def _print_report(report: BuildReport) -> None:

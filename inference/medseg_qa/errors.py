@@ -4,7 +4,8 @@ MedSegQAError
 ├── KnowledgeError       the committed knowledge or wordings are incomplete or contradict each other
 ├── SourceError          a folder that no adapter can read at all
 ├── BuildError           the set could not be written; nothing is left behind
-│   └── OutputExists     the output folder is there already
+│   ├── OutputExists     the output folder is there already
+│   └── BuildStopped     the disk or an endpoint gave out on the way
 ├── AnnotatorError       an annotator gave up on a record
 └── ReviewError          a review that cannot be recorded
 """
@@ -16,6 +17,7 @@ from inference.errors import InferenceError
 __all__ = [
     "AnnotatorError",
     "BuildError",
+    "BuildStopped",
     "KnowledgeError",
     "MedSegQAError",
     "OutputExists",
@@ -42,6 +44,10 @@ class BuildError(MedSegQAError):
 
 class OutputExists(BuildError):
     """The output folder is there already; name another or pass --force."""
+
+
+class BuildStopped(BuildError):
+    """The call was right, and the disk or an endpoint gave out on the way."""
 
 
 class AnnotatorError(MedSegQAError):

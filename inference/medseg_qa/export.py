@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inference.medseg_qa.errors import BuildError, OutputExists
+from inference.medseg_qa.errors import BuildError, BuildStopped, OutputExists
 from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, read_records, record_to_json
 
 __all__ = ["ExportFormat", "export"]
@@ -46,7 +46,7 @@ def export(directory: Path, out: Path, layout: ExportFormat, accepted: Accepted 
         count = _WRITERS[layout](directory, partial, accepted)
         partial.rename(out.absolute())
     except OSError as error:
-        raise BuildError(f"cannot write {out}: {error.strerror or error}") from error
+        raise BuildStopped(f"cannot write {out}: {error.strerror or error}") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
     return count
@@ -105,7 +105,7 @@ def _write_hugging_face(directory: Path, out: Path, accepted: Accepted | None) -
             for split in splits
         }
     except datasets.exceptions.DatasetGenerationError as error:
-        raise BuildError(f"cannot write {out}: {error.__cause__ or error}") from error
+        raise BuildStopped(f"cannot write {out}: {error.__cause__ or error}") from error
     datasets.DatasetDict(made).save_to_disk(str(out))
     shutil.rmtree(out / ".cache", ignore_errors=True)
     return sum(len(part) for part in made.values())

@@ -25,7 +25,7 @@ _WHOLE = 0.5  # of the draws from the set take the conversation around the turn 
 _HIPPOCAMPUS_STEP = 3  # neighbouring slices are almost the same
 
 # Chances of the turns that are composed: more implication than in a set, since that is the harder to understand.
-_PRESENT_KINDS = {"explicit": 0.18, "report": 0.12, "implicit": 0.42, "detail": 0.06, "multi": 0.15, "overview": 0.07}
+_PRESENT_KINDS = {"explicit": 0.13, "report": 0.09, "implicit": 0.48, "detail": 0.06, "multi": 0.15, "overview": 0.09}
 _ABSENT_KINDS = {"explicit": 0.3, "report": 0.15, "implicit": 0.4, "multi": 0.15}
 _MOST_TOGETHER = 4
 

@@ -17,7 +17,7 @@ import structlog
 
 from inference.medseg_qa.annotators.reply import Message, messages_for, parsed_reply, repair_message
 from inference.medseg_qa.compose import ImageFacts
-from inference.medseg_qa.errors import AnnotatorError, BuildError
+from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped
 from inference.medseg_qa.records import Conversation
 
 __all__ = ["EndpointAnnotator", "EndpointSettings"]
@@ -126,7 +126,7 @@ class EndpointAnnotator:
             self._silent += 1
             _log.warning("endpoint_failed", error=type(error).__name__)
             if self._silent >= self._settings.give_up_after:
-                raise BuildError(
+                raise BuildStopped(
                     f"the endpoint {self._settings.base_url or ''} failed {self._silent} times in a row ({error}); "
                     f"run again to resume from {self._cache}"
                 ) from error

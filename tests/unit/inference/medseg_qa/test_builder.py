@@ -49,6 +49,35 @@ def test_every_pair_is_asked_openly_and_by_implication(make_images: Any, tmp_pat
             assert kinds & set(IMPLICIT_KINDS)
 
 
+def test_a_trial_takes_the_first_images_of_each_data_set_and_split(make_images: Any, tmp_path: Path) -> None:
+    def other_set(i: int, row: dict[str, Any]) -> None:
+        row["dataset"] = "btcv" if i % 2 else "amos"
+
+    images = make_images(count=12, change=other_set)
+    report = build(open_source(images), tmp_path / "set", BuildOptions(most_per_set=1))
+    assert report.records == 6 and not report.skipped
+    taken = {(record.dataset, record.split.value): record.id for record in read_records(tmp_path / "set")}
+    assert len(taken) == 6 and taken["btcv", "train"] == "btcv/case_1"
+
+
+def test_progress_says_that_all_is_done_once(make_images: Any, tmp_path: Path) -> None:
+    """A source may know its rows and not its images; a count that catches up with its total would look finished."""
+
+    class Short:
+        def __init__(self) -> None:
+            self.images = list(open_source(make_images(count=70)))
+
+        def __len__(self) -> int:
+            return 2
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(self.images)
+
+    told: list[tuple[str, int, int]] = []
+    build(Short(), tmp_path / "set", progress=lambda *one: told.append(one))
+    assert [one for one in told if one[0] == "images" and one[1] == one[2]] == [("images", 70, 70)]
+
+
 def test_a_tiny_mask_is_asked_too(tmp_path: Path) -> None:
     class OnePixel:
         def __len__(self) -> int:
@@ -249,6 +278,6 @@ def test_source_and_set_never_lie_in_one_another(make_images: Any, tmp_path: Pat
     before = contents(images)
     call = ["build", "--images", str(images), "--out", str(tmp_path / out), "--force"]
     done = CliRunner().invoke(make_app(()), call)
-    assert done.exit_code == 1
+    assert done.exit_code == 2
     assert "in one another" in done.output
     assert contents(images) == before

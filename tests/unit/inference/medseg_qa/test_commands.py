@@ -54,7 +54,7 @@ def test_an_overlay_colours_the_mask_and_nothing_else(built: Path) -> None:
 
 def test_a_sample_of_a_data_set_that_is_not_there_is_an_error(built: Path, tmp_path: Path) -> None:
     result = run("sample", built, "--out", tmp_path / "a.png", "--dataset", "acdc")
-    assert result.exit_code == 1 and "no record of acdc" in result.output and not (tmp_path / "a.png").exists()
+    assert result.exit_code == 2 and "no record of acdc" in result.output and not (tmp_path / "a.png").exists()
 
 
 def test_statistics_are_printed_as_json_and_plotted(built: Path, tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_statistics_are_printed_as_tables(built: Path) -> None:
 def test_a_folder_that_cannot_be_written_is_an_error_without_a_traceback(built: Path) -> None:
     for arguments in (("stats", built, "--plot", "/nowhere/a.png"), ("sample", built, "--out", "/nowhere/a.png")):
         result = run(*arguments)
-        assert result.exit_code == 1 and "error: " in result.output and isinstance(result.exception, SystemExit)
+        assert result.exit_code == 2 and "error: " in result.output and isinstance(result.exception, SystemExit)
 
 
 def test_the_check_names_leaks_and_fails(built: Path) -> None:
@@ -112,4 +112,4 @@ def test_a_build_says_what_it_left_out(make_images: Any, tmp_path: Path) -> None
     allowed = run("build", "--images", images, "--out", tmp_path / "more", "--allow-unknown-labels")
     assert "12 image-mask pairs" in allowed.output and "left out" not in allowed.output
     again = run("build", "--images", images, "--out", tmp_path / "set")
-    assert again.exit_code == 1 and "--force" in again.output
+    assert again.exit_code == 2 and "--force" in again.output

@@ -54,3 +54,27 @@ def test_every_label_has_a_code_and_says_how_it_looks() -> None:
     for label in load_knowledge().labels.values():
         assert label.code[0].isdigit() and label.code[1]
         assert len(label.appearance) >= 2 and label.confused_with
+
+
+def stems(text: str) -> set[str]:
+    return {word[:6] for word in re.findall(r"[a-z]+", text.lower()) if len(word) > 3}
+
+
+@pytest.mark.parametrize("name", LABELS)
+def test_a_clue_for_training_is_not_a_kept_one_in_other_words(name: str) -> None:
+    label = load_knowledge().labels[name]
+    kept = [stems(cues[-1]) for cues in label.cues.values()]
+    near = [
+        cue
+        for cues in label.training_cues.values()
+        for cue in cues
+        for words in kept
+        if len(words & stems(cue)) >= 0.5 * len(words | stems(cue))
+    ]
+    assert not near
+
+
+def test_no_clue_states_a_measure_that_could_contradict_a_mask() -> None:
+    measures = re.compile(r"\d\s*(?:%|per ?cent|mm\b)")
+    labels = load_knowledge().labels.values()
+    assert not [cue for one in labels for cues in one.training_cues.values() for cue in cues if measures.search(cue)]
