@@ -1,6 +1,6 @@
 """The command medseg-qa: build, stats, check, sample, export and review.
 
-Exit 2 where the call or what it names is wrong; 1 where the disk or an endpoint gave out, and where `check` finds leaks.
+Exit 2 where the call or what it names is wrong; 1 where the disk or an endpoint gave out, or `check` finds leaks.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from inference.medseg_qa.errors import BuildError, BuildStopped, OutputExists
+from inference.medseg_qa.errors import BuildStopped, OutputExists
 from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, read_records, record_to_json
 
 __all__ = ["ExportFormat", "export"]

@@ -16,6 +16,7 @@ __all__ = [
     "describe_checkpoint", "read_description",
 ]  # fmt: skip
 
+SHIPPED_NAME = "tiny"
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
 RESEARCH_ONLY = "research use only"
 UNTRAINED = "0 untrained"
@@ -26,7 +27,7 @@ DESCRIPTION_FILE, LANGUAGE_FOLDER, GROUNDING_FILE = "checkpoint.json", "language
 
 def checkpoint_folder(name: str) -> Path:
     """Return the folder that a name means: `tiny` is the shipped checkpoint, anything else a path."""
-    return SHIPPED if name == "tiny" else Path(name)
+    return SHIPPED if name == SHIPPED_NAME else Path(name)
 
 
 def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> PredictorDescription:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import structlog
 import torch
 from tokenizers import Tokenizer
+from torch import Tensor
 
 from inference.errors import InferenceError
 from inference.interface import PredictorDescription
@@ -18,6 +19,7 @@ from inference.progress import Counter
 from inference.training.object_score import fit_object_score, gather_evidence
 from inference.training.packing import Pack
 from inference.training.settings import TrainSettings
+from inference.training.start import starting_point
 from inference.training.thresholds import calibrated, choose_thresholds, cross_validated, judge
 from inference.training.vision import label_prompts
 
@@ -27,36 +29,37 @@ _log = structlog.get_logger()
 
 
 def compose_stages(
-    pack: Pack, config: MedSegRConfig, settings: TrainSettings, *, version: str = "0.5"
+    pack: Pack, config: MedSegRConfig, settings: TrainSettings, *, version: str = "0.6"
 ) -> PredictorDescription:
     """Write `settings.out`/checkpoint from the states in `settings.out`, with object score, thresholds, calibration.
 
-    Raises `InferenceError` where a stage has left nothing.
+    What a stage has left no state of is taken from `settings.start`. Raises `InferenceError` where it is in neither.
     """
-    states = settings.out
-    for name, stage in (("grounding.pt", "grounding"), ("language.pt", "language"), ("tokenizer.json", "language")):
-        if not (states / name).exists():
-            raise InferenceError(f"{states / name} is missing; run the stage {stage} first")
-    model = MedSegR(config, Words(Tokenizer.from_file(str(states / "tokenizer.json"))))
-    _fill_grounding(model.grounding, torch.load(states / "grounding.pt", weights_only=True)["average"])
-    language = torch.load(states / "language.pt", weights_only=True)["average"]
-    _fill(model.language_model, language, "language_model.")
-    _fill(model.prompt_projector, language, "prompt_projector.")
-    prompts = label_prompts(config.grounding.prompt_width)
-    images = settings.object_score_images
-    with Counter("what the object score learns from") as progress:
-        evidence = gather_evidence(pack, model.grounding, prompts, images=images, seed=settings.seed, progress=progress)
-    loss = fit_object_score(evidence, model.grounding.object_score, seed=settings.seed)
+    states, prompts = settings.out, label_prompts(config.grounding.prompt_width)
+    learned = {name: states / f"{name}.pt" for name in ("grounding", "language") if (states / f"{name}.pt").exists()}
+    model = starting_point(settings, config)
+    for name in ("grounding", "language"):
+        if model is None and name not in learned:
+            raise InferenceError(f"{states / name}.pt is missing; run the stage {name} first, or name a start")
+    if "language" in learned:
+        spoken = MedSegR(config, Words(Tokenizer.from_file(str(states / "tokenizer.json"))))
+        state = torch.load(learned["language"], weights_only=True)["average"]
+        _fill(spoken.language_model, state, "language_model.")
+        _fill(spoken.prompt_projector, state, "prompt_projector.")
+        if model is not None:
+            spoken.grounding.load_state_dict(model.grounding.state_dict())
+        model = spoken
+    assert model is not None, "one of both parts is missing otherwise"
+    if "grounding" in learned:
+        state = torch.load(learned["grounding"], weights_only=True)["average"]
+        known = model.grounding.state_dict()  # the state has no object score yet
+        model.grounding.load_state_dict({name: state.get(name, value) for name, value in known.items()})
+        _learn_object_score(pack, model.grounding, prompts, settings)
     model.eval()
     judged = judge(pack, model.grounding, prompts)
     thresholds = choose_thresholds(judged)
     outcome = cross_validated(judged)
-    _log.info(
-        "composed",
-        object_score_loss=round(loss, 4),
-        **vars(thresholds),
-        cross_validated=None if outcome is None else outcome._asdict(),
-    )
+    _log.info("composed", **vars(thresholds), cross_validated=None if outcome is None else outcome._asdict())
     return save_checkpoint(
         states / "checkpoint",
         model,
@@ -68,10 +71,12 @@ def compose_stages(
     )
 
 
-def _fill_grounding(grounding: Grounding, state: dict[str, torch.Tensor]) -> None:
-    """Load what the stage `grounding` learned; its state has no object score yet."""
-    own = grounding.state_dict()
-    grounding.load_state_dict({name: state.get(name, value) for name, value in own.items()})
+def _learn_object_score(pack: Pack, grounding: Grounding, prompts: Tensor, settings: TrainSettings) -> None:
+    count = settings.object_score_images
+    with Counter("what the object score learns from") as progress:
+        evidence = gather_evidence(pack, grounding, prompts, images=count, seed=settings.seed, progress=progress)
+    loss = fit_object_score(evidence, grounding.object_score, seed=settings.seed)
+    _log.info("object score learned", loss=round(loss, 4))
 
 
 def _fill(module: torch.nn.Module, state: dict[str, torch.Tensor], prefix: str) -> None:

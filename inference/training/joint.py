@@ -144,9 +144,7 @@ def train_joint(settings: TrainSettings) -> Path:
     model = start.model
     trained = _trained(model, settings.trained)
     batches = ConversationBatches(_there(settings.qa), "train", model)
-    optimiser = torch.optim.AdamW(
-        trained, lr=settings.learning_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay
-    )
+    optimiser = torch.optim.AdamW(trained, lr=settings.peak_rate, betas=(0.9, 0.95), weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimiser, lambda step: cosine_rate(step, settings.steps, settings.warmup_steps)
     )

@@ -27,12 +27,13 @@ from inference.medseg_r.words import Words
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
 from inference.training.labels import LABELS
 from inference.training.settings import TrainSettings
+from inference.training.start import starting_point
 from inference.training.steps import run_steps
 from inference.training.vision import label_prompts
 
 __all__ = ["LanguageStage", "train_language"]
 
-_RATE = 1.5e-3
+_HEADS_ALONE = 150  # steps, where the rest is a checkpoint's and the heads are new
 _AT_ONCE = 6  # batches drawn together, so that those of like length share a batch
 _OCCUPIED_GAIN = 4.0  # weight of a square that shows a label over one that does not: most do not
 _WEIGHTS = {"text": 1.0, "prompt": 1.0, "asked": 0.3, "occupied": 4.0}
@@ -51,10 +52,13 @@ class LanguageStage(nn.Module):
         self.prompts: Tensor
         self.register_buffer("prompts", label_prompts(config.grounding.prompt_width), persistent=False)
 
-    def forward(self, batch: DialogueBatch) -> Tensor:
-        """Return the losses that `_WEIGHTS` names, not weighted: float32 `4`."""
+    def forward(self, batch: DialogueBatch, *, heads_alone: bool = False) -> Tensor:
+        """Return the losses that `_WEIGHTS` names, not weighted: float32 `4`.
+
+        With `heads_alone` nothing but the two heads learns from them.
+        """
         model = self.language_model.model
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not heads_alone):
             hidden = model.vision_tower(_pixels(batch.images, self.config), output_hidden_states=True).hidden_states[-1]
             visual = model.multi_modal_projector(hidden[:, 1:]).float()  # n+more visual_tokens language_width
             embedded = model.language_model.embed_tokens(batch.ids)
@@ -65,6 +69,7 @@ class LanguageStage(nn.Module):
             logits = self.language_model.lm_head(states[:, :-1][said])  # only where something is to be said
             known = batch.seg_labels >= 0
             given = self.prompt_projector(states[batch.seg_rows[known], batch.seg_positions[known]])
+        with torch.autocast("cpu", torch.bfloat16):
             asked = self.asked(states[batch.asked_rows, batch.asked_positions])
             occupied = self.occupied(visual)
         each = F.cross_entropy(logits.float(), batch.targets[:, 1:][said], reduction="none")
@@ -87,12 +92,19 @@ def train_language(config: MedSegRConfig, settings: TrainSettings) -> None:
         raise InferenceError("stage language needs qa = FOLDER")
     settings.out.mkdir(parents=True, exist_ok=True)
     tokens = settings.out / "tokenizer.json"
-    if not tokens.exists():
+    started = starting_point(settings, config)
+    if started is not None:
+        started.words.tokenizer.backend_tokenizer.save(str(tokens))
+    elif not tokens.exists():
         train_tokenizer(dialogue_texts(settings.qa), config.vocabulary_size).save(str(tokens))
     words = Words(Tokenizer.from_file(str(tokens)))
     torch.manual_seed(settings.seed)
     stage = LanguageStage(config, words)
-    optimiser = torch.optim.AdamW(stage.parameters(), lr=_RATE, betas=(0.9, 0.95), weight_decay=0.03)
+    if started is not None:
+        stage.language_model.load_state_dict(started.language_model.state_dict())
+        stage.prompt_projector.load_state_dict(started.prompt_projector.state_dict())
+    heads_alone = 0 if started is None else _HEADS_ALONE
+    optimiser = torch.optim.AdamW(stage.parameters(), lr=settings.peak_rate, betas=(0.9, 0.95), weight_decay=0.03)
     dialogues = Dialogues(settings.qa, "train", words, config)
 
     @lru_cache(maxsize=1)
@@ -100,7 +112,8 @@ def train_language(config: MedSegRConfig, settings: TrainSettings) -> None:
         return dialogues.batches(np.random.default_rng([settings.seed, group]), settings.batch_size, _AT_ONCE)
 
     def losses(step: int) -> dict[str, Tensor]:
-        return dict(zip(_WEIGHTS, stage(batches(step // _AT_ONCE)[step % _AT_ONCE]), strict=True))
+        batch = batches(step // _AT_ONCE)[step % _AT_ONCE]
+        return dict(zip(_WEIGHTS, stage(batch, heads_alone=step < heads_alone), strict=True))
 
     run_steps(stage, optimiser, losses, _WEIGHTS, settings)
 

@@ -43,7 +43,7 @@ def run_training(settings: TrainSettings) -> Path:
         raise InferenceError(f"stage {settings.stage} needs images = FOLDER")
     packed = pack(settings.images, settings.out / "pack")
     if settings.stage == "grounding":
-        train_vision(packed, config.grounding, settings)
+        train_vision(packed, config, settings)
         return settings.out
     compose_stages(packed, config, settings)
     return settings.out / "checkpoint"
@@ -54,8 +54,7 @@ def _remember(settings: TrainSettings) -> None:
     kept = settings.out / f"{settings.stage}.settings.json"
     told: dict[str, Any] = settings.model_dump(mode="json", exclude=set(_MAY_CHANGE))
     told |= {name: str(Path(told[name]).resolve()) for name in ("qa", "images") if told[name] is not None}
-    if settings.checkpoint != "tiny":
-        told["checkpoint"] = str(Path(settings.checkpoint).resolve())
+    told |= {name: str(Path(value).resolve()) for name, value in settings.checkpoints().items()}
     if kept.is_file():
         before = json.loads(kept.read_text())
         changed = [f"{name} = {before.get(name)!r}" for name in told if before.get(name) != told[name]]

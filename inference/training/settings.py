@@ -12,11 +12,15 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import InferenceError
+from inference.medseg_r.description import SHIPPED_NAME
 
 __all__ = ["STAGES", "LoraSettings", "TrainSettings", "read_settings", "settings_template"]
 
 _Stage = Literal["grounding", "language", "compose", "joint"]
 STAGES: tuple[str, ...] = get_args(_Stage)
+
+_PEAKS = {"grounding": 1.2e-3, "language": 1.5e-3, "joint": 3e-4}
+_PLACES = ("checkpoint", "start")  # settings that name a checkpoint
 
 
 class LoraSettings(BaseModel):
@@ -45,13 +49,19 @@ class TrainSettings(BaseModel):
     steps: int = Field(1000, ge=1, description="optimiser steps in all; the learning rate follows a cosine over them")
     save_every: int = Field(100, ge=1, description="steps between states that a run resumes from")
     seed: int = Field(0, ge=0, description="the same seed draws the same batches")
+    learning_rate: float = Field(
+        0.0, ge=0, description=f"its peak; 0: the stage's own ({', '.join(f'{k} {v}' for k, v in _PEAKS.items())})"
+    )
+    start: str = Field(
+        "",
+        description="grounding, language, compose: a checkpoint to go on from, a folder or tiny; empty: nothing",
+    )
     object_score_images: int = Field(3000, ge=1, description="compose: augmented images its object score learns from")
 
-    checkpoint: str = Field("tiny", description="joint: where to start, a folder or tiny")
-    accept_research_use: bool = Field(False, description="joint: start from weights that are for research only")
+    checkpoint: str = Field(SHIPPED_NAME, description="joint: where to start, a folder or tiny")
+    accept_research_use: bool = Field(False, description="start from weights that are for research only")
     batch_size: int = Field(8, ge=1, description="images per step and device, before accumulation")
     accumulation: int = Field(1, ge=1, description="joint: batches per optimiser step")
-    learning_rate: float = Field(3e-4, gt=0, description="joint: its peak")
     warmup_steps: int = Field(50, ge=0, description="joint: optimiser steps until that peak")
     weight_decay: float = Field(0.0, ge=0, description="joint: of AdamW")
     text_weight: float = Field(1.0, ge=0, description="joint: of the loss on what is said")
@@ -65,14 +75,24 @@ class TrainSettings(BaseModel):
     lora: LoraSettings | None = None
     precision: Literal["no", "bf16"] = Field("no", description="joint: mixed precision of accelerate")
 
+    @property
+    def peak_rate(self) -> float:
+        """The learning rate at its peak."""
+        return self.learning_rate or _PEAKS[self.stage]
 
-_ALL = frozenset({"stage", "out", "threads"})
-_SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size"}
+    def checkpoints(self) -> dict[str, str]:
+        """Return the settings that name a checkpoint's folder, by setting."""
+        named = {name: str(getattr(self, name)) for name in _PLACES}
+        return {name: value for name, value in named.items() if value not in ("", SHIPPED_NAME)}
+
+
+_ALL = frozenset({"stage", "out", "threads", "accept_research_use"})
+_SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size", "learning_rate", "start"}
 _READ = {
     "grounding": _SMALL | {"images"},
     "language": _SMALL | {"qa"},
-    "compose": _ALL | {"preset", "images", "seed", "object_score_images"},
-    "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "object_score_images"},
+    "compose": _ALL | {"preset", "images", "seed", "object_score_images", "start"},
+    "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "object_score_images", "start"},
 }
 """What each stage reads; anything else in its file would have no effect, and is refused."""
 
@@ -136,6 +156,5 @@ def read_settings(path: Path) -> TrainSettings:
     if lacking:
         raise InferenceError(f"{path}: stage {settings.stage} needs {', '.join(lacking)}")
     places: dict[str, object] = {name: path.parent / value for name, value in settings if isinstance(value, Path)}
-    if settings.checkpoint != "tiny":
-        places["checkpoint"] = str(path.parent / settings.checkpoint)
+    places |= {name: str(path.parent / value) for name, value in settings.checkpoints().items()}
     return settings.model_copy(update=places)

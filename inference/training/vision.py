@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from inference.evaluation.scores import dice
-from inference.medseg_r.config import GroundingConfig
+from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import mask_loss, quality_loss
 from inference.training.augment import augment
@@ -23,6 +23,7 @@ from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.training.pretrained import load_pretrained_stem
 from inference.training.settings import TrainSettings
+from inference.training.start import starting_point
 from inference.training.steps import run_steps
 from inference.transform import standardise
 
@@ -43,8 +44,7 @@ _PRESENT_PROMPTS = 4
 _ABSENT_PROMPTS = 2  # of the same set
 _FOREIGN = 0.5  # chance of one more, of another kind of image
 PROMPT_NOISE = 0.15  # deviation of what is added to a prompt, whose own is 1
-_RATE = 1.2e-3
-_STEM_RATE = 3e-4  # of what was pretrained
+_STEM_RATE = 0.25  # of what was pretrained, as a share of the others'
 _DECODER_FROM = 0.4  # of the steps: before that the mask decoder is left out, for a third less time a step
 _VALIDATED = 8  # images of each set
 
@@ -87,19 +87,24 @@ def sample_batch(pack: Pack, random: np.random.Generator, size: int) -> Batch:
     return Batch(torch.stack(images).permute(0, 3, 1, 2), labels, masks)
 
 
-def train_vision(pack: Pack, config: GroundingConfig, settings: TrainSettings) -> None:
+def train_vision(pack: Pack, config: MedSegRConfig, settings: TrainSettings) -> None:
     """Train up to `settings.steps` steps, resuming from `settings.out`/grounding.pt."""
+    started = starting_point(settings, config)
     torch.manual_seed(settings.seed)
-    grounding = Grounding(replace(config, object_score=False))  # learned last, when the masks are what they will be
-    load_pretrained_stem(grounding.stem)
+    # the object score is learned last, when the masks are what they will be
+    grounding = Grounding(replace(config.grounding, object_score=False))
+    if started is None:
+        load_pretrained_stem(grounding.stem)
+    else:
+        known = started.grounding.state_dict()
+        grounding.load_state_dict({name: known[name] for name in grounding.state_dict()})
     grounding = grounding.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     stem = [*grounding.stem.parameters()]
     new = [value for name, value in grounding.named_parameters() if not name.startswith("stem.")]
-    optimiser = torch.optim.AdamW(
-        [{"params": new, "lr": _RATE}, {"params": stem, "lr": _STEM_RATE}], betas=(0.9, 0.98), weight_decay=0.03
-    )
-    prompts = label_prompts(config.prompt_width)
-    decoder_from = int(_DECODER_FROM * settings.steps)
+    groups = [{"params": new, "lr": settings.peak_rate}, {"params": stem, "lr": _STEM_RATE * settings.peak_rate}]
+    optimiser = torch.optim.AdamW(groups, betas=(0.9, 0.98), weight_decay=0.03)
+    prompts = label_prompts(config.grounding.prompt_width)
+    decoder_from = int(_DECODER_FROM * settings.steps) if started is None else 0
 
     def losses(step: int) -> dict[str, Tensor]:
         batch = sample_batch(pack, np.random.default_rng([settings.seed, step]), settings.batch_size)

@@ -137,7 +137,7 @@ def test_two_processes_train_and_resume(make_qa: Callable[[], Path], checkpoint_
             one.kill()
     first, second = (json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1))
     assert first == second  # the same weights in both
-    assert first[0] == pytest.approx(0.01 * own.learning_rate)  # the cosine ended with the run, not at half of it
+    assert first[0] == pytest.approx(0.01 * own.peak_rate)  # the cosine ended with the run, not at half of it
     resumed, whole = _weights(folder / "stopped" / "checkpoint"), _weights(folder / "whole" / "checkpoint")
     assert resumed.keys() == whole.keys()
     assert all(torch.equal(resumed[name], whole[name]) for name in resumed)

@@ -13,22 +13,22 @@ import torch.nn.functional as F
 from PIL import Image
 
 from inference.errors import InferenceError
-from inference.medseg_r.checkpoint import Thresholds
+from inference.medseg_r.checkpoint import Thresholds, load_checkpoint
 from inference.medseg_r.config import PRESETS, MedSegRConfig
 from inference.medseg_r.model import mask_losses
 from inference.medseg_r.stem import MobileStem
 from inference.medseg_r.tiny import build_image_processor, train_tokenizer
 from inference.medseg_r.words import Words
-from inference.training import pretrained
+from inference.training import language, pretrained
 from inference.training.compose import compose_stages
 from inference.training.dialogues import Dialogues, dialogue_texts
 from inference.training.labels import DATASETS, LABELS
-from inference.training.language import LanguageStage, _pixels
+from inference.training.language import LanguageStage, _pixels, train_language
 from inference.training.packing import Pack
 from inference.training.packing import pack as pack_images
 from inference.training.settings import TrainSettings
 from inference.training.thresholds import Judged, calibrated, choose_thresholds, cross_validated
-from inference.training.vision import label_prompts, sample_batch
+from inference.training.vision import label_prompts, sample_batch, train_vision
 
 
 @pytest.fixture
@@ -170,6 +170,55 @@ def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_con
 def test_composing_without_a_stage_names_it(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="stage grounding"):
         compose_stages(pack, PRESETS["tiny"], TrainSettings(stage="compose", out=tmp_path))
+
+
+@pytest.fixture
+def on(checkpoint_folder: Path, tmp_path: Path) -> TrainSettings:
+    """Settings that go on from a checkpoint of random weights."""
+    start = {"start": str(checkpoint_folder), "accept_research_use": True}
+    return TrainSettings(stage="language", out=tmp_path / "run", steps=2, batch_size=2, **start)
+
+
+def test_language_goes_on_from_a_checkpoint_once_its_new_heads_know_something(
+    on: TrainSettings, make_qa: Callable[[], Path], small_config: MedSegRConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = load_checkpoint(Path(on.start), accept_research_use=True).model.language_model.state_dict()
+    settings = on.model_copy(update={"qa": make_qa()})
+    train_language(small_config, settings)
+    state = torch.load(settings.out / "language.pt", weights_only=True)["stage"]
+    assert all(torch.equal(value, state[f"language_model.{name}"]) for name, value in begun.items())
+    monkeypatch.setattr(language, "_HEADS_ALONE", 2)
+    train_language(small_config, settings.model_copy(update={"steps": 3}))
+    later = torch.load(settings.out / "language.pt", weights_only=True)["stage"]
+    moved = {name for name, value in begun.items() if not torch.equal(value, later[f"language_model.{name}"])}
+    assert "model.language_model.embed_tokens.weight" in moved
+    assert not torch.equal(state["asked.weight"], later["asked.weight"])
+
+
+def test_grounding_goes_on_from_a_checkpoint(on: TrainSettings, pack: Pack, small_config: MedSegRConfig) -> None:
+    settings = on.model_copy(update={"stage": "grounding", "steps": 1, "learning_rate": 1e-9})
+    train_vision(pack, small_config, settings)
+    state = torch.load(settings.out / "grounding.pt", weights_only=True)["stage"]
+    begun = load_checkpoint(Path(on.start), accept_research_use=True).model.grounding.state_dict()
+    assert all(torch.allclose(state[name].float(), begun[name].float(), atol=1e-5) for name in state)
+
+
+def test_composing_takes_what_no_stage_left_from_the_start(
+    on: TrainSettings, pack: Pack, make_qa: Callable[[], Path], small_config: MedSegRConfig
+) -> None:
+    train_language(small_config, on.model_copy(update={"qa": make_qa()}))
+    settings = on.model_copy(update={"stage": "compose"})
+    compose_stages(pack, small_config, settings)
+    made = load_checkpoint(settings.out / "checkpoint", accept_research_use=True).model
+    begun = load_checkpoint(Path(on.start), accept_research_use=True).model
+    for name, value in begun.grounding.state_dict().items():
+        assert torch.equal(value, made.grounding.state_dict()[name])
+    assert made.words.tokenizer.get_vocab() == begun.words.tokenizer.get_vocab()
+
+
+def test_a_start_of_other_sizes_is_refused(on: TrainSettings, make_qa: Callable[[], Path]) -> None:
+    with pytest.raises(InferenceError, match="other sizes than the preset tiny"):
+        train_language(PRESETS["tiny"], on.model_copy(update={"qa": make_qa()}))
 
 
 def test_packing_names_a_missing_manifest_and_another_set(tmp_path: Path) -> None:
