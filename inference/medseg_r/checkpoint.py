@@ -82,6 +82,7 @@ class Checkpoint:
     description: PredictorDescription
     thresholds: Thresholds
     calibration: Calibration = ()
+    calibrated: dict[str, Any] | None = None  # what both were chosen on, for people
 
 
 def load_checkpoint(
@@ -122,7 +123,7 @@ def load_checkpoint(
     except torch.OutOfMemoryError:
         _log.warning("out of memory: the model stays on the CPU", device=device)
         model.place("cpu")
-    return Checkpoint(model, description, thresholds, calibration)
+    return Checkpoint(model, description, thresholds, calibration, stated.get("calibrated"))
 
 
 def save_checkpoint(
@@ -134,10 +135,12 @@ def save_checkpoint(
     terms: str | None,
     thresholds: Thresholds,
     calibration: Calibration = (),
+    calibrated: dict[str, Any] | None = None,
     keep_adapter: bool = False,
 ) -> PredictorDescription:
     """Write a model to `folder` and return what it is now known as; the model is left as it is.
 
+    `calibrated`: what thresholds and calibration were chosen on, as `set_thresholds` notes it.
     LoRA is merged into what is written, or with `keep_adapter` written apart from it.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -168,6 +171,8 @@ def save_checkpoint(
         "calibration": [list(pair) for pair in _calibration(calibration)],
         "model": model.config.to_json(),
     }
+    if calibrated is not None:
+        stated["calibrated"] = calibrated
     stated["digest"] = digest_of(folder, stated)
     (folder / DESCRIPTION_FILE).write_text(json.dumps(stated, indent=2) + "\n")
     return PredictorDescription(name, version, stated["digest"], terms)

@@ -69,6 +69,7 @@ class MedSegRPredictor:
         self._checkpoint, self._model = checkpoint, checkpoint.model
         config = checkpoint.model.config
         wanted = torch.device(device)
+        self._counting = Batches(self._model, wanted, config.context_square, 1)
         self._language = Batches(self._model, wanted, config.context_square, batch_size)
         self._grounding = Batches(self._model, wanted, config.grounding.image_size, batch_size)
 
@@ -99,7 +100,8 @@ class MedSegRPredictor:
 
     def _check_questions(self, questions: Sequence[Question]) -> None:
         context, side = self._model.context, self._model.config.context_square
-        tokens = context.visual_tokens(context.pixels([np.zeros((side, side, 3), dtype=np.uint8)]))
+        blank = np.zeros((side, side, 3), dtype=np.uint8)
+        [(_, tokens)] = self._counting.run(1, lambda _: context.visual_tokens(context.pixels([blank])))
         for question in questions:
             context.check((_earlier(question), question.text), tokens)
 

@@ -16,7 +16,7 @@ from pickle import UnpicklingError
 import numpy as np
 import structlog
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors import SafetensorError
@@ -157,7 +157,11 @@ def train_joint(settings: TrainSettings) -> Path:
     finished = settings.out / "checkpoint"
     state = accelerator.get_state_dict(prepared)  # of all processes: each may hold a shard
     if accelerator.is_main_process:
-        _export(state, _start(folder, settings), finished, settings)
+        if (
+            accelerator.distributed_type is DistributedType.FSDP
+        ):  # what was trained is in shards; a whole one takes them
+            start = _start(folder, settings)
+        _export(state, start, finished, settings)
     accelerator.end_training()
     return finished
 
@@ -268,7 +272,10 @@ def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
 
 
 def _export(state: Mapping[str, Tensor], start: Checkpoint, folder: Path, settings: TrainSettings) -> None:
-    """Write `state` as a checkpoint, through a model that has no wrapper around it."""
+    """Write `state` as a checkpoint, through the model of `start`, which has no wrapper around it.
+
+    Thresholds and calibration are still those of the start, and so it is noted.
+    """
     description, lora = start.description, settings.lora
     start.model.load_state_dict(state)
     save_checkpoint(
@@ -279,5 +286,7 @@ def _export(state: Mapping[str, Tensor], start: Checkpoint, folder: Path, settin
         terms=description.terms,
         thresholds=start.thresholds,
         calibration=start.calibration,
+        calibrated=start.calibrated
+        and start.calibrated | {"since": "trained further; medseg-r calibrate sets them anew"},
         keep_adapter=not (lora is None or lora.merge),
     )

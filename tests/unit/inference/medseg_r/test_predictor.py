@@ -307,6 +307,25 @@ def test_less_memory_means_smaller_batches_and_none_at_all_a_named_failure(
     assert predictor.answer(stack, [Question("where?")])  # the worker lives on, from the top of the ladder
 
 
+def test_not_even_counting_visual_tokens_ends_the_worker(
+    predictor: MedSegRPredictor, stack: SliceStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = predictor._model.context
+    count, failures = context.visual_tokens, [MemoryError("no room")]
+
+    def cramped(pixels: Any) -> int:
+        if failures:
+            raise failures.pop()
+        return count(pixels)
+
+    monkeypatch.setattr(context, "visual_tokens", cramped)
+    _let_it_say(monkeypatch, predictor, LIVER)
+    assert predictor.answer(stack, [Question("where?")])
+    monkeypatch.setattr(context, "visual_tokens", lambda pixels: (_ for _ in ()).throw(MemoryError("no room")))
+    with pytest.raises(OutOfMemory, match="not even one image"):
+        predictor.answer(stack, [Question("where?")])
+
+
 def test_losses_fall_on_one_example_and_prompts_come_from_before_seg(model: MedSegR) -> None:
     words = model.words
     whole = words.conversation([Turn("where?", LIVER)], model.config.visual_tokens)

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 from inference.errors import InferenceError
-from inference.medseg_r.checkpoint import load_checkpoint
+from inference.medseg_r.checkpoint import Thresholds, load_checkpoint, set_thresholds
 from inference.training.joint import train_joint
 from inference.training.settings import LoraSettings, TrainSettings
 
@@ -78,6 +78,16 @@ def test_it_leaves_curves_logs_and_a_checkpoint_that_loads(
     start = load_checkpoint(checkpoint_folder, accept_research_use=True)
     assert trained.description.terms == start.description.terms
     assert trained.description.digest != start.description.digest
+    assert trained.calibrated is None  # nobody knows what those of the start were chosen on
+
+
+def test_it_says_that_thresholds_are_older_than_the_weights(
+    make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path
+) -> None:
+    set_thresholds(checkpoint_folder, Thresholds(), (), by={"split": "val", "images": 7})
+    folder = train_joint(_settings(make_qa(), checkpoint_folder, tmp_path / "run"))
+    noted = load_checkpoint(folder, accept_research_use=True).calibrated
+    assert noted is not None and noted["images"] == 7 and "calibrate" in noted["since"]
 
 
 def test_lora_trains_only_what_is_named(make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path) -> None:
