@@ -157,9 +157,7 @@ def train_joint(settings: TrainSettings) -> Path:
     finished = settings.out / "checkpoint"
     state = accelerator.get_state_dict(prepared)  # of all processes: each may hold a shard
     if accelerator.is_main_process:
-        if (
-            accelerator.distributed_type is DistributedType.FSDP
-        ):  # what was trained is in shards; a whole one takes them
+        if accelerator.distributed_type is DistributedType.FSDP:  # the model is in shards; a whole one takes the state
             start = _start(folder, settings)
         _export(state, start, finished, settings)
     accelerator.end_training()
@@ -277,6 +275,7 @@ def _export(state: Mapping[str, Tensor], start: Checkpoint, folder: Path, settin
     Thresholds and calibration are still those of the start, and so it is noted.
     """
     description, lora = start.description, settings.lora
+    older = start.calibrated and start.calibrated | {"since": "trained further; medseg-r calibrate sets them anew"}
     start.model.load_state_dict(state)
     save_checkpoint(
         folder,
@@ -286,7 +285,6 @@ def _export(state: Mapping[str, Tensor], start: Checkpoint, folder: Path, settin
         terms=description.terms,
         thresholds=start.thresholds,
         calibration=start.calibration,
-        calibrated=start.calibrated
-        and start.calibrated | {"since": "trained further; medseg-r calibrate sets them anew"},
+        calibrated=older,
         keep_adapter=not (lora is None or lora.merge),
     )
