@@ -33,18 +33,23 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         images: Annotated[Path, typer.Option(help="Folder with a manifest, image and mask folders, NIfTI or DICOM.")],
         out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
         seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
-        allow_unknown_labels: Annotated[bool, typer.Option(help="Ask openly for labels without knowledge.")] = False,
+        allow_unknown_labels: Annotated[
+            bool, typer.Option("--allow-unknown-labels", help="Ask openly for labels without knowledge.")
+        ] = False,
         zero_shot: Annotated[list[str] | None, typer.Option(help="Label to hold out; repeatable.")] = None,
         most_per_set: Annotated[
-            int | None, typer.Option(min=1, help="Only that many images of each data set and split, for a trial.")
+            int | None,
+            typer.Option(min=1, metavar="N", help="Only that many images of each data set and split, for a trial."),
         ] = None,
-        force: Annotated[bool, typer.Option(help="Replace a set that stands in the output folder.")] = False,
+        force: Annotated[bool, typer.Option("--force", help="Replace a set that stands in the output folder.")] = False,
         annotator: Annotated[str, typer.Option(help="template, openai or transformers.")] = "template",
         model: Annotated[str, typer.Option(help="Model name, or folder of a local model.")] = "",
         base_url: Annotated[str | None, typer.Option(help="OpenAI-compatible endpoint.")] = None,
         cache: Annotated[Path, typer.Option(help="Responses kept for resuming.")] = Path(".medseg-qa-cache"),
-        requests_per_minute: Annotated[float, typer.Option(min=0.1, help="Rate limit of the endpoint.")] = 600.0,
-        timeout_s: Annotated[float, typer.Option(min=0.1, help="Longest wait for one reply.")] = 60.0,
+        requests_per_minute: Annotated[
+            float, typer.Option(min=0.1, metavar="N", help="Rate limit of the endpoint.")
+        ] = 600.0,
+        timeout_s: Annotated[float, typer.Option(min=0.1, metavar="S", help="Longest wait for one reply.")] = 60.0,
         price_in: Annotated[float, typer.Option(help="Price of a million tokens sent, for the cost count.")] = 0.0,
         price_out: Annotated[float, typer.Option(help="Price of a million tokens received.")] = 0.0,
     ) -> None:
