@@ -1,4 +1,4 @@
-"""Which turn of a MedSeg-QA set comes next in training: every label as often as any other, whatever its images.
+"""Which turn of a MedSeg-QA set comes next in training: by its label, whatever the number of its images.
 
 A set holds few wordings of each image. So most turns are composed anew from the same knowledge, in training wordings
 only; the rest are taken as they stand, with the conversation around them.
@@ -15,13 +15,15 @@ from inference.errors import InferenceError
 from inference.medseg_qa.compose import ImageFacts, TurnComposer
 from inference.medseg_qa.knowledge import load_knowledge
 from inference.medseg_qa.records import QuestionKind, Record, Turn, read_records
-from inference.training.labels import canonical
+from inference.training.labels import DATASETS, canonical
 
 __all__ = ["TurnSampler"]
 
 _ABSENT = 0.27  # of the turns that are drawn ask for what is not there
 _ANEW = 0.75  # of the turns are composed when they are drawn, where the image's set is one that is known
 _WHOLE = 0.5  # of the draws from the set take the conversation around the turn as well
+_ALIKE = ("acdc", "btcv", "hippocampus")  # sets whose labels have neighbours that are described much alike
+_ALIKE_SHARE = 2.0  # of the draws that a label of theirs has, over another label
 _HIPPOCAMPUS_STEP = 3  # neighbouring slices are almost the same
 
 # Chances of the turns that are composed: more implication than in a set, since that is the harder to understand.
@@ -52,6 +54,9 @@ class TurnSampler:
         self.labels = sorted({label for label, absent in self._turns if not absent})
         if not self.labels:
             raise InferenceError(f"the split {split} of {qa} asks for nothing that is there; nothing can be learned")
+        alike = {label for name in _ALIKE for label in DATASETS[name]}
+        shares = np.array([_ALIKE_SHARE if label in alike else 1.0 for label in self.labels])
+        self._shares = shares / shares.sum()
         self._knowledge = load_knowledge()
         self._facts = [self._facts_of(record) for record in self.records]
         self._places: dict[tuple[str, bool], list[int]] = defaultdict(list)
@@ -65,7 +70,7 @@ class TurnSampler:
     def draw(self, random: np.random.Generator) -> tuple[int, tuple[Turn, ...]]:
         """Return the place of a record in `records`, and one of its turns or the conversation around it."""
         while True:
-            label = self.labels[int(random.integers(len(self.labels)))]
+            label = self.labels[int(random.choice(len(self.labels), p=self._shares))]
             absent = bool(random.random() < _ABSENT)
             places = self._places.get((label, absent))
             if places and random.random() < _ANEW:
