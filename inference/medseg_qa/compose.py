@@ -46,8 +46,9 @@ class ImageFacts:
 
 
 def wording_split(split: Split) -> WordingSplit:
-    """Training and validation share wordings; everything that is tested on uses the kept ones."""
-    return "train" if split in (Split.TRAIN, Split.VAL) else "test"
+    """Everything that is tested on uses the kept wordings; validation has clues of its own and shares the rest."""
+    sides: dict[Split, WordingSplit] = {Split.TRAIN: "train", Split.VAL: "val"}
+    return sides.get(split, "test")
 
 
 class TurnComposer:

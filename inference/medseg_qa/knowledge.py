@@ -34,7 +34,7 @@ IMPLICIT_KINDS = (
 )
 OPEN_KINDS = (QuestionKind.EXPLICIT, QuestionKind.REPORT)
 TEST_EVERY = 4
-WordingSplit = Literal["train", "test"]
+WordingSplit = Literal["train", "val", "test"]
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Wording:
 class LabelKnowledge:
     """What is known of one label. `cues` hold four clauses per implicit kind; `side`: left, right or empty.
 
-    `training_cues` are more of them that only ever stand in training wordings.
+    `training_cues` are more of them that only ever stand in training wordings, `validation_cues` in validation ones.
     """
 
     label: str
@@ -68,6 +68,7 @@ class LabelKnowledge:
     appearance: Mapping[str, str]
     confused_with: tuple[str, ...]
     training_cues: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
+    validation_cues: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
     wordings: tuple[Wording, ...] = field(default=(), repr=False)
 
     @property
@@ -76,8 +77,9 @@ class LabelKnowledge:
         return self.names[0]
 
     def of_kind(self, kind: QuestionKind, split: WordingSplit) -> tuple[Wording, ...]:
-        """Wordings of one kind and split."""
-        return tuple(wording for wording in self.wordings if wording.kind is kind and wording.split == split)
+        """Wordings of one kind and split; training ones stand in where there are none for validation."""
+        found = tuple(wording for wording in self.wordings if wording.kind is kind and wording.split == split)
+        return found if found or split != "val" else self.of_kind(kind, "train")
 
 
 @dataclass(frozen=True)
@@ -100,10 +102,11 @@ class Knowledge:
         return tuple(known.get("outside") or self.datasets["out_of_field"].get(modality, ()))
 
     def detail(self, kind: QuestionKind, split: WordingSplit) -> tuple[tuple[str, str], ...]:
-        """Pairs of wording id and frame of a follow-up kind in one split."""
+        """Pairs of wording id and frame of a follow-up kind in one split; validation has those of training."""
+        side = "test" if split == "test" else "train"
         numbered = enumerate(self.details[kind])
-        found = [(f"{kind.value}:{i}", text) for i, text in numbered if _split_of(i) == split]
-        if split == "train":
+        found = [(f"{kind.value}:{i}", text) for i, text in numbered if _split_of(i) == side]
+        if side == "train":
             found += [(f"{kind.value}:t{i}", text) for i, text in enumerate(self.training_details.get(kind, ()))]
         return tuple(found)
 
@@ -126,12 +129,12 @@ def load_knowledge() -> Knowledge:
     """The committed knowledge, checked; raises KnowledgeError naming label and field."""
     frames, more = _read("wordings.yaml"), _read("training_wordings.yaml")
     folder = files("inference.medseg_qa") / "knowledge"
-    clues = _read("training_clues.yaml")
+    clues, validation = _read("training_clues.yaml"), _read("validation_clues.yaml")
     labels: dict[str, LabelKnowledge] = {}
     for path in sorted(folder.iterdir(), key=lambda item: item.name):
         for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["labels"]:
             name = entry.get("label") or entry["pair"]["right"]
-            entry = {**entry, "training": clues.get(name, {})}
+            entry = {**entry, "training": clues.get(name, {}), "validation": validation.get(name, {})}
             for label in _expanded(entry, frames["frames"], more["frames"]):
                 if label.label in labels:
                     raise KnowledgeError(f"{path.name}: label {label.label!r} is there twice")
@@ -175,8 +178,10 @@ def _label(
     names = {QuestionKind.SYMPTOM: "symptoms"}
     try:
         cues = {kind: tuple(entry[names.get(kind, kind.value)]) for kind in IMPLICIT_KINDS}
-        extra = entry.get("training", {})
-        training_cues = {kind: tuple(extra.get(names.get(kind, kind.value), ())) for kind in IMPLICIT_KINDS}
+        training_cues, validation_cues = (
+            {kind: tuple(entry.get(side, {}).get(names.get(kind, kind.value), ())) for kind in IMPLICIT_KINDS}
+            for side in ("training", "validation")
+        )
         made = LabelKnowledge(
             label=label,
             group=entry["class"],
@@ -191,6 +196,7 @@ def _label(
             appearance=entry["appearance"],
             confused_with=tuple(entry["confused_with"]),
             training_cues=training_cues,
+            validation_cues=validation_cues,
         )
     except KeyError as error:
         raise KnowledgeError(f"label {label!r} lacks {error}") from error
@@ -199,14 +205,19 @@ def _label(
             raise KnowledgeError(
                 f"label {label!r} has {len(clauses)} {kind.value} cues, not {TEST_EVERY} different ones"
             )
-    repeated = [cue for kind, clauses in cues.items() for cue in training_cues[kind] if cue in clauses]
+    repeated = [
+        cue
+        for kind in cues
+        for cue in (*training_cues[kind], *validation_cues[kind])
+        if cue in cues[kind] or (cue in training_cues[kind] and cue in validation_cues[kind])
+    ]
     if repeated:
         raise KnowledgeError(f"label {label!r}: cues that are there already: {repeated}")
     return LabelKnowledge(**{**made.__dict__, "wordings": _wordings(made, frames, more)})
 
 
 def _wordings(label: LabelKnowledge, frames: Mapping[str, Any], more: Mapping[str, Any]) -> tuple[Wording, ...]:
-    """Return a label's wordings; a `t` in the id marks a frame or cue that is for training only."""
+    """Return a label's wordings; a `t` in the id marks a frame or cue for training only, a `v` one for validation."""
     found = []
     for kind in (*OPEN_KINDS, *IMPLICIT_KINDS):
         name = f"{label.label}/{kind.value}"
@@ -221,8 +232,9 @@ def _wordings(label: LabelKnowledge, frames: Mapping[str, Any], more: Mapping[st
         numbered_for_training = numbered + [(f"t{i}", text) for i, text in enumerate(extra)]
         cues = [(f"{c}", cue, _split_of(c)) for c, cue in enumerate(label.cues[kind])]
         cues += [(f"t{c}", cue, "train") for c, cue in enumerate(label.training_cues[kind])]
+        cues += [(f"v{c}", cue, "val") for c, cue in enumerate(label.validation_cues[kind])]
         for c, cue, split in cues:
-            for i, text in numbered if split == "test" else numbered_for_training:
+            for i, text in numbered_for_training if split == "train" else numbered:
                 filled = text.replace("{cue}", cue).replace("{Cue}", cue[0].upper() + cue[1:])
                 found.append(Wording(f"{name}:{c}.{i}", kind, filled, cue, split))
     return tuple(found)

@@ -123,6 +123,19 @@ def test_records_without_split_use_test_wordings(make_images: Any, tmp_path: Pat
                 assert wordings[turn.wording].split == "test"
 
 
+def test_validation_is_asked_in_clues_that_training_never_has(make_images: Any, tmp_path: Path) -> None:
+    build(open_source(make_images()), tmp_path / "set")
+    wordings = {w.id: w for label in load_knowledge().labels.values() for w in label.wordings}
+    sides: dict[Split, set[str]] = {split: set() for split in (Split.TRAIN, Split.VAL, Split.TEST)}
+    for record in read_records(tmp_path / "set"):
+        turns = (turn for conversation in record.conversations for turn in conversation.turns)
+        sides[record.split] |= {wordings[turn.wording].split for turn in turns if turn.kind in IMPLICIT_KINDS}
+    assert sides == {Split.TRAIN: {"train"}, Split.VAL: {"val"}, Split.TEST: {"test"}}
+    lines = (tmp_path / "set" / "records.jsonl").read_text().replace('"split": "val"', '"split": "train"')
+    (tmp_path / "set" / "records.jsonl").write_text(lines)
+    assert any("in train uses the val wording" in leak for leak in find_leaks(tmp_path / "set"))
+
+
 def test_bad_images_are_named_and_counted(make_images: Any, tmp_path: Path) -> None:
     def spoil(i: int, row: dict[str, Any]) -> None:
         if i == 0:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 
-from inference.medseg_qa.knowledge import folded, load_knowledge
+from inference.medseg_qa.knowledge import IMPLICIT_KINDS, folded, load_knowledge
 from inference.medseg_qa.records import QuestionKind
 
 ASKED_KINDS = list(QuestionKind)[:7]
 LABELS = sorted(load_knowledge().labels)
+VALIDATED = [name for name in LABELS if any(load_knowledge().labels[name].validation_cues.values())]
 
 
 @pytest.mark.parametrize("name", LABELS)
@@ -60,21 +62,41 @@ def stems(text: str) -> set[str]:
     return {word[:6] for word in re.findall(r"[a-z]+", text.lower()) if len(word) > 3}
 
 
+def near(cues: Iterable[str], others: Iterable[str]) -> list[str]:
+    """Those of `cues` that share half of their words, or more, with one of `others`."""
+    known = [stems(other) for other in others]
+    return [cue for cue in cues for words in known if len(words & stems(cue)) >= 0.5 * len(words | stems(cue))]
+
+
 @pytest.mark.parametrize("name", LABELS)
-def test_a_clue_for_training_is_not_a_kept_one_in_other_words(name: str) -> None:
+def test_a_clue_for_training_or_validation_is_not_a_kept_one_in_other_words(name: str) -> None:
     label = load_knowledge().labels[name]
-    kept = [stems(cues[-1]) for cues in label.cues.values()]
-    near = [
-        cue
-        for cues in label.training_cues.values()
-        for cue in cues
-        for words in kept
-        if len(words & stems(cue)) >= 0.5 * len(words | stems(cue))
-    ]
-    assert not near
+    kept = [cues[-1] for cues in label.cues.values()]
+    for of_kind in (label.training_cues, label.validation_cues):
+        assert not [found for cues in of_kind.values() for found in near(cues, kept)]
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in LABELS if any(load_knowledge().labels[name].validation_cues.values())]
+)
+def test_validation_has_clues_of_its_own(name: str) -> None:
+    label = load_knowledge().labels[name]
+    learned = [cue for kind, cues in label.cues.items() for cue in (*cues[:-1], *label.training_cues[kind])]
+    for kind in IMPLICIT_KINDS:
+        assert len(label.validation_cues[kind]) >= 2 and not near(label.validation_cues[kind], learned)
+        assert {wording.split for wording in label.of_kind(kind, "val")} == {"val"}
+
+
+def test_labels_of_public_images_have_clues_for_validation(shared_data: Path) -> None:
+    rows = [json.loads(line) for line in (shared_data / "images" / "manifest.jsonl").open()]
+    shown = {name for row in rows for name in (*row.get("labels", {}).values(), *row.get("masks", {}))}
+    assert shown <= set(VALIDATED)
 
 
 def test_no_clue_states_a_measure_that_could_contradict_a_mask() -> None:
     measures = re.compile(r"\d\s*(?:%|per ?cent|mm\b)")
     labels = load_knowledge().labels.values()
-    assert not [cue for one in labels for cues in one.training_cues.values() for cue in cues if measures.search(cue)]
+    clues = [
+        cue for one in labels for of in (one.training_cues, one.validation_cues) for cues in of.values() for cue in cues
+    ]
+    assert not [cue for cue in clues if measures.search(cue)]
