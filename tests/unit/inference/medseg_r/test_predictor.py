@@ -282,6 +282,17 @@ def test_specks_are_dropped(predictor: MedSegRPredictor) -> None:
     assert _without_specks(mask).sum() == 212
 
 
+def test_a_thin_structure_in_pieces_is_kept_whole_on_a_single_slice() -> None:
+    mask = np.zeros((1, 256, 256), dtype=np.bool_)
+    mask[0, 100:140, 100:140] = True
+    mask[0, 10, 10:22] = True  # a piece of a vessel
+    mask[0, 200, 200:205] = True  # a speck
+    assert _without_specks(mask).sum() == 1612
+    small = np.zeros((1, 40, 40), dtype=np.bool_)
+    small[0, 3, 3] = True
+    assert _without_specks(small).sum() == 1  # all there is
+
+
 def test_less_memory_means_smaller_batches_and_none_at_all_a_named_failure(
     predictor: MedSegRPredictor, stack: SliceStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
