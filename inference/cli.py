@@ -8,6 +8,7 @@ Torch and transformers are imported by the commands that need them, when they ru
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -101,11 +102,18 @@ def train(
 
         own = read_settings(config)
         typer.echo(f"{own.stage}: reading data and weights; then its steps are counted", err=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to say Ctrl-C
         try:
             written = run_training(own)
         except KeyboardInterrupt:
             _fail(f"stopped; the same command goes on from the last state in {own.out}, if it came to one", 130)
     typer.echo(f"written: {written}")
+    follows = {
+        "compose": f"set its thresholds by its answers: medseg-r calibrate --checkpoint {written} --qa SET",
+        "joint": f"set its thresholds by its answers: medseg-r calibrate --checkpoint {written} --qa SET",
+    }
+    then = f'make it a checkpoint, with the other part: stage = "compose" and the same out ({own.out})'
+    typer.echo(f"next: {follows.get(own.stage, then)}", err=True)
 
 
 @app.command()

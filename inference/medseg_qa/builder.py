@@ -52,7 +52,7 @@ class BuildOptions:
 class BuildReport:
     """What was built and what was left out, by reason; `details` names the first few of each.
 
-    `zero_shot`: labels that were held out, so that a check knows them.
+    `zero_shot`: labels that were held out, so that a check knows them. `seed`, `most_per_set`: as they were asked for.
     """
 
     records: int = 0
@@ -64,6 +64,8 @@ class BuildReport:
     faults: Counter[str] = field(default_factory=Counter)
     details: dict[str, list[str]] = field(default_factory=dict)
     zero_shot: list[str] = field(default_factory=list)
+    seed: int = 0
+    most_per_set: int | None = None
     annotator: str = ""
     annotator_summary: dict[str, float] = field(default_factory=dict)
 
@@ -157,7 +159,12 @@ class _Builder:
             _AnyLabel(self._knowledge) if options.allow_unknown_labels else dict(known)
         )
         self._annotator = annotator or TemplateAnnotator(self._knowledge, self._labels, options.seed)
-        self._report = BuildReport(zero_shot=sorted(options.zero_shot), annotator=self._annotator.name)
+        self._report = BuildReport(
+            zero_shot=sorted(options.zero_shot),
+            seed=options.seed,
+            most_per_set=options.most_per_set,
+            annotator=self._annotator.name,
+        )
         self._prints: list[Fingerprint] = []
         self._groups: list[str] = []
         self._kinds: list[str] = []

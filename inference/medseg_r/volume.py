@@ -7,8 +7,8 @@
 4. Every slice is drawn with every named target's prompt. Its mask there is dropped where the object score (or for want
    of it the quality) or its size puts it below the checkpoint's thresholds; a target left without any mask is not seen.
 5. A denial is told where at least `DENIED_SHARE` of the answers make it: a slice or two may speak of anything.
-6. Specks go: in a volume, connected parts smaller than `SPECK_SHARE` of a target's largest part. On a single slice a thin
-   structure falls into parts that all belong to it, so only those below `SPECK_AREA` of the image go.
+6. Specks go: in a volume, connected parts smaller than `SPECK_SHARE` of a target's largest part. On a single slice a
+   thin structure falls into parts that all belong to it, so only those below `SPECK_AREA` of the image go.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ __all__ = [
 NAMED_SHARE = 0.1
 DENIED_SHARE = 0.25
 SPECK_SHARE = 0.05
-SPECK_AREA = 8 / 256**2  # eight pixels of the model's own; on validation images a share cost retinal vessels 0.05 of Dice
+SPECK_AREA = 8 / 256**2  # eight of the model's pixels; a share cost retinal vessels 0.05 of Dice (validation images)
 
 _log = structlog.get_logger()
 

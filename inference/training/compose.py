@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 import torch
 from tokenizers import Tokenizer
@@ -11,7 +13,7 @@ from inference.errors import InferenceError
 from inference.interface import PredictorDescription
 from inference.medseg_r.checkpoint import save_checkpoint
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.description import RESEARCH_ONLY
+from inference.medseg_r.description import DESCRIPTION_FILE, RESEARCH_ONLY, read_description
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.words import Words
@@ -28,19 +30,22 @@ __all__ = ["compose_stages"]
 _log = structlog.get_logger()
 
 
-def compose_stages(
-    pack: Pack, config: MedSegRConfig, settings: TrainSettings, *, version: str = "0.6"
-) -> PredictorDescription:
+def compose_stages(pack: Callable[[], Pack], config: MedSegRConfig, settings: TrainSettings) -> PredictorDescription:
     """Write `settings.out`/checkpoint from the states in `settings.out`, with object score, thresholds, calibration.
 
-    What a stage has left no state of is taken from `settings.start`. Raises `InferenceError` where it is in neither.
+    What a stage has left no state of is taken from `settings.start`. `pack` gives the images, once all else is there.
+    Raises `InferenceError` where a part is in neither, and rather than overwrite a checkpoint that was calibrated.
     """
+    finished = settings.out / "checkpoint"
+    if (finished / DESCRIPTION_FILE).is_file() and read_description(finished).get("calibrated"):
+        raise InferenceError(f"{finished} has been calibrated; move it away before another is composed there")
     states, prompts = settings.out, label_prompts(config.grounding.prompt_width)
     learned = {name: states / f"{name}.pt" for name in ("grounding", "language") if (states / f"{name}.pt").exists()}
     model = starting_point(settings, config)
     for name in ("grounding", "language"):
         if model is None and name not in learned:
             raise InferenceError(f"{states / name}.pt is missing; run the stage {name} first, or name a start")
+        _log.info(f"{name} is that of", state=str(learned.get(name, settings.start)))
     if "language" in learned:
         spoken = MedSegR(config, Words(Tokenizer.from_file(str(states / "tokenizer.json"))))
         state = torch.load(learned["language"], weights_only=True)["average"]
@@ -50,21 +55,22 @@ def compose_stages(
             spoken.grounding.load_state_dict(model.grounding.state_dict())
         model = spoken
     assert model is not None, "one of both parts is missing otherwise"
+    packed = pack()
     if "grounding" in learned:
         state = torch.load(learned["grounding"], weights_only=True)["average"]
         known = model.grounding.state_dict()  # the state has no object score yet
         model.grounding.load_state_dict({name: state.get(name, value) for name, value in known.items()})
-        _learn_object_score(pack, model.grounding, prompts, settings)
+        _learn_object_score(packed, model.grounding, prompts, settings)
     model.eval()
-    judged = judge(pack, model.grounding, prompts)
+    judged = judge(packed, model.grounding, prompts)
     thresholds = choose_thresholds(judged)
     outcome = cross_validated(judged)
     _log.info("composed", **vars(thresholds), cross_validated=None if outcome is None else outcome._asdict())
     return save_checkpoint(
-        states / "checkpoint",
+        finished,
         model,
-        name="medseg-r tiny",
-        version=version,
+        name=settings.name,
+        version=settings.version,
         terms=RESEARCH_ONLY,
         thresholds=thresholds,
         calibration=calibrated(judged, thresholds),

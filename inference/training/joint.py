@@ -190,7 +190,8 @@ def _run(
                         + settings.dice_weight * losses.dice
                         + settings.quality_weight * losses.quality
                     )
-                    accelerator.backward(total)
+                    if total.requires_grad:  # not where a batch only denies and no part that is trained spoke
+                        accelerator.backward(total)
                     if accelerator.sync_gradients:
                         accelerator.clip_grad_norm_(parameters, _CLIP)
                     optimiser.step()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,16 +35,18 @@ def run_training(settings: TrainSettings) -> Path:
         return train_joint(settings)
     torch.set_num_threads(settings.threads)
     if settings.preset not in PRESETS or not PRESETS[settings.preset].language_layers:
-        raise InferenceError(f"preset {settings.preset!r} is not built from nothing; only tiny is")
+        raise InferenceError(
+            f"the stage {settings.stage} trains tiny alone, not {settings.preset!r}: that is for the stage joint"
+        )
     config = PRESETS[settings.preset]
     if settings.stage == "language":
         train_language(config, settings)
         return settings.out
     if settings.images is None:
         raise InferenceError(f"stage {settings.stage} needs images = FOLDER")
-    packed = pack(settings.images, settings.out / "pack")
+    packed = partial(pack, settings.images, settings.out / "pack")
     if settings.stage == "grounding":
-        train_vision(packed, config, settings)
+        train_vision(packed(), config, settings)
         return settings.out
     compose_stages(packed, config, settings)
     return settings.out / "checkpoint"

@@ -14,13 +14,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from inference.errors import InferenceError
 from inference.medseg_r.description import SHIPPED_NAME
 
-__all__ = ["STAGES", "LoraSettings", "TrainSettings", "read_settings", "settings_template"]
+__all__ = ["STAGES", "WARMUP", "LoraSettings", "TrainSettings", "read_settings", "settings_template"]
 
 _Stage = Literal["grounding", "language", "compose", "joint"]
 STAGES: tuple[str, ...] = get_args(_Stage)
 
 _PEAKS = {"grounding": 1.2e-3, "language": 1.5e-3, "joint": 3e-4}
 _PLACES = ("checkpoint", "start")  # settings that name a checkpoint
+WARMUP = 150  # steps in which the rate of grounding and language rises
 
 
 class LoraSettings(BaseModel):
@@ -50,17 +51,26 @@ class TrainSettings(BaseModel):
     save_every: int = Field(100, ge=1, description="steps between states that a run resumes from")
     seed: int = Field(0, ge=0, description="the same seed draws the same batches")
     learning_rate: float = Field(
-        0.0, ge=0, description=f"its peak; 0: the stage's own ({', '.join(f'{k} {v}' for k, v in _PEAKS.items())})"
+        0.0,
+        ge=0,
+        description=f"its peak, grounding's and language's after {WARMUP} steps; "
+        f"0: the stage's own ({', '.join(f'{k} {v}' for k, v in _PEAKS.items())})",
     )
     start: str = Field(
         "",
         description="grounding, language, compose: a checkpoint to go on from, a folder or tiny; empty: nothing",
     )
-    object_score_images: int = Field(3000, ge=1, description="compose: augmented images its object score learns from")
+    object_score_images: int = Field(
+        3000, ge=1, description="compose: augmented images that a newly trained grounding's object score learns from"
+    )
+    name: str = Field(
+        "own model", min_length=1, description="compose: what the checkpoint calls itself in every result"
+    )
+    version: str = Field("1", min_length=1, description="compose: and its version")
 
     checkpoint: str = Field(SHIPPED_NAME, description="joint: where to start, a folder or tiny")
     accept_research_use: bool = Field(False, description="start from weights that are for research only")
-    batch_size: int = Field(8, ge=1, description="images per step and device, before accumulation")
+    batch_size: int = Field(8, ge=1, description="images, or conversations, per step; joint: and device and batch")
     accumulation: int = Field(1, ge=1, description="joint: batches per optimiser step")
     warmup_steps: int = Field(50, ge=0, description="joint: optimiser steps until that peak")
     weight_decay: float = Field(0.0, ge=0, description="joint: of AdamW")
@@ -91,8 +101,9 @@ _SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size", "learnin
 _READ = {
     "grounding": _SMALL | {"images"},
     "language": _SMALL | {"qa"},
-    "compose": _ALL | {"preset", "images", "seed", "object_score_images", "start"},
-    "joint": frozenset(TrainSettings.model_fields) - {"images", "preset", "object_score_images", "start"},
+    "compose": _ALL | {"preset", "images", "seed", "object_score_images", "start", "name", "version"},
+    "joint": frozenset(TrainSettings.model_fields)
+    - {"images", "preset", "object_score_images", "start", "name", "version"},
 }
 """What each stage reads; anything else in its file would have no effect, and is refused."""
 
@@ -151,7 +162,7 @@ def read_settings(path: Path) -> TrainSettings:
         raise InferenceError(f"{path}: {mistakes}") from error
     unread = sorted(settings.model_fields_set - _READ[settings.stage])
     if unread:
-        raise InferenceError(f"{path}: stage {settings.stage} does not read {', '.join(unread)}; remove them")
+        raise InferenceError(f"{path}: stage {settings.stage} does not read {', '.join(unread)}; remove that")
     lacking = [name for name in _NEEDED[settings.stage] if getattr(settings, name) is None]
     if lacking:
         raise InferenceError(f"{path}: stage {settings.stage} needs {', '.join(lacking)}")

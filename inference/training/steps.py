@@ -11,17 +11,20 @@ import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from pickle import UnpicklingError
 
 import numpy as np
+import structlog
 import torch
 from torch import Tensor, nn
 
+from inference.errors import InferenceError
 from inference.training.journal import Journal
-from inference.training.settings import TrainSettings
+from inference.training.settings import WARMUP, TrainSettings
 
 __all__ = ["cosine_rate", "run_steps", "seed_of"]
 
-_WARMUP = 150  # steps
+_log = structlog.get_logger()
 _EMA = 0.998  # of the running mean
 _CLIP = 1.0  # the gradient's norm
 _VALIDATE_EVERY = 500  # steps
@@ -53,20 +56,28 @@ def run_steps(
 
     `losses`: what the step of that number costs, by name; `weights`: of each in the sum. A parameter group's `lr` is
     its peak. `validate` is given the running mean of the weights now and then; its figures go to the journal.
+    Raises `InferenceError` for a state that cannot be read.
     """
     path = settings.out / f"{settings.stage}.pt"
     average, first = copy.deepcopy(stage), 0
     peaks = [group["lr"] for group in optimiser.param_groups]
     if path.exists():
-        state = torch.load(path, weights_only=True)
-        stage.load_state_dict(state["stage"])
-        average.load_state_dict(state["average"])
-        optimiser.load_state_dict(state["optimiser"])
-        first = int(state["step"])
+        try:
+            state = torch.load(path, weights_only=True)
+            stage.load_state_dict(state["stage"])
+            average.load_state_dict(state["average"])
+            optimiser.load_state_dict(state["optimiser"])
+            first = int(state["step"])
+        except (OSError, RuntimeError, LookupError, ValueError, EOFError, UnpicklingError) as error:
+            raise InferenceError(
+                f"the state {path} cannot be read ({type(error).__name__}): it is truncated, or of another model; "
+                "remove it to begin anew"
+            ) from error
+        _log.info("already trained" if first >= settings.steps else "resumed", step=first, of=settings.steps)
     with Journal(settings.out, settings.stage, steps=settings.steps, first=first) as journal:
         for step in range(first, settings.steps):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
-                group["lr"] = peak * cosine_rate(step, settings.steps, _WARMUP)
+                group["lr"] = peak * cosine_rate(step, settings.steps, WARMUP)
             torch.manual_seed(seed_of(settings.seed, step))
             each = losses(step)
             optimiser.zero_grad(set_to_none=True)

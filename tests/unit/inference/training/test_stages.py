@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from inference.errors import InferenceError
-from inference.medseg_r.checkpoint import Thresholds, load_checkpoint
+from inference.medseg_r.checkpoint import Thresholds, load_checkpoint, set_thresholds
 from inference.medseg_r.config import PRESETS, MedSegRConfig
 from inference.medseg_r.model import mask_losses
 from inference.medseg_r.stem import MobileStem
@@ -169,7 +169,7 @@ def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_con
 
 def test_composing_without_a_stage_names_it(pack: Pack, tmp_path: Path) -> None:
     with pytest.raises(InferenceError, match="stage grounding"):
-        compose_stages(pack, PRESETS["tiny"], TrainSettings(stage="compose", out=tmp_path))
+        compose_stages(lambda: pack, PRESETS["tiny"], TrainSettings(stage="compose", out=tmp_path))
 
 
 @pytest.fixture
@@ -208,12 +208,34 @@ def test_composing_takes_what_no_stage_left_from_the_start(
 ) -> None:
     train_language(small_config, on.model_copy(update={"qa": make_qa()}))
     settings = on.model_copy(update={"stage": "compose"})
-    compose_stages(pack, small_config, settings)
+    compose_stages(lambda: pack, small_config, settings)
     made = load_checkpoint(settings.out / "checkpoint", accept_research_use=True).model
     begun = load_checkpoint(Path(on.start), accept_research_use=True).model
     for name, value in begun.grounding.state_dict().items():
         assert torch.equal(value, made.grounding.state_dict()[name])
     assert made.words.tokenizer.get_vocab() == begun.words.tokenizer.get_vocab()
+
+
+def test_a_calibrated_checkpoint_is_not_composed_over(
+    on: TrainSettings, pack: Pack, small_config: MedSegRConfig
+) -> None:
+    settings = on.model_copy(update={"stage": "compose"})
+    compose_stages(lambda: pack, small_config, settings)
+    compose_stages(lambda: pack, small_config, settings)
+    set_thresholds(settings.out / "checkpoint", Thresholds(), (), by={"split": "val"})
+    with pytest.raises(InferenceError, match="calibrated; move it away"):
+        compose_stages(lambda: pack, small_config, settings)
+
+
+def test_a_state_that_is_cut_off_is_named(
+    on: TrainSettings, make_qa: Callable[[], Path], small_config: MedSegRConfig
+) -> None:
+    settings = on.model_copy(update={"qa": make_qa()})
+    train_language(small_config, settings)
+    state = settings.out / "language.pt"
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(InferenceError, match=r"language\.pt cannot be read .*remove it"):
+        train_language(small_config, settings)
 
 
 def test_a_start_of_other_sizes_is_refused(on: TrainSettings, make_qa: Callable[[], Path]) -> None:
