@@ -108,12 +108,11 @@ def train(
         except KeyboardInterrupt:
             _fail(f"stopped; the same command goes on from the last state in {own.out}, if it came to one", 130)
     typer.echo(f"written: {written}")
-    follows = {
-        "compose": f"set its thresholds by its answers: medseg-r calibrate --checkpoint {written} --qa SET",
-        "joint": f"set its thresholds by its answers: medseg-r calibrate --checkpoint {written} --qa SET",
-    }
-    then = f'make it a checkpoint, with the other part: stage = "compose" and the same out ({own.out})'
-    typer.echo(f"next: {follows.get(own.stage, then)}", err=True)
+    if own.stage in ("compose", "joint"):
+        follows = f"set its thresholds by its answers: medseg-r calibrate --checkpoint {written} --qa SET"
+    else:
+        follows = f'make it a checkpoint, with the other part: stage = "compose" and the same out ({own.out})'
+    typer.echo(f"next: {follows}", err=True)
 
 
 @app.command()

@@ -26,14 +26,14 @@ from inference.medseg_r.tiny import build_language_model, train_tokenizer
 from inference.medseg_r.words import Words
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
 from inference.training.labels import LABELS
-from inference.training.settings import TrainSettings
+from inference.training.settings import WARMUP, TrainSettings
 from inference.training.start import starting_point
 from inference.training.steps import run_steps
 from inference.training.vision import label_prompts
 
 __all__ = ["LanguageStage", "train_language"]
 
-_HEADS_ALONE = 150  # steps, where the rest is a checkpoint's and the heads are new
+_HEADS_ALONE = WARMUP  # steps, where the rest is a checkpoint's and the heads are new
 _AT_ONCE = 6  # batches drawn together, so that those of like length share a batch
 _OCCUPIED_GAIN = 4.0  # weight of a square that shows a label over one that does not: most do not
 _WEIGHTS = {"text": 1.0, "prompt": 1.0, "asked": 0.3, "occupied": 4.0}

@@ -76,9 +76,7 @@ def test_a_clue_for_training_or_validation_is_not_a_kept_one_in_other_words(name
         assert not [found for cues in of_kind.values() for found in near(cues, kept)]
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in LABELS if any(load_knowledge().labels[name].validation_cues.values())]
-)
+@pytest.mark.parametrize("name", VALIDATED)
 def test_validation_has_clues_of_its_own(name: str) -> None:
     label = load_knowledge().labels[name]
     learned = [cue for kind, cues in label.cues.items() for cue in (*cues[:-1], *label.training_cues[kind])]
