@@ -70,7 +70,7 @@ class TrainSettings(BaseModel):
 
     checkpoint: str = Field(SHIPPED_NAME, description="joint: where to start, a folder or tiny")
     accept_research_use: bool = Field(False, description="start from weights that are for research only")
-    batch_size: int = Field(8, ge=1, description="images or conversations per step; joint: per device, before accumulation")
+    batch_size: int = Field(8, ge=1, description="images or conversations a step; joint: a device, before accumulation")
     accumulation: int = Field(1, ge=1, description="joint: batches per optimiser step")
     warmup_steps: int = Field(50, ge=0, description="joint: optimiser steps until that peak")
     weight_decay: float = Field(0.0, ge=0, description="joint: of AdamW")
