@@ -144,11 +144,17 @@ def calibrate(
     if folder.resolve() == SHIPPED:
         _fail("tiny is part of the program; copy its folder and calibrate the copy")
     with _telling("calibration"):
-        from inference.training.calibration import calibrate_checkpoint
+        from inference.training.calibration import ENOUGH, calibrate_checkpoint
 
         if split in ("test", "train", "all"):
             typer.echo(f"thresholds chosen on {split}: that split can no longer tell how good this is", err=True)
         result = calibrate_checkpoint(folder, qa, split, device=device, most_per_set=most_per_set)
+        if result["masks"] < ENOUGH:
+            typer.echo(
+                f"chosen by {result['masks']} masks of things that are there; fewer than {ENOUGH} may not hold elsewhere: "
+                "use more images",
+                err=True,
+            )
     if as_json:
         typer.echo(json.dumps(result, indent=2))
         return

@@ -45,7 +45,7 @@ def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
             if place < len(chosen):
                 _draw(axis, chosen[place], qa, name)
     figure.suptitle("green: true mask, orange: what was drawn", fontsize=11)
-    figure.tight_layout(rect=(0, 0, 1, 0.985))
+    figure.tight_layout(rect=(0, 0, 1, 0.965))  # below the heading, with the titles of three lines
     figure.savefig(out, dpi=70)
     plt.close(figure)
 

@@ -29,9 +29,11 @@ from inference.progress import Counter
 from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
 from inference.transform import from_square, grounding_square, to_square
 
-__all__ = ["calibrate_checkpoint", "judge_answers"]
+__all__ = ["ENOUGH", "calibrate_checkpoint", "judge_answers"]
 
 _FEWEST = 20  # masks, of things that are there; fewer say nothing
+ENOUGH = 200
+"""Masks of things that are there; thresholds that are chosen by fewer may not hold elsewhere."""
 _WANTED = Wanted(specificity=0.9, recall=0.9)
 
 
@@ -61,7 +63,7 @@ def calibrate_checkpoint(
         )
     thresholds = choose_thresholds(judged, _WANTED)
     calibration = calibrated(judged, thresholds)
-    by = {"split": split, "images": len({one.image for one in judged}), "targets": len(judged)}
+    by = {"split": split, "images": len({one.image for one in judged}), "targets": len(judged), "masks": present}
     described = set_thresholds(folder, thresholds, calibration, by=by)
     outcome = cross_validated(judged, _WANTED)
     return {

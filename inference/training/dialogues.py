@@ -28,7 +28,7 @@ __all__ = ["DialogueBatch", "Dialogues", "dialogue_texts"]
 
 _MORE_IMAGES = 12  # in each batch, without a conversation and more strongly augmented
 _LEAST_OCCUPIED = 0.02  # of a visual token's square, for a label to be in it
-_WORD_LOST, _WORDS_LOST_IN = 0.12, 0.3  # chance of each word to be left out, in this share of the questions
+_WORD_LOST, _WORDS_LOST_IN = 0.15, 0.5  # chance of each word to be left out, in this share of the questions
 # of an answer that only says what is not there: a target that is never drawn costs more than one too many
 _DENIAL_WEIGHT = 0.6
 

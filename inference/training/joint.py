@@ -197,8 +197,10 @@ def _run(
                     optimiser.step()
                     optimiser.zero_grad()
                 sums += [float(getattr(losses, name).detach()) for name in _NAMES]
+            rate = optimiser.param_groups[0]["lr"]
             schedule.step()
-            journal.add(step + 1, dict(zip(_NAMES, (sums / settings.accumulation).tolist(), strict=True)))
+            means = (sums / settings.accumulation).tolist()
+            journal.add(step + 1, dict(zip(_NAMES, means, strict=True)), rate=rate)
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 _save_state(accelerator, settings.out, step + 1)
 

@@ -10,7 +10,7 @@ from types import TracebackType
 from torch.utils.tensorboard import SummaryWriter
 
 from inference.progress import Counter
-from inference.training.curves import draw_curves
+from inference.training.curves import RATE, draw_curves
 
 __all__ = ["Journal"]
 
@@ -36,13 +36,13 @@ class Journal:
         self._progress.__enter__()
         return self
 
-    def add(self, step: int, values: Mapping[str, float]) -> None:
-        """Note what step `step`, counted from 1, came to."""
+    def add(self, step: int, values: Mapping[str, float], *, rate: float) -> None:
+        """Note what step `step`, counted from 1, came to, and the learning rate it was taken at."""
         rounded = {name: round(value, 5) for name, value in values.items()}
         if self._writer is not None:
             with self._log.open("a") as log:
-                log.write(json.dumps({"step": step, **rounded}) + "\n")
-            for name, value in rounded.items():
+                log.write(json.dumps({"step": step, **rounded, RATE: float(f"{rate:.3g}")}) + "\n")
+            for name, value in (rounded | {RATE: rate}).items():
                 self._writer.add_scalar(name, value, step)
         told = ", ".join(f"{name} {value:.3f}" for name, value in rounded.items())
         self._progress(step, self._steps, told)

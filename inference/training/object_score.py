@@ -19,7 +19,7 @@ from inference.medseg_r.grounding import Grounding, ObjectScore
 from inference.training.augment import augment
 from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
-from inference.training.vision import IMAGE_SHARES, PROMPT_NOISE
+from inference.training.vision import IMAGE_SHARES, PROMPT_NOISE, draw_record
 from inference.transform import standardise
 
 __all__ = ["Evidence", "fit_object_score", "gather_evidence"]
@@ -57,10 +57,9 @@ def gather_evidence(
     rows, labels, present = [], [], []
     random = np.random.default_rng(seed)
     noise = torch.Generator().manual_seed(seed)
-    places = {name: np.flatnonzero((pack.splits == "train") & (pack.datasets == name)) for name in IMAGE_SHARES}
     for number in range(images):
         name = str(random.choice(list(IMAGE_SHARES), p=list(IMAGE_SHARES.values())))
-        record, own = int(random.choice(places[name])), DATASETS[name]
+        (record, _), own = draw_record(pack, name, random), DATASETS[name]
         image, bits = augment(np.asarray(pack.images[record]), np.asarray(pack.masks[record]), name, random)
         union = int(np.bitwise_or.reduce(bits, axis=None))
         foreign = random.choice([label for label in LABELS if label not in own], _FOREIGN, replace=False).tolist()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,14 @@ class Pack:
     splits: NDArray[np.str_]
     extents: NDArray[np.int64]
 
+    @cached_property
+    def shown(self) -> NDArray[np.uint16]:
+        """The bits of the labels that have at least one pixel: uint16 `records`."""
+        return np.array([np.bitwise_or.reduce(mask, axis=None) for mask in self.masks], dtype=np.uint16)
+
     def present(self, record: int) -> tuple[str, ...]:
         """Return the labels that have at least one pixel in a record."""
-        bits = int(np.bitwise_or.reduce(self.masks[record], axis=None))
+        bits = int(self.shown[record])
         return tuple(label for i, label in enumerate(DATASETS[str(self.datasets[record])]) if bits >> i & 1)
 
     def mask(self, record: int, label: str) -> NDArray[np.bool_]:

@@ -50,6 +50,9 @@ class TrainSettings(BaseModel):
     steps: int = Field(1000, ge=1, description="optimiser steps in all; the learning rate follows a cosine over them")
     save_every: int = Field(100, ge=1, description="steps between states that a run resumes from")
     seed: int = Field(0, ge=0, description="the same seed draws the same batches")
+    averaged_steps: int = Field(
+        500, ge=1, description="steps that the running mean of the weights, which is what is kept, reaches back"
+    )
     learning_rate: float = Field(
         0.0,
         ge=0,
@@ -97,13 +100,13 @@ class TrainSettings(BaseModel):
 
 
 _ALL = frozenset({"stage", "out", "threads", "accept_research_use"})
-_SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size", "learning_rate", "start"}
+_SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size", "learning_rate", "averaged_steps", "start"}
 _READ = {
     "grounding": _SMALL | {"images"},
     "language": _SMALL | {"qa"},
     "compose": _ALL | {"preset", "images", "seed", "object_score_images", "start", "name", "version"},
     "joint": frozenset(TrainSettings.model_fields)
-    - {"images", "preset", "object_score_images", "start", "name", "version"},
+    - {"images", "preset", "object_score_images", "averaged_steps", "start", "name", "version"},
 }
 """What each stage reads; anything else in its file would have no effect, and is refused."""
 
@@ -130,7 +133,11 @@ def settings_template(stage: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _mistake(name: str, kind: str, message: str) -> str:
+def _mistake(name: str, kind: str, message: str, value: object) -> str:
+    if name == "stage" and kind == "literal_error":
+        near = get_close_matches(str(value), STAGES, n=1)
+        meant = f"did you mean {near[0]}? " if near else ""
+        return f"stage: there is no stage {value!r}; {meant}known: {', '.join(STAGES)}"
     if kind != "extra_forbidden":
         return f"{name}: {message}"
     known = list((LoraSettings if name.startswith("lora.") else TrainSettings).model_fields)
@@ -157,7 +164,7 @@ def read_settings(path: Path) -> TrainSettings:
         settings = TrainSettings.model_validate(values)
     except ValidationError as error:
         mistakes = "; ".join(
-            _mistake(".".join(map(str, one["loc"])), one["type"], one["msg"]) for one in error.errors()
+            _mistake(".".join(map(str, one["loc"])), one["type"], one["msg"], one["input"]) for one in error.errors()
         )
         raise InferenceError(f"{path}: {mistakes}") from error
     unread = sorted(settings.model_fields_set - _READ[settings.stage])

@@ -25,7 +25,6 @@ from inference.training.settings import WARMUP, TrainSettings
 __all__ = ["cosine_rate", "run_steps", "seed_of"]
 
 _log = structlog.get_logger()
-_EMA = 0.998  # of the running mean
 _CLIP = 1.0  # the gradient's norm
 _VALIDATE_EVERY = 500  # steps
 
@@ -84,20 +83,20 @@ def run_steps(
             torch.autograd.backward(torch.stack([weights[name] * value for name, value in each.items()]).sum())
             nn.utils.clip_grad_norm_(stage.parameters(), _CLIP)
             optimiser.step()
-            _towards(average, stage, min(_EMA, (2 + step) / (11 + step)))
+            _towards(average, stage, 1 / min(settings.averaged_steps, 1 + step / 2))
             noted = {name: float(value.detach()) for name, value in each.items()}
             if validate is not None and (step + 1) % _VALIDATE_EVERY == 0:
                 noted |= validate(average)
-            journal.add(step + 1, noted)
+            journal.add(step + 1, noted, rate=peaks[0] * cosine_rate(step, settings.steps, WARMUP))
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 _save(path, stage, average, optimiser, step + 1)
 
 
 @torch.no_grad()
-def _towards(average: nn.Module, stage: nn.Module, kept: float) -> None:
-    """Move a running mean of weights, of which the share `kept` stays."""
+def _towards(average: nn.Module, stage: nn.Module, share: float) -> None:
+    """Move a running mean of weights by `share` of the way."""
     for mean, value in zip(average.state_dict().values(), stage.state_dict().values(), strict=True):
-        mean.lerp_(value, 1 - kept) if mean.is_floating_point() else mean.copy_(value)
+        mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
 
 
 def _save(path: Path, stage: nn.Module, average: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:

@@ -100,6 +100,7 @@ def test_the_command_tells_what_it_set_and_leaves_tiny_alone(
     )
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["digest"] in (checkpoint_folder / "checkpoint.json").read_text()
+    assert f"chosen by {json.loads(done.stdout)['masks']} masks" in done.stderr
     refused = run.invoke(app, ["calibrate", "--checkpoint", "tiny", "--qa", qa])
     assert refused.exit_code == 2
     assert "copy its folder" in refused.output

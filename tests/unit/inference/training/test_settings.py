@@ -27,6 +27,12 @@ def test_every_mistake_is_named(tmp_path: Path) -> None:
         assert name in str(caught.value)
 
 
+def test_a_stage_that_is_nearly_right_is_meant(tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('stage = "langauge"\nout = "a"\n')
+    with pytest.raises(InferenceError, match="no stage 'langauge'; did you mean language"):
+        read_settings(tmp_path / "run.toml")
+
+
 @pytest.mark.parametrize("stage, lacks", [("joint", "qa"), ("language", "qa"), ("grounding", "images")])
 def test_what_a_stage_needs_is_asked_for(tmp_path: Path, stage: str, lacks: str) -> None:
     (tmp_path / "run.toml").write_text(f'stage = "{stage}"\nout = "a"\n')

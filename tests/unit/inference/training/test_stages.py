@@ -28,7 +28,7 @@ from inference.training.packing import Pack
 from inference.training.packing import pack as pack_images
 from inference.training.settings import TrainSettings
 from inference.training.thresholds import Judged, calibrated, choose_thresholds, cross_validated
-from inference.training.vision import label_prompts, sample_batch, train_vision
+from inference.training.vision import draw_record, label_prompts, sample_batch, train_vision
 
 
 @pytest.fixture
@@ -82,6 +82,20 @@ def test_a_batch_asks_for_what_is_there_and_what_is_not(pack: Pack) -> None:
         present += int((masks.sum((1, 2)) > 0).sum())
         absent += int((masks.sum((1, 2)) == 0).sum())
     assert present > 40 and absent > 10
+
+
+def test_a_label_on_one_image_of_many_is_drawn_as_often_as_the_others(pack: Pack) -> None:
+    masks = np.zeros((40, 256, 256), dtype=np.uint16)
+    masks[:, :50, :50] = 1
+    masks[7, 100:150, 100:150] |= 4
+    names = np.array(["acdc"] * 40)
+    images, extents = np.zeros((40, 256, 256, 3), np.uint8), np.full((40, 2), 256)
+    rare = Pack(images, masks, names, names, names, np.array(["train"] * 40), extents)
+    random = np.random.default_rng(2)
+    drawn = [draw_record(rare, "acdc", random) for _ in range(400)]
+    assert {label for _, label in drawn} == {0, 2, None}  # no image shows the label between
+    assert 80 < sum(record == 7 for record, _ in drawn) < 170  # 0.3 of 400, where 10 would be drawn by chance
+    assert all(record == 7 for record, label in drawn if label == 2)
 
 
 def _judged(label: int, validation: bool, quality: float, score: float, image: int = 0) -> Judged:

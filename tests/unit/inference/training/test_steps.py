@@ -49,7 +49,11 @@ def test_a_stopped_stage_goes_on_exactly(tmp_path: Path) -> None:
     assert all(torch.equal(first["average"][name], second["average"][name]) for name in first["average"])
     logs = [(tmp_path / run / "grounding.jsonl").read_text() for run in ("whole", "stopped")]
     assert logs[0] == logs[1]
-    assert [json.loads(line)["step"] for line in logs[1].splitlines()] == [1, 2, 3, 4, 5, 6]
+    noted = [json.loads(line) for line in logs[1].splitlines()]
+    assert [line["step"] for line in noted] == [1, 2, 3, 4, 5, 6]
+    assert [line["rate"] for line in noted] == [
+        pytest.approx(0.01 * cosine_rate(n, 6, 150), rel=0.01) for n in range(6)
+    ]
 
 
 def test_another_seed_is_another_run(tmp_path: Path) -> None:
@@ -71,6 +75,12 @@ def test_the_running_mean_lags_behind(tmp_path: Path) -> None:
     start = nn.Linear(4, 8).weight
     moved = (stage[0].weight - start).norm()  # type: ignore[index, operator]
     assert 0.1 * moved < (average["0.weight"] - start).norm() < moved
+
+
+def test_a_mean_over_one_step_is_the_last_weights(tmp_path: Path) -> None:
+    stage = _run(_settings(tmp_path, averaged_steps=1))
+    average = torch.load(tmp_path / "grounding.pt", weights_only=True)["average"]
+    assert all(torch.equal(average[name], value) for name, value in stage.state_dict().items())
 
 
 def test_the_rate_rises_then_falls_to_a_hundredth() -> None:
