@@ -151,8 +151,8 @@ def calibrate(
         result = calibrate_checkpoint(folder, qa, split, device=device, most_per_set=most_per_set)
         if result["masks"] < ENOUGH:
             typer.echo(
-                f"chosen by {result['masks']} masks of things that are there; fewer than {ENOUGH} may not hold elsewhere: "
-                "use more images",
+                f"chosen by {result['masks']} masks of things that are there; what fewer than {ENOUGH} say may not "
+                "hold elsewhere: use more images",
                 err=True,
             )
     if as_json:

@@ -59,7 +59,9 @@ def _remember(settings: TrainSettings) -> None:
     told |= {name: str(Path(told[name]).resolve()) for name in ("qa", "images") if told[name] is not None}
     told |= {name: str(Path(value).resolve()) for name, value in settings.checkpoints().items()}
     if kept.is_file():
-        before = TrainSettings.model_construct().model_dump(mode="json") | json.loads(kept.read_text())
+        # a setting that came later had its default
+        before = {name: field.default for name, field in TrainSettings.model_fields.items()}
+        before |= json.loads(kept.read_text())
         changed = [f"{name} = {before.get(name)!r}" for name in told if before.get(name) != told[name]]
         if changed:
             raise InferenceError(
