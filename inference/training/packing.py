@@ -19,7 +19,7 @@ from inference.progress import Counter
 from inference.training.labels import DATASETS, canonical
 from inference.transform import SIDE, to_square
 
-__all__ = ["Pack", "pack"]
+__all__ = ["Pack", "check_manifest", "pack"]
 
 _TRAIN_SLICE_STEP = 3  # of a hippocampus volume: neighbouring slices are almost the same
 
@@ -67,10 +67,11 @@ def pack(images: Path, cache: Path) -> Pack:
 
     Raises `InferenceError` where there is no manifest, or where `cache` was packed from another one.
     """
-    _check_source(images / "manifest.jsonl", cache)
+    manifest = check_manifest(images)
+    _check_source(manifest, cache)
     names = ("images", "masks", "datasets", "ids", "modalities", "splits", "extents")
     if not (cache / "extents.npy").exists():
-        rows = [json.loads(line) for line in (images / "manifest.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in manifest.read_text().splitlines()]
         records: list[tuple[Any, ...]] = []
         with np.load(images / "hippocampus" / "hippocampus.npz") as volumes, Counter("packing images") as progress:
             for number, row in enumerate(rows):
@@ -83,10 +84,16 @@ def pack(images: Path, cache: Path) -> Pack:
     return Pack(**arrays)
 
 
-def _check_source(manifest: Path, cache: Path) -> None:
-    """Make sure that what is packed is what `manifest` names; its digest stands in `cache`/source.txt."""
+def check_manifest(images: Path) -> Path:
+    """Return the manifest of a folder of images; raises `InferenceError` where there is none."""
+    manifest = images / "manifest.jsonl"
     if not manifest.is_file():
         raise InferenceError(f"{manifest} does not exist; `images` must name a folder with manifest.jsonl")
+    return manifest
+
+
+def _check_source(manifest: Path, cache: Path) -> None:
+    """Make sure that what is packed is what `manifest` names; its digest stands in `cache`/source.txt."""
     digest, noted = hashlib.sha256(manifest.read_bytes()).hexdigest(), cache / "source.txt"
     if noted.is_file() and noted.read_text().strip() != digest:
         raise InferenceError(

@@ -11,11 +11,12 @@ from typing import Any
 import torch
 
 from inference.errors import InferenceError
+from inference.evaluation.run import check_split
 from inference.medseg_r.config import PRESETS
 from inference.training.compose import compose_stages
 from inference.training.joint import train_joint
 from inference.training.language import train_language
-from inference.training.packing import pack
+from inference.training.packing import check_manifest, pack
 from inference.training.settings import TrainSettings
 from inference.training.vision import train_vision
 
@@ -29,27 +30,40 @@ def run_training(settings: TrainSettings) -> Path:
 
     Raises `InferenceError` for settings that do not fit together, or not to the run that is found there.
     """
+    _check(settings)
     if settings.stage != "compose":  # which begins anew each time
         _remember(settings)
     if settings.stage == "joint":
         return train_joint(settings)
     torch.set_num_threads(settings.threads)
-    if settings.preset not in PRESETS or not PRESETS[settings.preset].language_layers:
-        raise InferenceError(
-            f"the stage {settings.stage} trains tiny alone, not {settings.preset!r}: that is for the stage joint"
-        )
     config = PRESETS[settings.preset]
     if settings.stage == "language":
         train_language(config, settings)
         return settings.out
-    if settings.images is None:
-        raise InferenceError(f"stage {settings.stage} needs images = FOLDER")
-    packed = partial(pack, settings.images, settings.out / "pack")
+    packed = partial(pack, _named(settings.images), settings.out / "pack")
     if settings.stage == "grounding":
         train_vision(packed(), config, settings)
         return settings.out
     compose_stages(packed, config, settings)
     return settings.out / "checkpoint"
+
+
+def _named(folder: Path | None) -> Path:
+    if folder is None:
+        raise InferenceError("the settings name no images; give images = FOLDER")
+    return folder
+
+
+def _check(settings: TrainSettings) -> None:
+    """Find what is missing before anything is written; raises as `run_training` does."""
+    if settings.stage != "joint" and (settings.preset not in PRESETS or not PRESETS[settings.preset].language_layers):
+        raise InferenceError(
+            f"the stage {settings.stage} trains tiny alone, not {settings.preset!r}: that is for the stage joint"
+        )
+    if settings.qa is not None:
+        check_split(settings.qa, "train")
+    if settings.images is not None:
+        check_manifest(settings.images)
 
 
 def _remember(settings: TrainSettings) -> None:

@@ -37,6 +37,13 @@ def test_a_folder_that_cannot_be_written_is_named(settings: TrainSettings, tmp_p
         run_training(settings.model_copy(update={"out": tmp_path / "file" / "run"}))
 
 
+@pytest.mark.parametrize("wrong", ["qa", "images"])
+def test_what_is_missing_is_found_before_a_folder_is_made(settings: TrainSettings, tmp_path: Path, wrong: str) -> None:
+    with pytest.raises(InferenceError, match="nonesuch"):
+        run_training(settings.model_copy(update={wrong: tmp_path / "nonesuch"}))
+    assert not settings.out.exists()
+
+
 def test_a_state_that_is_cut_off_is_named(settings: TrainSettings) -> None:
     run_training(settings)
     state = settings.out / "state" / "2" / "model.safetensors"
