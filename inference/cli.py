@@ -74,7 +74,10 @@ def info(
     as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
     verify: Annotated[bool, typer.Option(help="Read all weights and compare them with the digest.")] = False,
 ) -> None:
-    """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes. Its files must be there, and whole."""
+    """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes.
+
+    Its files must be there and none cut off; the digest is as written, and compared with the weights by --verify.
+    """
     folder = checkpoint_folder(checkpoint)
     try:
         facts = _facts(folder, read_description(folder))

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dicom_node.errors import DicomNodeError, ListenError
-from inference.errors import CheckpointError, DeviceMissing, InferenceError
+from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
 from workflows import ask as asking
 from workflows import demo as demonstration
 from workflows import doctor as examination
@@ -231,7 +231,7 @@ def main() -> None:
     except ProtocolErrors as error:  # each line begins with its file
         err.print(escape(str(error)), style="red", highlight=False)
         sys.exit(2)
-    except (CallError, SettingsError, CheckpointError, DeviceMissing, ListenError) as error:
+    except (CallError, SettingsError, CheckpointError, DeviceMissing, InputRefused, ListenError) as error:
         err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
         sys.exit(2)
     except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:

@@ -34,7 +34,7 @@ def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
         ("median", [sorted(cases, key=lambda one: one.score)[len(cases) // 2] for cases in best_of.values()], True),
         ("worst", [min(cases, key=lambda one: one.score) for cases in best_of.values()], False),
     ]
-    figure, axes = plt.subplots(3, _COLUMNS, figsize=(4 * _COLUMNS, 14), squeeze=False)
+    figure, axes = plt.subplots(3, _COLUMNS, figsize=(4 * _COLUMNS, 14), squeeze=False, layout="constrained")
     for line, (name, cases, high) in zip(axes, rows, strict=True):
         chosen = sorted(cases, key=lambda one: one.score, reverse=high)
         if name == "median":  # across labels as well
@@ -45,7 +45,6 @@ def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
             if place < len(chosen):
                 _draw(axis, chosen[place], qa, name)
     figure.suptitle("green: true mask, orange: what was drawn", fontsize=11)
-    figure.tight_layout(rect=(0, 0, 1, 0.965))  # below the heading, with the titles of three lines
     figure.savefig(out, dpi=70)
     plt.close(figure)
 
@@ -77,4 +76,4 @@ def _draw(axis: Axes, case: Case, qa: Path, name: str) -> None:
         if mask.any():
             axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
     words = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)
-    axis.set_title(words, fontsize=9, wrap=True)
+    axis.set_title(words, fontsize=9)

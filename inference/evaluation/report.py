@@ -76,7 +76,11 @@ def table(result: dict[str, Any]) -> str:
     """Return a result as text in Markdown: a row for each label, the means below, then for each question kind."""
     lines = _rows("label", result["labels"])
     overall = result["overall"]
-    lines.append("| **overall** | " + " | ".join(f"**{_figure(overall[name])}**" for name in _COLUMNS) + " |")
+    lines.append(
+        f"| **overall** ({overall['labels']} labels) | "
+        + " | ".join(f"**{_figure(overall[name])}**" for name in _COLUMNS)
+        + " |"
+    )
     text = result["text"] or {}
     lines += [
         "",

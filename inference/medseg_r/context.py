@@ -147,10 +147,16 @@ class GlobalContext(nn.Module):
         return next(self.language_model.parameters()).device  # type: ignore[no-any-return]
 
     def check(self, asked: Asked, visual_tokens: int) -> None:
-        """Raise `InputRefused` for an empty question, or one that leaves no room for an answer."""
+        """Raise `InputRefused` for a question that is empty, in a script the model has no words in, or too long."""
         earlier, question = asked
         if not question.strip():
             raise InputRefused("the question is empty; ask for something, for example: Where is the liver?")
+        unknown, letters = self.words.unknown_letters(question), [one for one in question if one.isalpha()]
+        if 2 * sum(one in unknown for one in letters) > len(letters):
+            raise InputRefused(
+                f"the model has no words in the script of the question (it knows no {', '.join(unknown[:5])}); "
+                "ask it in English"
+            )
         tokens = len(self.words.asked_after(earlier, question))
         room = self.positions - len(self.words.prefix(visual_tokens)) - tokens
         if room < _SHORTEST_ANSWER:

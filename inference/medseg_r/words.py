@@ -160,6 +160,12 @@ class Words:
         pieces = self._fixed.sub("\\1\0", text).split("\0")
         return [number for piece in pieces for number in self._encoded(piece)]
 
+    def unknown_letters(self, text: str) -> list[str]:
+        """Return the letters of a text for which there are no tokens but bytes, each once, in order."""
+        alone = len(self._encoded("a"))
+        letters = dict.fromkeys(letter for letter in text if letter.isalpha() and not letter.isascii())
+        return [letter for letter in letters if len(self._plain("a" + letter)) > alone + 1]
+
     def barred(self, size: int) -> Tensor:
         """Return which tokens may not stand at each `Place`, bool `places size`: an answer keeps to the grammar.
 

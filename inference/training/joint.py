@@ -267,7 +267,10 @@ def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
                 f"the state {state} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.160}): it is "
                 f"truncated, or of another model; remove {settings.out / _STATE} to begin anew"
             ) from error
-        _log.info("already trained" if step >= settings.steps else "resumed", step=step, of=settings.steps)
+        if step >= settings.steps:
+            _log.warning("already trained: there is nothing to do", trained_steps=step, wanted_steps=settings.steps)
+        else:
+            _log.info("resumed", step=step, of=settings.steps)
     accelerator.wait_for_everyone()
     return step
 

@@ -72,7 +72,10 @@ def run_steps(
                 f"the state {path} cannot be read ({type(error).__name__}): it is truncated, or of another model; "
                 "remove it to begin anew"
             ) from error
-        _log.info("already trained" if first >= settings.steps else "resumed", step=first, of=settings.steps)
+        if first >= settings.steps:
+            _log.warning("already trained: there is nothing to do", trained_steps=first, wanted_steps=settings.steps)
+        else:
+            _log.info("resumed", step=first, of=settings.steps)
     with Journal(settings.out, settings.stage, steps=settings.steps, first=first) as journal:
         for step in range(first, settings.steps):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):

@@ -18,8 +18,9 @@ from inference.medseg_r.context import Prefix, Spoken
 from inference.medseg_r.grounding import Drawn
 from inference.medseg_r.model import Conversation, MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
+from inference.medseg_r.tiny import train_tokenizer
 from inference.medseg_r.volume import Target, _without_specks, showing
-from inference.medseg_r.words import Turn
+from inference.medseg_r.words import Turn, Words
 from inference.transform import standardise
 
 LIVER = "The CT shows <p> liver </p> [SEG]."
@@ -232,12 +233,30 @@ def test_asked_slices_are_spread_over_a_long_volume(
     assert (answer.asked_slices[0], answer.asked_slices[-1]) == (0, 59)
 
 
-def test_grey_colour_and_questions_in_other_scripts_are_answered(predictor: MedSegRPredictor) -> None:
+def test_grey_and_colour_are_answered(predictor: MedSegRPredictor) -> None:
     grey = np.random.default_rng(0).integers(0, 256, (1, 32, 48), dtype=np.uint8)
     colour = np.repeat(grey[..., None], 3, axis=3)
     for values in (grey.astype(np.float32), grey, colour):
-        answers = predictor.answer(SliceStack(values, "US", None, (0, 255)), [Question("где печень? 肝臓はどこ")])
+        answers = predictor.answer(SliceStack(values, "US", None, (0, 255)), [Question("Wo ist die Leber? Größe?")])
         assert len(answers) == 1
+
+
+@pytest.mark.parametrize("question", ["где печень?", "肝臓はどこ", "CT: أين الكبد؟"])
+def test_a_question_in_a_script_without_words_is_refused_and_the_next_is_answered(
+    predictor: MedSegRPredictor, question: str
+) -> None:
+    stack = SliceStack(np.random.default_rng(0).normal(size=(1, 32, 48)).astype(np.float32), "CT", None, (0, 1))
+    with pytest.raises(InputRefused, match=r"no words in the script .* ask it in English"):
+        predictor.answer(stack, [Question(question)])
+    assert len(predictor.answer(stack, [Question("where is the liver?")])) == 1
+
+
+def test_a_script_that_the_tokenizer_knows_is_none_of_bytes() -> None:
+    tokenizer = train_tokenizer(["where is the liver?"], 300)
+    tokenizer.add_tokens(list("гдепчнь肝臓"))
+    words = Words(tokenizer)
+    assert words.unknown_letters("где печень? 肝臓") == []
+    assert words.unknown_letters("печень أين") == ["أ", "ي", "ن"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 5])
