@@ -14,7 +14,6 @@ from pathlib import Path
 from pickle import UnpicklingError
 
 import numpy as np
-import structlog
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs, DistributedType
 from numpy.typing import NDArray
@@ -32,13 +31,12 @@ from inference.medseg_r.words import Turn as Said
 from inference.training.augment import rewindow
 from inference.training.journal import Journal
 from inference.training.settings import TrainSettings
-from inference.training.steps import cosine_rate, seed_of
+from inference.training.steps import cosine_rate, seed_of, tell_resumed
 from inference.training.turns import TurnSampler
 from inference.transform import grounding_square, to_square
 
 __all__ = ["ConversationBatches", "train_joint"]
 
-_log = structlog.get_logger()
 
 _NAMES = ("text", "entropy", "dice", "quality")
 _STATE = "state"
@@ -267,10 +265,7 @@ def _resume(accelerator: Accelerator, settings: TrainSettings) -> int:
                 f"the state {state} cannot be read ({type(error).__name__}: {str(error).splitlines()[0]:.160}): it is "
                 f"truncated, or of another model; remove {settings.out / _STATE} to begin anew"
             ) from error
-        if step >= settings.steps:
-            _log.warning("already trained: there is nothing to do", trained_steps=step, wanted_steps=settings.steps)
-        else:
-            _log.info("resumed", step=step, of=settings.steps)
+        tell_resumed(step, settings.steps)
     accelerator.wait_for_everyone()
     return step
 

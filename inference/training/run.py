@@ -40,18 +40,14 @@ def run_training(settings: TrainSettings) -> Path:
     if settings.stage == "language":
         train_language(config, settings)
         return settings.out
-    packed = partial(pack, _named(settings.images), settings.out / "pack")
+    if settings.images is None:
+        raise InferenceError(f"stage {settings.stage} needs images = FOLDER")
+    packed = partial(pack, settings.images, settings.out / "pack")
     if settings.stage == "grounding":
         train_vision(packed(), config, settings)
         return settings.out
     compose_stages(packed, config, settings)
     return settings.out / "checkpoint"
-
-
-def _named(folder: Path | None) -> Path:
-    if folder is None:
-        raise InferenceError("the settings name no images; give images = FOLDER")
-    return folder
 
 
 def _check(settings: TrainSettings) -> None:

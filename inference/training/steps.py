@@ -22,7 +22,7 @@ from inference.errors import InferenceError
 from inference.training.journal import Journal
 from inference.training.settings import WARMUP, TrainSettings
 
-__all__ = ["cosine_rate", "run_steps", "seed_of"]
+__all__ = ["cosine_rate", "run_steps", "seed_of", "tell_resumed"]
 
 _log = structlog.get_logger()
 _CLIP = 1.0  # the gradient's norm
@@ -72,10 +72,7 @@ def run_steps(
                 f"the state {path} cannot be read ({type(error).__name__}): it is truncated, or of another model; "
                 "remove it to begin anew"
             ) from error
-        if first >= settings.steps:
-            _log.warning("already trained: there is nothing to do", trained_steps=first, wanted_steps=settings.steps)
-        else:
-            _log.info("resumed", step=first, of=settings.steps)
+        tell_resumed(first, settings.steps)
     with Journal(settings.out, settings.stage, steps=settings.steps, first=first) as journal:
         for step in range(first, settings.steps):
             for group, peak in zip(optimiser.param_groups, peaks, strict=True):
@@ -86,13 +83,22 @@ def run_steps(
             torch.autograd.backward(torch.stack([weights[name] * value for name, value in each.items()]).sum())
             nn.utils.clip_grad_norm_(stage.parameters(), _CLIP)
             optimiser.step()
-            _towards(average, stage, 1 / min(settings.averaged_steps, 1 + step / 2))
+            reach = min(settings.averaged_steps, 1 + step / 2)  # early on, half of the steps so far
+            _towards(average, stage, 1 / reach)
             noted = {name: float(value.detach()) for name, value in each.items()}
             if validate is not None and (step + 1) % _VALIDATE_EVERY == 0:
                 noted |= validate(average)
             journal.add(step + 1, noted, rate=peaks[0] * cosine_rate(step, settings.steps, WARMUP))
             if (step + 1) % settings.save_every == 0 or step + 1 == settings.steps:
                 _save(path, stage, average, optimiser, step + 1)
+
+
+def tell_resumed(step: int, steps: int) -> None:
+    """Log where a run goes on, of how many steps; a warning where it has them all."""
+    if step >= steps:
+        _log.warning("already trained: there is nothing to do", trained_steps=step, wanted_steps=steps)
+    else:
+        _log.info("resumed", step=step, of=steps)
 
 
 @torch.no_grad()
