@@ -19,7 +19,7 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
     weights are loaded.
     Raises `CheckpointError`, for one that was never trained, too, and, below it, `TermsNotAccepted`; `DeviceMissing`.
     """
-    from inference.medseg_r.commissioning import CommissioningPredictor
+    from inference.commissioning import CommissioningPredictor
 
     if checkpoint == "commissioning":
         return CommissioningPredictor()

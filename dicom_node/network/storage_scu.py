@@ -16,6 +16,7 @@ from pynetdicom.association import Association
 from pynetdicom.presentation import PresentationContext
 
 from dicom_node.errors import PeerRejected, PeerUnreachable, UnparseableInstance
+from dicom_node.headers.elements import read_file_header, text
 from dicom_node.network.contexts import (
     MOST_CONTEXTS,
     VERIFICATION,
@@ -26,7 +27,6 @@ from dicom_node.network.contexts import (
 )
 from dicom_node.network.sockets import send_at_once, stop_waiting
 from dicom_node.network.status import SUCCESS, Delivery, delivery_of
-from dicom_node.storage.reading import read_file_header, text
 
 __all__ = ["Delivery", "Peer", "SendOutcome", "Timeouts", "echo", "send"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
+from dicom_node.headers.headers import InstanceHeader
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
-from dicom_node.storage.headers import InstanceHeader
 
 __all__ = ["ReceivedInstance", "StoredInstance", "WriteOutcome"]
 

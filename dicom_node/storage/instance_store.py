@@ -28,7 +28,8 @@ import structlog
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
-from dicom_node.storage.headers import (
+from dicom_node.headers.elements import read_data_set_header, read_file_header, text
+from dicom_node.headers.headers import (
     INSTANCE_KEYWORDS,
     InstanceIdentifiers,
     checked_identifiers,
@@ -36,7 +37,6 @@ from dicom_node.storage.headers import (
 )
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.part10 import data_set_offset, part10_prefix
-from dicom_node.storage.reading import read_data_set_header, read_file_header, text
 
 __all__ = ["InstanceStore"]
 

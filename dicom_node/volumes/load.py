@@ -16,8 +16,8 @@ from pydicom.sr.coding import Code
 
 from dicom_node.errors import VolumeRefusal, VolumeRefused
 from dicom_node.identifiers import SeriesUID, StudyUID
+from dicom_node.sop_classes import ImageKind, image_kind
 from dicom_node.volumes.geometry import Plane, arrange
-from dicom_node.volumes.kinds import ImageKind, image_kind
 from dicom_node.volumes.pixels import is_color, stored_frames
 from dicom_node.volumes.planes import Rescale, instance_plane, instance_rescale, number_of_frames, numbers
 from dicom_node.volumes.projection import SpacingBasis, projected_spacing

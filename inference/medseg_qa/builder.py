@@ -21,7 +21,7 @@ from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped,
 from inference.medseg_qa.images import StoredImage, safe_name, store_image
 from inference.medseg_qa.knowledge import Knowledge, LabelKnowledge, load_knowledge, unknown_label
 from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, Split, record_from_json, record_to_json
-from inference.medseg_qa.sources import Problem, Skip, Source, SourceImage
+from inference.medseg_qa.sources.source import Problem, Skip, Source, SourceImage
 
 __all__ = ["BuildOptions", "BuildReport", "Progress", "build"]
 

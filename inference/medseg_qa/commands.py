@@ -18,7 +18,7 @@ from rich.table import Table
 from inference.medseg_qa.builder import BuildOptions, BuildReport, build
 from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped, MedSegQAError, ReviewError
 from inference.medseg_qa.export import ExportFormat, export
-from inference.medseg_qa.sources import Opener, open_source
+from inference.medseg_qa.sources.source import Opener, open_source
 from inference.progress import Counter
 
 __all__ = ["make_app"]

@@ -40,7 +40,7 @@ from inference.medseg_r.description import (
     read_description,
 )
 from inference.medseg_r.model import MedSegR, language_dtype
-from inference.medseg_r.words import Words
+from inference.medseg_r.tokens import Words
 
 __all__ = [
     "Calibration",

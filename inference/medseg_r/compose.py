@@ -19,7 +19,7 @@ from inference.medseg_r.checkpoint import Thresholds, compose_model, load_langua
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.description import UNTRAINED
 from inference.medseg_r.grounding import Grounding
-from inference.medseg_r.words import MARKS, add_marks
+from inference.medseg_r.tokens import MARKS, add_marks
 
 __all__ = ["compose", "load_sam"]
 

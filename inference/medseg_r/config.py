@@ -14,7 +14,7 @@ __all__ = ["PRESETS", "PRESET_TERMS", "GroundingConfig", "MedSegRConfig", "Prepr
 
 
 class Preprocessing(Enum):
-    """How a slice becomes the square that pixel-level grounding sees (`inference/transform.py`)."""
+    """How a slice becomes the square that pixel-level grounding sees (`inference/medseg_r/transform.py`)."""
 
     STANDARDISED = "standardised"  # padded; mean 0, deviation 1 over all its pixels
     SAM = "sam"  # padded after SAM's own means and deviations

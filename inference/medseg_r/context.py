@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inference.errors import CheckpointError, InputRefused
-from inference.medseg_r.words import Place, Turn, Words
+from inference.medseg_r.tokens import Place, Turn, Words
 
 __all__ = ["Asked", "GlobalContext", "Prefix", "Spoken"]
 

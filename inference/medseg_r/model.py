@@ -18,7 +18,7 @@ from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.context import GlobalContext
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.tiny import build_image_processor, build_language_model
-from inference.medseg_r.words import IGNORED, Words
+from inference.medseg_r.tokens import IGNORED, Words
 
 __all__ = [
     "Conversation",

@@ -22,13 +22,13 @@ from torch import Tensor
 
 from inference.errors import InputRefused
 from inference.interface import Answer, PredictorDescription, Progress, Question, SliceStack
+from inference.medseg_r.batches import Batches
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint
 from inference.medseg_r.context import Spoken
 from inference.medseg_r.grounding import Drawn
-from inference.medseg_r.memory import Batches
+from inference.medseg_r.tokens import Turn
+from inference.medseg_r.transform import Extent, from_square, grounding_square, to_square, window, windowed
 from inference.medseg_r.volume import Asked, Said, Target, gathered, showing, spread, volume_answer
-from inference.medseg_r.words import Turn
-from inference.transform import Extent, from_square, grounding_square, to_square, window, windowed
 
 __all__ = ["MedSegRPredictor"]
 

@@ -23,7 +23,7 @@ from transformers import (
 from inference.medseg_r.config import MedSegRConfig
 
 if TYPE_CHECKING:
-    from inference.medseg_r.words import Words
+    from inference.medseg_r.tokens import Words
 
 __all__ = ["build_image_processor", "build_language_model", "train_tokenizer", "wrap_tokenizer"]
 

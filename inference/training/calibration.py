@@ -24,10 +24,10 @@ from inference.medseg_qa.records import Record
 from inference.medseg_r.answers import statements
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_thresholds
 from inference.medseg_r.grounding import Drawn
+from inference.medseg_r.transform import from_square, grounding_square, to_square
 from inference.open import torch_device
 from inference.progress import Counter
 from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
-from inference.transform import from_square, grounding_square, to_square
 
 __all__ = ["ENOUGH", "calibrate_checkpoint", "judge_answers"]
 

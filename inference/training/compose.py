@@ -16,7 +16,7 @@ from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.description import DESCRIPTION_FILE, RESEARCH_ONLY, read_description
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import MedSegR
-from inference.medseg_r.words import Words
+from inference.medseg_r.tokens import Words
 from inference.progress import Counter
 from inference.training.object_score import fit_object_score, gather_evidence
 from inference.training.packing import Pack

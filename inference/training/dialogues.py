@@ -18,11 +18,11 @@ from torch import Tensor
 
 from inference.medseg_qa.records import Record, Turn, read_records
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.words import Words
+from inference.medseg_r.tokens import Words
+from inference.medseg_r.transform import to_square
 from inference.training.augment import augment, shift_and_turn
 from inference.training.labels import DATASETS, LABELS, canonical
 from inference.training.turns import TurnSampler
-from inference.transform import to_square
 
 __all__ = ["DialogueBatch", "Dialogues", "dialogue_texts"]
 

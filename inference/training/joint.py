@@ -27,13 +27,13 @@ from inference.medseg_r.adapter import add_lora, has_lora
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.model import Conversation, Losses, MedSegR
-from inference.medseg_r.words import Turn as Said
+from inference.medseg_r.tokens import Turn as Said
+from inference.medseg_r.transform import grounding_square, to_square
 from inference.training.augment import rewindow
 from inference.training.journal import Journal
 from inference.training.settings import TrainSettings
 from inference.training.steps import cosine_rate, seed_of, tell_resumed
 from inference.training.turns import TurnSampler
-from inference.transform import grounding_square, to_square
 
 __all__ = ["ConversationBatches", "train_joint"]
 

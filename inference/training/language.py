@@ -23,7 +23,7 @@ from inference.errors import InferenceError
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.model import build_prompt_projector
 from inference.medseg_r.tiny import build_language_model, train_tokenizer
-from inference.medseg_r.words import Words
+from inference.medseg_r.tokens import Words
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
 from inference.training.labels import LABELS
 from inference.training.settings import WARMUP, TrainSettings

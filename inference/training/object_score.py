@@ -16,11 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from inference.medseg_r.grounding import Grounding, ObjectScore
+from inference.medseg_r.transform import standardise
 from inference.training.augment import augment
 from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.training.vision import IMAGE_SHARES, PROMPT_NOISE, draw_record
-from inference.transform import standardise
 
 __all__ = ["Evidence", "fit_object_score", "gather_evidence"]
 

@@ -22,9 +22,9 @@ from torch import Tensor
 from inference.evaluation.scores import dice, iou
 from inference.medseg_r.checkpoint import Thresholds
 from inference.medseg_r.grounding import Grounding
+from inference.medseg_r.transform import standardise
 from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
-from inference.transform import standardise
 
 __all__ = ["MASK_LOGITS", "Judged", "Outcome", "Wanted", "calibrated", "choose_thresholds", "cross_validated", "judge"]
 

@@ -18,6 +18,7 @@ from inference.evaluation.scores import dice
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import mask_loss, quality_loss
+from inference.medseg_r.transform import standardise
 from inference.training.augment import augment
 from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
@@ -25,7 +26,6 @@ from inference.training.pretrained import load_pretrained_stem
 from inference.training.settings import TrainSettings
 from inference.training.start import starting_point
 from inference.training.steps import run_steps
-from inference.transform import standardise
 
 __all__ = ["IMAGE_SHARES", "PROMPT_NOISE", "Batch", "draw_record", "label_prompts", "sample_batch", "train_vision"]
 

@@ -31,14 +31,14 @@ from inference.evaluation.run import chosen_records, evaluate, stack_of
 from inference.evaluation.scores import FEWEST_IMAGES, score_masks, summary
 from inference.medseg_qa.builder import build
 from inference.medseg_qa.records import Record
-from inference.medseg_qa.sources import open_source
+from inference.medseg_qa.sources.source import open_source
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import SHIPPED
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
+from inference.medseg_r.transform import from_square, standardise, to_square
 from inference.training.labels import DATASETS, LABELS, canonical
 from inference.training.vision import label_prompts
-from inference.transform import from_square, standardise, to_square
 
 Draw = Callable[[torch.Tensor, str], torch.Tensor]
 """A standardised image `3 side side` and a data set's name in, logits `labels side side` of that set's labels out."""

@@ -33,8 +33,8 @@ from inference.interface import Question, SliceStack
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.words import Place
-from inference.transform import grounding_square, to_square, window, windowed
+from inference.medseg_r.tokens import Place
+from inference.medseg_r.transform import grounding_square, to_square, window, windowed
 
 QUESTIONS = tuple(
     Question(text)

@@ -25,10 +25,10 @@ from torch import Tensor, nn
 
 from inference.evaluation.scores import score_masks, summary
 from inference.medseg_r.model import mask_loss
+from inference.medseg_r.transform import standardise
 from inference.training.augment import augment
 from inference.training.labels import DATASETS
 from inference.training.packing import Pack, pack
-from inference.transform import standardise
 
 FEATURES = (16, 16, 32, 64, 128, 16)
 RATE = 1e-3

@@ -27,12 +27,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from dicom_node.commissioning.marker import burn_in_marker
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import LABELS
 from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
 from dicom_node.volumes.load import SeriesVolume, load_series
-from dicom_node.volumes.marker import burn_in_marker
-from inference.medseg_r.commissioning import CommissioningPredictor
+from inference.commissioning import CommissioningPredictor
 from tests.services import Orthanc, missing
 from workflows.steps.plan import COMMISSIONING_QUESTION
 from workflows.steps.predict import answer_series, save_objects

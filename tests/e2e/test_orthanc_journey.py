@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
+from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.network.storage_scu import send
 from dicom_node.results.gate import read_segment_points
-from dicom_node.volumes.marker import Marker, burn_in_marker
 from tests.services import await_true, missing
 
 if TYPE_CHECKING:

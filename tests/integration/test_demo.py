@@ -13,7 +13,7 @@ import pytest
 
 def demo(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "MEDSEG_NODE__NODE__DATA_DIR": str(folder), "COLUMNS": "200", **settings}
-    command = [sys.executable, "-m", "workflows.cli", "demo", *words]
+    command = [sys.executable, "-m", "workflows.commands.cli", "demo", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=280, env=environment, check=False)
 
 

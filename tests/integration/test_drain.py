@@ -31,7 +31,7 @@ checkpoint = "commissioning"
 """
     )
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEDSEG_NODE__")}
-    command = [sys.executable, "-m", "workflows.cli", "up", "--config", str(tmp_path / "node.toml")]
+    command = [sys.executable, "-m", "workflows.commands.cli", "up", "--config", str(tmp_path / "node.toml")]
     output, log = tmp_path / "output", tmp_path / "log"
     with output.open("wb") as stdout, log.open("wb") as stderr:
         node = subprocess.Popen(command, stdout=stdout, stderr=stderr, env=environment)

@@ -16,10 +16,10 @@ from typing import Any
 
 import pytest
 
+from dicom_node.commissioning.marker import burn_in_marker
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, send
 from dicom_node.storage.instance import ReceivedInstance
-from dicom_node.volumes.marker import burn_in_marker
 from tests.services import await_true, free_port
 from workflows.state.engine import open_engine
 from workflows.state.repository import Repository
@@ -112,7 +112,7 @@ port = {archive.port}
 checkpoint = "commissioning"
 """
         )
-        command = [sys.executable, "-m", "workflows.cli", "up", "--config", str(tmp_path / "node.toml")]
+        command = [sys.executable, "-m", "workflows.commands.cli", "up", "--config", str(tmp_path / "node.toml")]
         with (tmp_path / "node.log").open("wb") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, env={**environment, "OMP_NUM_THREADS": "1"})
         running = Node(tmp_path, process, port, received)

@@ -14,9 +14,9 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 from structlog.testing import capture_logs
 
 from dicom_node.errors import DicomNodeError, PeerUnreachable, PortInUse
+from dicom_node.headers.headers import read_identifiers
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Delivery, Peer, echo, send
-from dicom_node.storage.headers import read_identifiers
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset, part10_prefix

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_node.storage.headers import CodedHeader, SeriesHeader, StudyHeader
+from dicom_node.headers.headers import CodedHeader, SeriesHeader, StudyHeader
 from workflows.protocols.schema import ReadingProtocol, Selector, TextPattern
 
 __all__ = ["Plan", "Refusal", "SeriesMatch", "is_image_series", "match", "why", "why_not"]

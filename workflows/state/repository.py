@@ -5,7 +5,7 @@ Claims are compare-and-set updates: whoever changes the row first owns the work,
 
 from __future__ import annotations
 
-from workflows.state.delivery import Deliveries
+from workflows.state.deliveries import Deliveries
 from workflows.state.intake import Intake
 from workflows.state.jobs import Jobs
 

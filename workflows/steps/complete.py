@@ -6,7 +6,7 @@ import structlog
 
 from workflows.settings import Settings
 from workflows.state.repository import Repository
-from workflows.state.waking import Waker
+from workflows.state.waker import Waker
 
 __all__ = ["complete_quiet_studies", "wake_due"]
 

@@ -12,9 +12,9 @@ from typing import Any
 import structlog
 
 from dicom_node.errors import InstanceRefused
+from dicom_node.headers.headers import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from dicom_node.results.finding import Profile
-from dicom_node.storage.headers import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.storage.instance_store import InstanceStore
 from inference.interface import PredictorDescription
 from workflows.protocols.matching import Plan, Refusal, SeriesMatch, is_image_series, match
@@ -23,7 +23,7 @@ from workflows.state.records import JobPlan
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.tables import InstanceRow
-from workflows.state.waking import Waker
+from workflows.state.waker import Waker
 from workflows.steps.inputs import inputs_of, report_lost
 
 __all__ = ["COMMISSIONING_QUESTION", "Planner", "job_key", "plan_study"]

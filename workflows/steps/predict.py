@@ -26,12 +26,12 @@ from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Predictor, Progress, Question
 from workflows.errors import DatabaseUnavailable
 from workflows.protocols.schema import ProtocolQuestion
+from workflows.reading import display_view, read_answer, slice_stack
 from workflows.state.records import SavedResult
 from workflows.state.repository import Repository
 from workflows.state.tables import InstanceRow, JobRow
-from workflows.state.waking import Waker
+from workflows.state.waker import Waker
 from workflows.steps.inputs import inputs_of, report_lost
-from workflows.translate import display_view, read_answer, slice_stack
 
 __all__ = ["Inference", "answer_series", "answers_as_json", "predict_job", "save_objects"]
 

@@ -93,6 +93,6 @@ def test_what_is_built_can_be_built_from_the_checkout(checkout: Path, services: 
 
 
 def test_commands_are_commands_of_the_node(services: dict[str, Any]) -> None:
-    cli = pytest.importorskip("workflows.cli")
+    cli = pytest.importorskip("workflows.commands.cli")
     known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}
     assert {services[name]["command"][0] for name in ROLES} <= known

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from workflows.supervisor import Supervisor
+from workflows.roles.supervisor import Supervisor
 
 
 @pytest.fixture

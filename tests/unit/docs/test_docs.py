@@ -88,7 +88,7 @@ def test_the_tree_names_every_module_or_its_folder() -> None:
 
 
 def commands() -> Iterator[str]:
-    cli = importlib.import_module("workflows.cli")
+    cli = importlib.import_module("workflows.commands.cli")
     for command in cli.app.registered_commands:
         yield command.name or command.callback.__name__
     for group in cli.app.registered_groups:

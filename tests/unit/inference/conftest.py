@@ -14,12 +14,12 @@ from PIL import Image
 
 from inference.interface import SliceStack
 from inference.medseg_qa.builder import build
-from inference.medseg_qa.sources import open_source
+from inference.medseg_qa.sources.source import open_source
 from inference.medseg_r.checkpoint import Thresholds, save_checkpoint
 from inference.medseg_r.config import PRESETS, GroundingConfig, MedSegRConfig
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.tiny import train_tokenizer
-from inference.medseg_r.words import Words
+from inference.medseg_r.tokens import Words
 
 TEXTS = ["The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].", "where is the liver?", "No liver is seen."] * 5
 

@@ -18,7 +18,7 @@ from inference.medseg_qa.builder import build
 from inference.medseg_qa.commands import make_app
 from inference.medseg_qa.plots import mask_colour, overlay
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources import open_source
+from inference.medseg_qa.sources.source import open_source
 
 
 def run(*arguments: object) -> Result:

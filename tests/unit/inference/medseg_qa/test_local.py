@@ -18,7 +18,7 @@ from inference.medseg_qa.builder import build
 from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.errors import BuildError
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources import open_source
+from inference.medseg_qa.sources.source import open_source
 
 END = "<end>"
 REPLY = {

@@ -17,7 +17,7 @@ from inference.medseg_r.compose import compose
 from inference.medseg_r.context import Asked, GlobalContext, Spoken
 from inference.medseg_r.description import UNTRAINED
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.words import IGNORED, MARKS, Place, Turn
+from inference.medseg_r.tokens import IGNORED, MARKS, Place, Turn
 from tests.unit.inference.medseg_r.conftest import Download
 
 EARLIER = [Turn("where is the liver?", "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].")]

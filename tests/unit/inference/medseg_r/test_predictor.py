@@ -19,9 +19,9 @@ from inference.medseg_r.grounding import Drawn
 from inference.medseg_r.model import Conversation, MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
 from inference.medseg_r.tiny import train_tokenizer
+from inference.medseg_r.tokens import Turn, Words
+from inference.medseg_r.transform import standardise
 from inference.medseg_r.volume import Target, _without_specks, showing
-from inference.medseg_r.words import Turn, Words
-from inference.transform import standardise
 
 LIVER = "The CT shows <p> liver </p> [SEG]."
 BOTH = "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG]."

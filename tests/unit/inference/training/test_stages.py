@@ -18,7 +18,7 @@ from inference.medseg_r.config import PRESETS, MedSegRConfig
 from inference.medseg_r.model import mask_losses
 from inference.medseg_r.stem import MobileStem
 from inference.medseg_r.tiny import build_image_processor, train_tokenizer
-from inference.medseg_r.words import Words
+from inference.medseg_r.tokens import Words
 from inference.training import language, pretrained
 from inference.training.compose import compose_stages
 from inference.training.dialogues import Dialogues, dialogue_texts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.results.codes import LABELS, concept_for
-from workflows import cli
+from workflows.commands import cli
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory, load_file
 from workflows.protocols.schema import NumberRange, ProtocolQuestion, Selector

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.headers.headers import CodedHeader, SeriesHeader, StudyHeader, read_study_header
 from dicom_node.results.codes import LABELS
-from dicom_node.storage.headers import CodedHeader, SeriesHeader, StudyHeader, read_study_header
 from workflows.protocols.loader import load_directory
 from workflows.protocols.matching import is_image_series, match
 from workflows.protocols.schema import NumberRange, ProtocolQuestion, ReadingProtocol, Selector, TextPattern

@@ -14,6 +14,7 @@ from pydicom import dcmread
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
+from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.errors import StorageFull
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer
@@ -21,12 +22,11 @@ from dicom_node.results.finding import Profile
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset
-from dicom_node.volumes.marker import Marker, burn_in_marker
 from inference.open import open_predictor
 from workflows.settings import Settings
 from workflows.state.engine import open_engine, upgrade_schema
 from workflows.state.repository import Repository
-from workflows.state.waking import RecordingWaker
+from workflows.state.waker import RecordingWaker
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.plan import Planner, plan_study
 from workflows.steps.predict import Inference, predict_job

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydicom import dcmread
 
-from dicom_node.volumes.marker import Marker
+from dicom_node.commissioning.marker import Marker
 from workflows.steps.receive import reconcile
 
 if TYPE_CHECKING:

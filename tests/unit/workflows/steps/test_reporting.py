@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from dicom_node.commissioning.marker import Marker
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
-from dicom_node.volumes.marker import Marker
+from workflows.commands.reporting import explain_study, explained, status_of_all
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector, TextPattern
-from workflows.reporting import explain_study, explained, status_of_all
 
 if TYPE_CHECKING:
     from .conftest import Steps

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from dicom_node.commissioning.marker import Marker
 from dicom_node.network.storage_scu import Peer
-from dicom_node.volumes.marker import Marker
 from tests.services import free_port
 
 if TYPE_CHECKING:

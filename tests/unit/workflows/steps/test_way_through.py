@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from dicom_node.commissioning.marker import Marker
 from dicom_node.errors import UnparseableInstance
 from dicom_node.results.codes import LABELS
 from dicom_node.results.finding import Profile
 from dicom_node.results.gate import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
-from dicom_node.volumes.marker import Marker
 from inference.open import open_predictor
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.state.repository import Repository

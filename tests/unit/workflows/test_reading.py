@@ -15,7 +15,7 @@ from dicom_node.results.codes import LABELS, concept_for
 from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, Question, SeenTarget
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.translate import LEAST_CONFIDENCE, DisplayView, display_view, read_answer, slice_stack
+from workflows.reading import LEAST_CONFIDENCE, DisplayView, display_view, read_answer, slice_stack
 
 VIEWS = [DisplayView(*flags) for flags in itertools.product([False, True], repeat=3)]
 # Patient directions, LPS.

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from inference.medseg_qa.errors import SourceError
-from inference.medseg_qa.sources import Pixels, Skip, SourceImage, read_image, read_label_mask
+from inference.medseg_qa.sources.source import Pixels, Skip, SourceImage, read_image, read_label_mask
 
 __all__ = ["FolderSource", "open_folder", "read_settings"]
 

@@ -24,17 +24,17 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
+from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.errors import PeerError
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, echo, send
 from dicom_node.results.gate import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
-from dicom_node.volumes.marker import Marker, burn_in_marker
-from workflows.ask import series_in
 from workflows.bootstrap import COMMISSIONING, Node
+from workflows.commands.ask import series_in
+from workflows.commands.reporting import measured, status_of_all
 from workflows.errors import CallError, WorkflowError
-from workflows.reporting import measured, status_of_all
 from workflows.settings import CHECKOUT, Settings
 
 __all__ = ["run"]
@@ -148,7 +148,7 @@ def _play(act: _Act, settings: Settings, archive: Peer, console: Console) -> lis
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MEDSEG_NODE__")}
     with (act.folder / "node.log").open("wb") as log:
         node = subprocess.Popen(
-            [sys.executable, "-m", "workflows.cli", "up", "--config", str(config)],
+            [sys.executable, "-m", "workflows.commands.cli", "up", "--config", str(config)],
             stdout=log,
             stderr=log,
             env=environment,

@@ -57,7 +57,7 @@ class Supervisor:
         self._stop.set()
 
     def _start(self, name: str) -> float:
-        command = [sys.executable, "-m", "workflows.cli", *self._roles[name]]
+        command = [sys.executable, "-m", "workflows.commands.cli", *self._roles[name]]
         self._running[name] = subprocess.Popen(command, start_new_session=True)
         log.info("role_started", role=name, pid=self._running[name].pid)
         return time.monotonic()

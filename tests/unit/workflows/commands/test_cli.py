@@ -25,7 +25,7 @@ def medseg_node(folder: Path, *words: str, **settings: str) -> subprocess.Comple
     own = {name: value for name, value in os.environ.items() if not name.startswith("MEDSEG_NODE__")}
     given = {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}
     environment = {**own, "MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data"), **given}
-    command = [sys.executable, "-m", "workflows.cli", *words]
+    command = [sys.executable, "-m", "workflows.commands.cli", *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
 
 
@@ -67,7 +67,7 @@ WRONG: list[Case] = [
 # One process for all of them: to start Python and import the node takes longer than each call.
 CALLS = """
 import contextlib, io, json, os, sys
-from workflows.cli import main
+from workflows.commands.cli import main
 for words, settings in json.load(sys.stdin):
     os.environ.update(settings)
     sys.argv[1:] = words
@@ -186,8 +186,8 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
         "series": {"series_uid": "1.2", "modality": "CT", "series_description": "Body [3.0]", "instances": 2},
     }  # fmt: skip
     script = (
-        "import json, sys; import workflows.ask; from workflows.cli import main; "
-        "workflows.ask.ask = lambda *_, **__: json.loads(sys.stdin.read()); "
+        "import json, sys; import workflows.commands.ask; from workflows.commands.cli import main; "
+        "workflows.commands.ask.ask = lambda *_, **__: json.loads(sys.stdin.read()); "
         "sys.argv[1:] = ['ask', 'x', 'Where?']; main()"
     )
     done = subprocess.run(
@@ -214,9 +214,9 @@ def test_a_folder_that_cannot_be_asked_as_one_says_which_series_it_holds(tmp_pat
 
 def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from workflows.bootstrap import Node; import workflows.tasks; "
+        "import sys; from pathlib import Path; from workflows.bootstrap import Node; import workflows.roles.worker; "
         "from workflows.settings import load_settings; node = Node(load_settings()); "
-        "workflows.tasks.make_app(node); assert node.planner().protocols; node.destination(); "
+        "workflows.roles.worker.make_app(node); assert node.planner().protocols; node.destination(); "
         "print('torch' in sys.modules)"
     )
     environment = {**os.environ, "MEDSEG_NODE__NODE__DATA_DIR": str(tmp_path)}

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 
 from inference.interface import SliceStack
 from inference.medseg_r.config import Preprocessing
-from inference.transform import SIDE, from_square, grounding_square, standardise, to_square, window, windowed
+from inference.medseg_r.transform import SIDE, from_square, grounding_square, standardise, to_square, window, windowed
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (512, 512), (100, 40), (40, 100), (300, 257), (9, 200)])

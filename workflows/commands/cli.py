@@ -19,19 +19,19 @@ from rich.markup import escape
 
 from dicom_node.errors import DicomNodeError, ListenError
 from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
-from workflows import ask as asking
-from workflows import demo as demonstration
-from workflows import doctor as examination
 from workflows.bootstrap import Node, configure_logging, repository_to_read
-from workflows.doctor import Outcome
+from workflows.commands import ask as asking
+from workflows.commands import demo as demonstration
+from workflows.commands import doctor as examination
+from workflows.commands.doctor import Outcome
+from workflows.commands.reporting import explain_study, explained, seen, status_of_all
 from workflows.errors import CallError, DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
 from workflows.protocols.loader import load_directory
-from workflows.reporting import explain_study, explained, seen, status_of_all
+from workflows.roles.supervisor import Supervisor
+from workflows.roles.worker import CeleryWaker, make_app, run_worker
 from workflows.settings import Settings, load_settings
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.receive import reconcile
-from workflows.supervisor import Supervisor
-from workflows.tasks import CeleryWaker, make_app, run_worker
 
 __all__ = ["main"]
 

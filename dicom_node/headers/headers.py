@@ -12,9 +12,9 @@ from typing import TypeVar
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import IdentifierMismatch
+from dicom_node.headers.coded import CodedHeader
+from dicom_node.headers.elements import codes, integer, items, number, read_file_header, text, texts
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
-from dicom_node.storage.coded import CodedHeader
-from dicom_node.storage.reading import codes, integer, items, number, read_file_header, text, texts
 
 __all__ = [
     "INSTANCE_KEYWORDS",

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from inference.errors import OutOfMemory
-from inference.medseg_r.memory import Batches
+from inference.medseg_r.batches import Batches
 
 _GPU, _CPU = torch.device("mps"), torch.device("cpu")  # any device but a CPU and one that is measured
 

@@ -9,8 +9,8 @@ import pytest
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
 
+from dicom_node.commissioning.marker import burn_in_marker
 from dicom_node.volumes.load import load_series
-from dicom_node.volumes.marker import burn_in_marker
 
 
 @pytest.mark.parametrize("name", ["examples_overlay.dcm", "CT_small.dcm"])

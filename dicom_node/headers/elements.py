@@ -20,7 +20,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID
 
 from dicom_node.errors import UnparseableInstance
-from dicom_node.storage.coded import CodedHeader
+from dicom_node.headers.coded import CodedHeader
 
 __all__ = ["codes", "integer", "items", "number", "read_data_set_header", "read_file_header", "text", "texts"]
 

@@ -11,10 +11,10 @@ from celery import Celery
 
 from tests.services import free_port
 from workflows.bootstrap import Node
-from workflows.celery_app import configure
+from workflows.roles.queues import configure
+from workflows.roles.worker import CeleryWaker, make_app
 from workflows.settings import load_settings
 from workflows.state.records import JobPlan, NewInstance
-from workflows.tasks import CeleryWaker, make_app
 
 
 def test_a_broker_that_is_away_is_logged_and_no_error(capfd: pytest.CaptureFixture[str]) -> None:

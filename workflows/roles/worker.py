@@ -11,8 +11,8 @@ from kombu.exceptions import OperationalError
 
 from inference.errors import InferenceError
 from workflows.bootstrap import Node
-from workflows.celery_app import QUEUES_OF_ROLE, configure
 from workflows.errors import ProtocolErrors
+from workflows.roles.queues import QUEUES_OF_ROLE, configure
 from workflows.steps.plan import plan_study
 from workflows.steps.predict import predict_job
 from workflows.steps.publish import publish_job

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.headers.headers import read_identifiers, read_series_header
 from dicom_node.results.codes import concepts_in
 from dicom_node.results.finding import ResultContext
-from dicom_node.storage.headers import read_identifiers, read_series_header
 from dicom_node.volumes.load import load_series
 from inference.open import describe_predictor, open_predictor
 from workflows.errors import CallError

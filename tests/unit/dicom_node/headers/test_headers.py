@@ -12,8 +12,8 @@ from pydicom.sequence import Sequence
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.errors import IdentifierMismatch, UnparseableInstance
-from dicom_node.storage.headers import CodedHeader, read_identifiers, read_series_header, read_study_header
-from dicom_node.storage.reading import read_data_set_header, text
+from dicom_node.headers.elements import read_data_set_header, text
+from dicom_node.headers.headers import CodedHeader, read_identifiers, read_series_header, read_study_header
 
 CORNERSTONE = "dicom/cornerstone3D/packages/dicomImageLoader/examplesOld/test-images"
 TOTALSEG = "dicom/totalseg_ct_dicom"

@@ -88,8 +88,8 @@ def open_source(directory: Path, extra: tuple[Opener, ...] = ()) -> Source:
 
     Raises SourceError if none fits.
     """
-    from inference.medseg_qa.source_folders import open_folder
-    from inference.medseg_qa.source_nifti import open_nifti
+    from inference.medseg_qa.sources.folders import open_folder
+    from inference.medseg_qa.sources.nifti import open_nifti
 
     if not directory.is_dir():
         raise SourceError(f"{directory} is not a folder")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from inference.commissioning import CommissioningPredictor
 from inference.errors import InputRefused
 from inference.interface import Question, SliceStack
-from inference.medseg_r.commissioning import CommissioningPredictor
 from inference.open import open_predictor
 
 

@@ -16,7 +16,7 @@ from tests.services import await_true
 # Each role notes its pid; `clean` ends on SIGTERM, `stubborn` does not.
 PROGRAM = """
 import sys
-import workflows.supervisor as supervisor
+import workflows.roles.supervisor as supervisor
 from pathlib import Path
 
 folder = Path(sys.argv[1])

@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 
 from inference.errors import CheckpointError
 from inference.medseg_r.tiny import train_tokenizer, wrap_tokenizer
-from inference.medseg_r.words import IGNORED, Place, Turn, Words, add_marks
+from inference.medseg_r.tokens import IGNORED, Place, Turn, Words, add_marks
 
 TEXTS = ["The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].", "Where is the liver?", "No liver is seen."] * 5
 TURNS = [

@@ -11,7 +11,7 @@ def main() -> None:
     """Run the command line of MedSeg-QA; exit 2 where the extra `qa` is not installed."""
     try:
         from inference.medseg_qa.commands import make_app
-        from workflows.qa_sources import open_dicom
+        from workflows.datasets.dicom_source import open_dicom
     except ModuleNotFoundError as error:
         print(
             f"medseg-qa needs {error.name}: install the extra with pip install -c constraints.txt -e '.[qa]'",

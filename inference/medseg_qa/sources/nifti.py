@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.medseg_qa.source_folders import read_settings
-from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage, split_labels, wanted_slices
+from inference.medseg_qa.sources.folders import read_settings
+from inference.medseg_qa.sources.source import Pixels, Problem, Skip, SourceImage, split_labels, wanted_slices
 
 __all__ = ["NiftiSource", "open_nifti"]
 

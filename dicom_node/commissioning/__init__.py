@@ -1,0 +1,1 @@
+"""Commissioning: a marker of known patient coordinates, burnt into real images."""

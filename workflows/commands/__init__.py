@@ -1,0 +1,1 @@
+"""The commands: thin, over the steps, the roles and the read models."""

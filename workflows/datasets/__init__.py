@@ -1,0 +1,1 @@
+"""The data sets that need DICOM: a source of MedSeg-QA, and its command."""
