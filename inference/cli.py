@@ -1,6 +1,6 @@
 """The command medseg-r: compose a model, look at a checkpoint, train, calibrate and evaluate one.
 
-Exit 2 where the call or what it names is wrong, 1 where the work failed for want of memory.
+Exit 2 where the call or what it names is wrong, 1 where the memory was too small.
 
 Torch and transformers are imported by the commands that need them, when they run, so that `--help` is there at once.
 """
@@ -20,11 +20,24 @@ import typer
 
 from inference.errors import CheckpointError, InferenceError, OutOfMemory
 from inference.medseg_r.config import PRESET_TERMS, PRESETS, MedSegRConfig
-from inference.medseg_r.description import LANGUAGE_FOLDER, SHIPPED, check_complete, checkpoint_folder, read_description
+from inference.medseg_r.description import (
+    LANGUAGE_FOLDER,
+    SHIPPED,
+    CheckpointDescription,
+    check_complete,
+    checkpoint_folder,
+    read_description,
+)
 
 __all__ = ["app", "main"]
 
-_JSON_HELP = "As JSON; an error leaves stdout empty and is told on stderr, as text."
+_AsJson = Annotated[
+    bool, typer.Option("--json", help="As JSON; an error leaves stdout empty and is told on stderr, as text.")
+]
+_Checkpoint = Annotated[str, typer.Option(help="Checkpoint folder, or tiny for the shipped one.")]
+_Set = Annotated[Path, typer.Option(help="MedSeg-QA set, made by medseg-qa build.")]
+_MostPerSet = Annotated[int | None, typer.Option(min=1, help="At most so many images of each data set, evenly spaced.")]
+_Device = Annotated[str, typer.Option(help="cpu, cuda or auto.")]
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -65,33 +78,29 @@ def init(
         _failed(error)
     typer.echo(f"{out}: {described.name}, sha256 {described.digest}")
     typer.echo(f"terms: {described.terms or 'none recorded; if its parts have any, compose again with --terms'}")
-    typer.echo("its marks and P_l are new: train it before it is asked anything (medseg-r train)")
+    typer.echo("its added tokens and P_l are new: train it before it is asked anything (medseg-r train)")
 
 
 @app.command()
 def info(
     checkpoint: Annotated[str, typer.Argument(help="Checkpoint folder, or tiny for the shipped one.")],
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
+    as_json: _AsJson = False,
     verify: Annotated[bool, typer.Option(help="Read all weights and compare them with the digest.")] = False,
 ) -> None:
     """Say what a checkpoint is: name, version, digest, terms, thresholds, sizes.
 
     Its files must be there and none cut off; the digest is as written, and compared with the weights by --verify.
     """
-    folder = checkpoint_folder(checkpoint)
     try:
-        facts = _facts(folder, read_description(folder))
-        check_complete(folder)
+        described = read_description(checkpoint_folder(checkpoint))
+        check_complete(described.folder)
         if verify:
             from inference.medseg_r.checkpoint import check_digest
 
-            check_digest(folder)
+            check_digest(described)
     except InferenceError as error:
         _failed(error)
-    if as_json:
-        typer.echo(json.dumps(facts, indent=2))
-        return
-    _tell(facts)
+    _print(_facts(described), as_json)
 
 
 @app.command()
@@ -99,22 +108,22 @@ def train(
     config: Annotated[Path, typer.Option(help="TOML file; medseg-r settings prints one to begin with.")],
 ) -> None:
     """Run one stage of training, or go on with one that was stopped."""
-    with _telling("training"):
+    with _exit_on_error("training"):
         from inference.training.run import run_training
         from inference.training.settings import read_settings
 
-        own = read_settings(config)
-        typer.echo(f"{own.stage}: reading data and weights; then its steps are counted", err=True)
+        wanted = read_settings(config)
+        typer.echo(f"{wanted.stage}: reading data and weights; then its steps are counted", err=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a batch system's way to say Ctrl-C
         try:
-            written = run_training(own)
+            written = run_training(wanted)
         except KeyboardInterrupt:
-            _fail(f"stopped; the same command goes on from the last state in {own.out}, if it came to one", 130)
+            _fail(f"stopped; the same command goes on from the last state in {wanted.out}, if it came to one", 130)
     typer.echo(f"written: {written}")
-    if own.stage in ("compose", "joint"):
+    if wanted.stage in ("compose", "joint"):
         follows = f"set its thresholds by its answers: medseg-r calibrate --checkpoint {written} --qa SET"
     else:
-        follows = f'make it a checkpoint, with the other part: stage = "compose" and the same out ({own.out})'
+        follows = f'make it a checkpoint, with the other part: stage = "compose" and the same out ({wanted.out})'
     typer.echo(f"next: {follows}", err=True)
 
 
@@ -123,7 +132,7 @@ def settings(
     stage: Annotated[str, typer.Argument(help="grounding and language, then compose, build tiny; joint trains any.")],
 ) -> None:
     """Print a TOML file for `train` with every setting of a stage: medseg-r settings joint > run.toml."""
-    with _telling("training"):
+    with _exit_on_error("training"):
         from inference.training.settings import STAGES, settings_template
 
         if stage not in STAGES:
@@ -134,19 +143,17 @@ def settings(
 @app.command()
 def calibrate(
     checkpoint: Annotated[str, typer.Option(help="Checkpoint folder; its checkpoint.json is rewritten.")],
-    qa: Annotated[Path, typer.Option(help="MedSeg-QA set, made by medseg-qa build.")],
+    qa: _Set,
     split: Annotated[str, typer.Option(help="A split that neither trained the model nor will test it.")] = "val",
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
-    most_per_set: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of each data set, evenly spaced.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    as_json: _AsJson = False,
+    most_per_set: _MostPerSet = None,
+    device: _Device = "auto",
 ) -> None:
     """Set a trained checkpoint's thresholds and confidence by its own answers: after train, before evaluate."""
     folder = checkpoint_folder(checkpoint)
     if folder.resolve() == SHIPPED:
         _fail("tiny is part of the program; copy its folder and calibrate the copy")
-    with _telling("calibration"):
+    with _exit_on_error("calibration"):
         from inference.training.calibration import ENOUGH, calibrate_checkpoint
 
         if split in ("test", "train", "all"):
@@ -158,26 +165,21 @@ def calibrate(
                 "hold elsewhere: use more images",
                 err=True,
             )
-    if as_json:
-        typer.echo(json.dumps(result, indent=2))
-        return
-    _tell(result)
+    _print(result, as_json)
 
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[str, typer.Option(help="Checkpoint folder, or tiny for the shipped one.")],
-    qa: Annotated[Path, typer.Option(help="MedSeg-QA set, made by medseg-qa build.")],
+    checkpoint: _Checkpoint,
+    qa: _Set,
     split: Annotated[str, typer.Option(help="train, val, test, zero_shot, or all.")] = "test",
-    as_json: Annotated[bool, typer.Option("--json", help=_JSON_HELP)] = False,
-    most_per_set: Annotated[
-        int | None, typer.Option(min=1, help="At most so many images of each data set, evenly spaced.")
-    ] = None,
+    as_json: _AsJson = False,
+    most_per_set: _MostPerSet = None,
     out: Annotated[Path | None, typer.Option(help="Folder for evaluation.json, cases.png and reliability.png.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "auto",
+    device: _Device = "auto",
 ) -> None:
     """Ask a set's questions and score masks and words. Research-only weights allow it; the result says so."""
-    with _telling("evaluation"):
+    with _exit_on_error("evaluation"):
         from inference.evaluation.report import run_evaluation
 
         result = run_evaluation(checkpoint, qa, split, device=device, most_per_set=most_per_set, out=out)
@@ -218,27 +220,31 @@ def _make_new_folder(out: Path) -> None:
         _fail(f"{out} is not empty; name a new folder")
 
 
-def _facts(checkpoint: Path, stated: dict[str, Any]) -> dict[str, Any]:
+def _facts(described: CheckpointDescription) -> dict[str, Any]:
+    stated, folder = described.stated, described.folder
     facts = {key: stated[key] for key in ("name", "version", "digest", "terms", "thresholds")}
     facts["calibration"] = stated.get("calibration") or []
     facts["calibrated"] = stated.get("calibrated")
-    language = checkpoint / LANGUAGE_FOLDER / "config.json"
+    language = folder / LANGUAGE_FOLDER / "config.json"
     if language.is_file():
         facts["language model"] = ", ".join(json.loads(language.read_text()).get("architectures") or ["unknown"])
-    facts["LoRA"] = "apart" if (checkpoint / "adapter").is_dir() else "none kept apart"
-    weights = [path for path in checkpoint.rglob("*.safetensors") if path.is_file()]
+    facts["LoRA"] = "apart" if (folder / "adapter").is_dir() else "none kept apart"
+    weights = [path for path in folder.rglob("*.safetensors") if path.is_file()]
     facts["megabytes"] = round(sum(path.stat().st_size for path in weights) / 1e6, 1)
     facts["model"] = stated["model"]
     return facts
 
 
-def _tell(facts: dict[str, Any]) -> None:
+def _print(facts: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        typer.echo(json.dumps(facts, indent=2))
+        return
     for key, value in facts.items():
         typer.echo(f"{key:16} {json.dumps(value) if isinstance(value, dict | list) else value}")
 
 
 @contextmanager
-def _telling(work: str) -> Iterator[None]:
+def _exit_on_error(work: str) -> Iterator[None]:
     """End the command with a line that says why `work`, which needs the extras, could not be done."""
     try:
         yield

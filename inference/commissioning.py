@@ -21,7 +21,7 @@ class CommissioningPredictor:
 
     Each question, whatever it says, gets the same target "bright voxels", or none where no voxel is that bright.
     A colour stack counts as bright where its mean over the channels is.
-    Raises `InputRefused` for a stack that is no `slices rows columns [3]` or a range that is none.
+    Raises `InputRefused` for a stack with other axes than `slices rows columns [3]`, and for a range without extent.
     """
 
     description = PredictorDescription(
@@ -48,12 +48,14 @@ class CommissioningPredictor:
             mask[index] = grey > threshold
             if progress is not None:
                 progress(index + 1, slices)
-        asked = tuple(range(slices))
+        asked_slices = tuple(range(slices))
         if not mask.any():
-            return tuple(Answer(question, "No bright voxels are seen.", (), asked) for question in questions)
+            return tuple(Answer(question, "No bright voxels are seen.", (), asked_slices) for question in questions)
         target = SeenTarget(phrase="bright voxels", confidence=1.0, mask=mask)
         return tuple(
-            Answer(question, "Voxels near the top of the stored range are seen: bright voxels.", (target,), asked)
+            Answer(
+                question, "Voxels near the top of the stored range are seen: bright voxels.", (target,), asked_slices
+            )
             for question in questions
         )
 

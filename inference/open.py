@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from inference.errors import CheckpointError, DeviceMissing
+from inference.commissioning import CommissioningPredictor
+from inference.errors import DeviceMissing
 from inference.interface import Predictor, PredictorDescription
-from inference.medseg_r.description import UNTRAINED, checkpoint_folder, describe_checkpoint, read_description
+from inference.medseg_r.description import CheckpointDescription, checkpoint_folder, read_description
 
 __all__ = ["describe_predictor", "open_predictor", "torch_device"]
 
@@ -19,30 +18,28 @@ def open_predictor(checkpoint: str, device: str = "cpu", accept_research_use: bo
     weights are loaded.
     Raises `CheckpointError`, for one that was never trained, too, and, below it, `TermsNotAccepted`; `DeviceMissing`.
     """
-    from inference.commissioning import CommissioningPredictor
-
     if checkpoint == "commissioning":
         return CommissioningPredictor()
+    described = _usable(checkpoint, accept_research_use)
+    from inference.medseg_r.checkpoint import load_described
     from inference.medseg_r.predictor import MedSegRPredictor
 
-    folder = checkpoint_folder(checkpoint)
-    _check_trained(folder)
     device = torch_device(device)
     if device != "cpu":
         _compute_in_float32()
-    return MedSegRPredictor(folder, device, accept_research_use=accept_research_use)
+    return MedSegRPredictor(load_described(described, device=device), device)
 
 
 def describe_predictor(checkpoint: str, accept_research_use: bool = False) -> PredictorDescription:
-    """What `open_predictor` would answer with, read from the checkpoint's own description: no weights, no torch.
+    """Return what `open_predictor` would answer with, read from the checkpoint's own description: no weights, no torch.
+
+    The files may be replaced before they are loaded: the description of the open predictor is that of its weights.
 
     Raises `CheckpointError` and, below it, `TermsNotAccepted`.
     """
     if checkpoint == "commissioning":
-        return open_predictor(checkpoint).description
-    folder = checkpoint_folder(checkpoint)
-    _check_trained(folder)
-    return describe_checkpoint(folder, accept_research_use=accept_research_use)
+        return CommissioningPredictor.description
+    return _usable(checkpoint, accept_research_use).predictor
 
 
 def torch_device(device: str) -> str:
@@ -67,11 +64,12 @@ def torch_device(device: str) -> str:
     return device
 
 
-def _check_trained(folder: Path) -> None:
-    if read_description(folder)["version"] == UNTRAINED:
-        raise CheckpointError(
-            f"{folder} was composed and never trained: its answers would mean nothing; train it first (medseg-r train)"
-        )
+def _usable(checkpoint: str, accept_research_use: bool) -> CheckpointDescription:
+    """Read the description of a checkpoint that was trained and whose terms are accepted; the only time it is read."""
+    described = read_description(checkpoint_folder(checkpoint))
+    described.check_trained()
+    described.check_terms(accept_research_use=accept_research_use)
+    return described
 
 
 def _compute_in_float32() -> None:

@@ -43,7 +43,7 @@ class Counter:
             return
         self._last_line = now
         left = (now - self._started) / max(1, done - self._first) * (total - done)
-        sys.stderr.write(f"{text}, {done} of {total}" + (f", {_spoken(left)} left\n" if done < total else "\n"))
+        sys.stderr.write(f"{text}, {done} of {total}" + (f", {_duration(left)} left\n" if done < total else "\n"))
         sys.stderr.flush()
 
     def __exit__(
@@ -52,7 +52,7 @@ class Counter:
         self._progress.stop()
 
 
-def _spoken(seconds: float) -> str:
+def _duration(seconds: float) -> str:
     """Return a duration as people say it."""
     minutes = round(seconds / 60)
     if minutes < 1:

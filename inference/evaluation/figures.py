@@ -22,7 +22,7 @@ _BINS = np.linspace(0, 1, 11)
 
 
 def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
-    """Write a PNG of the best, median and worst answered questions by Dice, one per label; true green, drawn orange.
+    """Write a PNG of the best, median and worst answered questions by Dice, one per label; true masks green.
 
     Raises `OSError` where an image of the set `qa` is missing or `out` cannot be written.
     """
@@ -30,13 +30,13 @@ def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
     for case in evaluation.cases:
         best_of.setdefault(case.label, []).append(case)
     rows = [
-        ("best", [max(cases, key=lambda one: one.score) for cases in best_of.values()], True),
-        ("median", [sorted(cases, key=lambda one: one.score)[len(cases) // 2] for cases in best_of.values()], True),
-        ("worst", [min(cases, key=lambda one: one.score) for cases in best_of.values()], False),
+        ("best", [max(cases, key=lambda case: case.score) for cases in best_of.values()], True),
+        ("median", [sorted(cases, key=lambda case: case.score)[len(cases) // 2] for cases in best_of.values()], True),
+        ("worst", [min(cases, key=lambda case: case.score) for cases in best_of.values()], False),
     ]
     figure, axes = plt.subplots(3, _COLUMNS, figsize=(4 * _COLUMNS, 14), squeeze=False, layout="constrained")
     for line, (name, cases, high) in zip(axes, rows, strict=True):
-        chosen = sorted(cases, key=lambda one: one.score, reverse=high)
+        chosen = sorted(cases, key=lambda case: case.score, reverse=high)
         if name == "median":  # across labels as well
             middle = max(0, (len(chosen) - _COLUMNS) // 2)
             chosen = chosen[middle:]
@@ -44,23 +44,23 @@ def case_grid(evaluation: Evaluation, qa: Path, out: Path) -> None:
             axis.axis("off")
             if place < len(chosen):
                 _draw(axis, chosen[place], qa, name)
-    figure.suptitle("green: true mask, orange: what was drawn", fontsize=11)
+    figure.suptitle("green: true mask, orange: predicted mask", fontsize=11)
     figure.savefig(out, dpi=70)
     plt.close(figure)
 
 
 def reliability_plot(evaluation: Evaluation, out: Path) -> None:
     """Write a PNG of confidence against true IoU, in ten bins, with the number of masks in each."""
-    given = [one for one in evaluation.scored if one.given and one.confidence is not None]
-    said = np.array([one.confidence for one in given], dtype=float)
-    true = np.array([one.iou for one in given])
-    bins = np.minimum((said * 10).astype(int), 9)
+    given = [score for score in evaluation.scored if score.given and score.confidence is not None]
+    confidence = np.array([score.confidence for score in given], dtype=float)
+    true = np.array([score.iou for score in given])
+    bins = np.minimum((confidence * 10).astype(int), 9)
     figure, (upper, lower) = plt.subplots(2, 1, figsize=(5, 6), sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], color="0.7", linestyle="--")
-    for one in np.unique(bins):
-        upper.plot(said[bins == one].mean(), true[bins == one].mean(), "o", color="tab:blue")
+    for number in np.unique(bins):
+        upper.plot(confidence[bins == number].mean(), true[bins == number].mean(), "o", color="tab:blue")
     upper.set(ylabel="mean IoU with the true mask", ylim=(0, 1), title="Is the confidence right?")
-    lower.hist(said, bins=_BINS, color="tab:blue")
+    lower.hist(confidence, bins=_BINS, color="tab:blue")
     lower.set(xlabel="confidence", ylabel="masks", xlim=(0, 1))
     figure.tight_layout()
     figure.savefig(out, dpi=90)
@@ -72,8 +72,8 @@ def _draw(axis: Axes, case: Case, qa: Path, name: str) -> None:
         axis.imshow(np.asarray(picture.convert("RGB")))
     with Image.open(qa / case.true) as picture:
         true = np.asarray(picture) > 127
-    for mask, colour in ((true, "lime"), (case.drawn, "orange")):
+    for mask, colour in ((true, "lime"), (case.predicted, "orange")):
         if mask.any():
             axis.contour(mask.astype(float), levels=[0.5], colors=[colour], linewidths=1.2)
-    words = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)
-    axis.set_title(words, fontsize=9)
+    title = textwrap.fill(f"{name}: {case.label}, Dice {case.score:.2f}. {case.question}", 44)
+    axis.set_title(title, fontsize=9)

@@ -9,8 +9,9 @@ from typing import Any
 
 from inference.errors import InferenceError
 from inference.evaluation.figures import case_grid, reliability_plot
-from inference.evaluation.run import check_split, evaluate
+from inference.evaluation.run import evaluate
 from inference.evaluation.scores import FEWEST_IMAGES
+from inference.medseg_qa.splits import check_split
 from inference.open import open_predictor, torch_device
 from inference.progress import Counter
 
@@ -48,18 +49,18 @@ def run_evaluation(
         _make_folder(out)
     predictor = open_predictor(checkpoint, device, accept_research_use=True)
     with Counter("images") as progress:
-        found = evaluate(predictor, qa, split, most_per_set=most_per_set, progress=progress)
-    if not found.images:
+        evaluation = evaluate(predictor, qa, split, most_per_set=most_per_set, progress=progress)
+    if not evaluation.images:
         raise InferenceError(f"the split {split} of {qa} holds no question; choose another split")
     described = predictor.description
-    result = found.to_json()
+    result = evaluation.to_json()
     result["checkpoint"] = {"name": described.name, "version": described.version, "digest": described.digest}
     result["checkpoint"]["terms"] = described.terms
     result["split"], result["most_per_set"] = split, most_per_set
     if out is not None:
         (out / "evaluation.json").write_text(json.dumps(result, indent=2) + "\n")
-        case_grid(found, qa, out / "cases.png")
-        reliability_plot(found, out / "reliability.png")
+        case_grid(evaluation, qa, out / "cases.png")
+        reliability_plot(evaluation, out / "reliability.png")
     return result
 
 
@@ -100,7 +101,7 @@ def _rows(what: str, rates: dict[str, Any]) -> list[str]:
     """Return a table's lines: a heading, then what each row is and its rates."""
     lines = [f"| {what} | " + " | ".join(_COLUMNS.values()) + " |", "|---|" + "---:|" * len(_COLUMNS)]
     return lines + [
-        f"| {name} | " + " | ".join(_figure(row[one]) for one in _COLUMNS) + " |" for name, row in rates.items()
+        f"| {name} | " + " | ".join(_figure(row[column]) for column in _COLUMNS) + " |" for name, row in rates.items()
     ]
 
 

@@ -1,10 +1,9 @@
-"""Ask a predictor the questions of a MedSeg-QA set, image by image, and score what it says and draws."""
+"""Ask a predictor the questions of a MedSeg-QA set, image by image, and score its texts and masks."""
 
 from __future__ import annotations
 
 import time
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -13,24 +12,24 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.errors import AnswerMalformed, InferenceError, InputRefused
-from inference.evaluation.matching import matched, names
-from inference.evaluation.scores import Scored, score_masks, summary
+from inference.errors import AnswerMalformed, InputRefused
+from inference.evaluation.scores import TargetScore, score_masks, summary
 from inference.evaluation.text import text_scores
-from inference.interface import Answer, Predictor, Question, SliceStack
-from inference.medseg_qa.records import Record, Split, Turn, read_records
-from inference.training.labels import canonical
+from inference.interface import Answer, Predictor, Progress, Question, SliceStack
+from inference.medseg_qa.labels import canonical
+from inference.medseg_qa.matching import match_phrases, names_label
+from inference.medseg_qa.records import Record, Turn
+from inference.medseg_qa.splits import select_records
+from inference.medseg_r.answers import without_markup
 
-__all__ = ["Case", "Evaluation", "check_split", "chosen_records", "evaluate", "stack_of"]
-
-Progress = Callable[[int, int], None]
+__all__ = ["Case", "Evaluation", "evaluate", "stack_of"]
 
 
 @dataclass(frozen=True)
 class Case:
     """One image with one question, for the picture grid; `score`: Dice.
 
-    `image`, `true`: files of the set. `packed`: what was drawn on `shape` rows and columns, eight pixels to a byte:
+    `image`, `true`: files of the set. `packed`: the predicted mask on `shape` rows and columns, eight pixels to a byte:
     there are as many cases as questions.
     """
 
@@ -43,8 +42,8 @@ class Case:
     shape: tuple[int, int]
 
     @property
-    def drawn(self) -> NDArray[np.bool_]:
-        """The mask that was drawn, bool `rows columns`."""
+    def predicted(self) -> NDArray[np.bool_]:
+        """The predicted mask, bool `rows columns`."""
         rows, columns = self.shape
         return np.unpackbits(self.packed, count=rows * columns).reshape(rows, columns).astype(np.bool_)
 
@@ -53,7 +52,7 @@ class Case:
 class Evaluation:
     """What was measured so far."""
 
-    scored: list[Scored] = field(default_factory=list)
+    scored: list[TargetScore] = field(default_factory=list)
     cases: list[Case] = field(default_factory=list)
     answers: list[str] = field(default_factory=list)
     references: list[str] = field(default_factory=list)
@@ -83,10 +82,10 @@ def evaluate(
     All questions about an image are asked at once, as a node would. A question that the predictor refuses (too
     long), or answers against the grammar, counts as not answered. Raises `SourceError` where `qa` holds no set.
     """
-    records = chosen_records(qa, split, most_per_set)
+    records = select_records(qa, split, most_per_set)
     result = Evaluation()
     for number, record in enumerate(records):
-        turns = [turn for one in record.conversations for turn in one.turns if turn.standalone]
+        turns = [turn for talk in record.conversations for turn in talk.turns if turn.standalone]
         if not turns:
             continue
         stack = stack_of(record, qa)
@@ -108,28 +107,6 @@ def stack_of(record: Record, qa: Path) -> SliceStack:
     return SliceStack(pixels[None], record.modality, spacing, (0.0, 255.0))
 
 
-def check_split(qa: Path, split: str) -> None:
-    """Raise `InferenceError` for a split that does not exist or holds no image, `SourceError` where `qa` is no set."""
-    names = [one.value for one in Split]
-    if split not in names:
-        raise InferenceError(f"there is no split {split!r}; it is one of {', '.join(names)}")
-    if next(iter(read_records(qa, None if split == "all" else split)), None) is None:
-        raise InferenceError(f"the split {split} of {qa} holds no image; choose another split")
-
-
-def chosen_records(qa: Path, split: str, most_per_set: int | None) -> list[Record]:
-    """Return the records of a split (`all`: of every split), at most so many of each data set, evenly spaced."""
-    by_set: dict[str, list[Record]] = defaultdict(list)
-    for record in read_records(qa, None if split == "all" else split):
-        by_set[record.dataset].append(record)
-    chosen: list[Record] = []
-    for records in by_set.values():
-        count = len(records) if most_per_set is None else min(len(records), most_per_set)
-        places = np.linspace(0, len(records) - 1, count).round().astype(int)
-        chosen += [records[place] for place in places]
-    return chosen
-
-
 def _answers(predictor: Predictor, stack: SliceStack, turns: Sequence[Turn]) -> list[Answer | None]:
     questions = [Question(turn.question) for turn in turns]
     try:
@@ -149,33 +126,25 @@ def _score(result: Evaluation, record: Record, qa: Path, turn: Turn, answer: Ans
     if answer is None:
         result.refused += 1
     targets = () if answer is None else answer.targets
-    places = matched(record, turn, [one.phrase for one in targets])
+    places = match_phrases(record, turn, [target.phrase for target in targets])
     given = {label: targets[place] for label, place in places.items()}
     for index in turn.targets:
         target = record.targets[index]
         with Image.open(qa / target.mask) as picture:
             true = np.asarray(picture) > 127
-        found = given.get(target.label)
-        drawn = None if found is None else found.mask[0]
-        confidence = None if found is None else found.confidence
-        one = score_masks(canonical(target.label), record.id, drawn, true, confidence)
-        named = found is None or names(found.phrase, {target.label, target.phrase})
-        result.scored.append(replace(one, named=named, kind=turn.kind.value))
-        packed = np.packbits(np.zeros_like(true) if drawn is None else drawn)
+        seen = given.get(target.label)
+        mask = None if seen is None else seen.mask[0]
+        score = score_masks(canonical(target.label), record.id, mask, true, None if seen is None else seen.confidence)
+        named = seen is None or names_label(seen.phrase, {target.label, target.phrase})
+        result.scored.append(replace(score, named=named, kind=turn.kind.value))
+        packed = np.packbits(np.zeros_like(true) if mask is None else mask)
         result.cases.append(
-            Case(record.image, one.label, turn.question, one.dice or 0.0, target.mask, packed, true.shape)
+            Case(record.image, score.label, turn.question, score.dice or 0.0, target.mask, packed, true.shape)
         )
     for label in turn.absent:
-        found = given.get(label)
-        drawn, confidence = (None, None) if found is None else (found.mask[0], found.confidence)
-        one = score_masks(canonical(label), record.id, drawn, None, confidence)
-        result.scored.append(replace(one, kind=turn.kind.value))
+        seen = given.get(label)
+        mask, confidence = (None, None) if seen is None else (seen.mask[0], seen.confidence)
+        score = score_masks(canonical(label), record.id, mask, None, confidence)
+        result.scored.append(replace(score, kind=turn.kind.value))
     result.answers.append("" if answer is None else answer.text)
-    result.references.append(_plain(turn.answer))
-
-
-def _plain(text: str) -> str:
-    """Return an answer without its marks, as a predictor's text is."""
-    for mark in ("<p>", "</p>", "[SEG]"):
-        text = text.replace(mark, " ")
-    return " ".join(text.split()).replace(" .", ".").replace(" ,", ",").replace(" ;", ";")
+    result.references.append(without_markup(turn.answer).replace(" ;", ";"))

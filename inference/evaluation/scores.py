@@ -1,4 +1,4 @@
-"""Scores of answers: how well what is there is drawn, and whether what is not there is said not to be.
+"""Scores of answers: how well the masks of what is there fit, and whether what is not there is denied.
 
 A *present* question-target is a label that a question asks for and the image has; an *absent* one is not there.
 
@@ -23,14 +23,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["FEWEST_IMAGES", "Scored", "calibration_error", "dice", "iou", "score_masks", "summary"]
+from inference.overlap import dice
+
+__all__ = ["FEWEST_IMAGES", "TargetScore", "calibration_error", "score_masks", "summary"]
 
 FEWEST_IMAGES = 5
 _BINS = 10
 
 
 @dataclass(frozen=True)
-class Scored:
+class TargetScore:
     """One question-target. `dice`, `intersection`, `union` (pixels) are None where the target is absent.
 
     `given`: a mask was given for it; `confidence` of that mask, 0 to 1; `named`: its phrase is the target's name.
@@ -54,46 +56,34 @@ class Scored:
 
     @property
     def iou(self) -> float:
-        """Intersection over union; 0 for what is absent or was not drawn."""
+        """Intersection over union; 0 for what is absent or got no mask."""
         return self.intersection / self.union if self.intersection and self.union else 0.0
 
 
-def dice(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return the Dice coefficient of two masks of one shape; 1 where both are empty."""
-    total = int(first.sum()) + int(second.sum())
-    return 1.0 if total == 0 else 2.0 * int((first & second).sum()) / total
-
-
-def iou(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> float:
-    """Return the intersection over the union of two masks of one shape; 0 where both are empty."""
-    either = int((first | second).sum())
-    return int((first & second).sum()) / either if either else 0.0
-
-
 def score_masks(
-    label: str, image: str, drawn: NDArray[np.bool_] | None, true: NDArray[np.bool_] | None, confidence: float | None
-) -> Scored:
-    """Compare what was drawn for a label, or None, with what is true, or None where absent; `rows columns` each."""
+    label: str, image: str, mask: NDArray[np.bool_] | None, true: NDArray[np.bool_] | None, confidence: float | None
+) -> TargetScore:
+    """Compare a label's predicted mask, or None, with the true one, or None where absent; `rows columns` each."""
     if true is None:
-        return Scored(label, image, drawn is not None, confidence)
-    mask = np.zeros_like(true) if drawn is None else drawn
-    both, either = int((mask & true).sum()), int((mask | true).sum())
-    return Scored(label, image, drawn is not None, confidence, dice(mask, true), both, either)
+        return TargetScore(label, image, mask is not None, confidence)
+    predicted = np.zeros_like(true) if mask is None else mask
+    both, either = int((predicted & true).sum()), int((predicted | true).sum())
+    return TargetScore(label, image, mask is not None, confidence, dice(predicted, true), both, either)
 
 
-def summary(scored: Iterable[Scored]) -> dict[str, Any]:
+def summary(scored: Iterable[TargetScore]) -> dict[str, Any]:
     """Return `overall`, `labels` and `kinds` as plain values for JSON; rates are None where nothing is to be counted.
 
     `kinds` tells the kinds of question apart; there, Dice and gIoU are means over the targets, whatever their label.
     """
     everything = list(scored)
     labels = {
-        label: _rates([one for one in everything if one.label == label])
-        for label in sorted({one.label for one in everything})
+        label: _rates([score for score in everything if score.label == label])
+        for label in sorted({score.label for score in everything})
     }
     kinds = {
-        kind: _rates([one for one in everything if one.kind == kind])
-        for kind in sorted({one.kind for one in everything if one.kind})
+        kind: _rates([score for score in everything if score.kind == kind])
+        for kind in sorted({score.kind for score in everything if score.kind})
     }
     enough = [row for row in labels.values() if row["images"] >= FEWEST_IMAGES]
     overall = _rates(everything)
@@ -101,8 +91,8 @@ def summary(scored: Iterable[Scored]) -> dict[str, Any]:
     overall["giou"] = _mean(row["giou"] for row in enough)
     overall["labels"] = len(enough)
     overall["ece"] = calibration_error(
-        [one.confidence for one in everything if one.given and one.confidence is not None],
-        [one.iou for one in everything if one.given and one.confidence is not None],
+        [score.confidence for score in everything if score.given and score.confidence is not None],
+        [score.iou for score in everything if score.given and score.confidence is not None],
     )
     return {"overall": overall, "labels": labels, "kinds": kinds}
 
@@ -111,27 +101,30 @@ def calibration_error(confidences: Sequence[float], truths: Sequence[float]) -> 
     """Return the expected calibration error of `confidences` against `truths`, both 0 to 1; None without any."""
     if not confidences:
         return None
-    said, true = np.asarray(confidences), np.asarray(truths)
-    bins = np.minimum((said * _BINS).astype(int), _BINS - 1)
-    gaps = [abs(said[bins == one].mean() - true[bins == one].mean()) * (bins == one).mean() for one in np.unique(bins)]
+    confidence, true = np.asarray(confidences), np.asarray(truths)
+    bins = np.minimum((confidence * _BINS).astype(int), _BINS - 1)
+    gaps = [
+        abs(confidence[bins == number].mean() - true[bins == number].mean()) * (bins == number).mean()
+        for number in np.unique(bins)
+    ]
     return round(float(np.sum(gaps)), 4)
 
 
-def _rates(scored: Sequence[Scored]) -> dict[str, Any]:
-    present = [one for one in scored if one.present]
-    absent = [one for one in scored if not one.present]
-    unions = sum(one.union or 0 for one in present)
+def _rates(scored: Sequence[TargetScore]) -> dict[str, Any]:
+    present = [score for score in scored if score.present]
+    absent = [score for score in scored if not score.present]
+    unions = sum(score.union or 0 for score in present)
     return {
-        "dice": _mean(one.dice for one in present),
-        "giou": _mean(one.iou for one in present),
-        "ciou": round(sum(one.intersection or 0 for one in present) / unions, 4) if unions else None,
-        "present_recall": _mean(one.given for one in present),
-        "absent_specificity": _mean(not one.given for one in absent),
-        "seen_precision": _mean(one.present for one in scored if one.given),
-        "misnamed": _mean(not one.named for one in present if one.given),
+        "dice": _mean(score.dice for score in present),
+        "giou": _mean(score.iou for score in present),
+        "ciou": round(sum(score.intersection or 0 for score in present) / unions, 4) if unions else None,
+        "present_recall": _mean(score.given for score in present),
+        "absent_specificity": _mean(not score.given for score in absent),
+        "seen_precision": _mean(score.present for score in scored if score.given),
+        "misnamed": _mean(not score.named for score in present if score.given),
         "n": len(present),
         "absent_n": len(absent),
-        "images": len({one.image for one in present}),
+        "images": len({score.image for score in present}),
     }
 
 

@@ -19,9 +19,9 @@ from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.duplicates import Fingerprint, assign_splits, near_duplicates
 from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped, OutputExists
 from inference.medseg_qa.images import StoredImage, safe_name, store_image
-from inference.medseg_qa.knowledge import Knowledge, LabelKnowledge, load_knowledge, unknown_label
+from inference.medseg_qa.knowledge import AnyLabel, LabelKnowledge, load_knowledge
 from inference.medseg_qa.records import RECORDS_FILE, Conversation, Record, Split, record_from_json, record_to_json
-from inference.medseg_qa.sources.source import Problem, Skip, Source, SourceImage
+from inference.medseg_qa.sources.types import Problem, Skip, Source, SourceImage
 
 __all__ = ["BuildOptions", "BuildReport", "Progress", "build"]
 
@@ -156,7 +156,7 @@ class _Builder:
         self._knowledge = load_knowledge()
         known = self._knowledge.labels
         self._labels: Mapping[str, LabelKnowledge] = (
-            _AnyLabel(self._knowledge) if options.allow_unknown_labels else dict(known)
+            AnyLabel(self._knowledge) if options.allow_unknown_labels else dict(known)
         )
         self._annotator = annotator or TemplateAnnotator(self._knowledge, self._labels, options.seed)
         self._report = BuildReport(
@@ -308,10 +308,7 @@ class _Builder:
     def _finished(self, bare: Record, split: Split, searched: Iterable[str]) -> Record | None:
         held_out = () if split is Split.ZERO_SHOT else self._options.zero_shot
         absent = tuple(name for name in searched if name not in held_out)
-        facts = ImageFacts(
-            bare.id, split, bare.dataset, bare.modality, bare.size, bare.spacing_mm, bare.orientation, bare.context,
-            bare.targets, absent,
-        )  # fmt: skip
+        facts = ImageFacts.of(bare, absent, split)
         try:
             written = self._annotator.annotate(facts, self._out / bare.image)
             conversations = tuple(conversation for conversation in written if self._sound(conversation, facts))
@@ -331,21 +328,3 @@ class _Builder:
         if faults:
             _log.info("conversation_dropped", conversation=conversation.id, faults=[fault.value for fault in faults])
         return not faults
-
-
-class _AnyLabel(dict[str, LabelKnowledge]):
-    """Known labels, and a bare entry for every other."""
-
-    def __init__(self, knowledge: Knowledge) -> None:
-        super().__init__(knowledge.labels)
-        self._knowledge = knowledge
-
-    def get(self, key: str, default: object = None) -> LabelKnowledge:
-        return self[key]
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str)
-
-    def __missing__(self, key: str) -> LabelKnowledge:
-        self[key] = unknown_label(key, self._knowledge)
-        return self[key]

@@ -9,6 +9,7 @@ import json
 import socket
 from contextlib import ExitStack
 from pathlib import Path
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -18,7 +19,7 @@ from rich.table import Table
 from inference.medseg_qa.builder import BuildOptions, BuildReport, build
 from inference.medseg_qa.errors import AnnotatorError, BuildError, BuildStopped, MedSegQAError, ReviewError
 from inference.medseg_qa.export import ExportFormat, export
-from inference.medseg_qa.sources.source import Opener, open_source
+from inference.medseg_qa.sources import Opener, open_source
 from inference.progress import Counter
 
 __all__ = ["make_app"]
@@ -27,7 +28,16 @@ __all__ = ["make_app"]
 def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
     """The command line application; `extra_sources` open folders that this package cannot, such as DICOM."""
     app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, check and review MedSeg-QA sets.")
+    _add_build(app, extra_sources)
+    app.command("stats")(_stats)
+    app.command("check")(_check)
+    app.command("sample")(_sample)
+    app.command("export")(_export)
+    app.command("review")(_review)
+    return app
 
+
+def _add_build(app: typer.Typer, extra_sources: tuple[Opener, ...]) -> None:
     @app.command("build")
     def build_set(
         images: Annotated[Path, typer.Option(help="Folder with a manifest, image and mask folders, NIfTI or DICOM.")],
@@ -60,15 +70,7 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
         if source == target or source in target.parents or target in source.parents:
             raise _failed(BuildError(f"{out} and {images} lie in one another; name a folder beside the images"))
         options = BuildOptions(seed, allow_unknown_labels, tuple(zero_shot or ()), force, most_per_set)
-        with ExitStack() as shown:
-            counters: dict[str, Counter] = {}
-
-            def report_progress(phase: str, done: int, total: int) -> None:
-                if phase not in counters:
-                    shown.close()  # one after the other: a terminal has room for one bar
-                    counters[phase] = shown.enter_context(Counter(phase))
-                counters[phase](done, total)
-
+        with _Phases() as report_progress:
             try:
                 limits = EndpointLimits(requests_per_minute, timeout_s, price_in, price_out)
                 chosen = choose_annotator(
@@ -81,111 +83,131 @@ def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
                 raise _failed(error) from error
         _print_report(report)
 
-    @app.command()
-    def stats(
-        directory: Path,
-        as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
-        plot: Annotated[Path | None, typer.Option(help="Also write charts to this PNG.")] = None,
-    ) -> None:
-        """Counts per modality, label, question kind, turns, length and mask size."""
-        from inference.medseg_qa.plots import plot_statistics
-        from inference.medseg_qa.stats import statistics
 
+def _stats(
+    directory: Path,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON only.")] = False,
+    plot: Annotated[Path | None, typer.Option(help="Also write charts to this PNG.")] = None,
+) -> None:
+    """Counts per modality, label, question kind, turns, length and mask size."""
+    from inference.medseg_qa.plots import plot_statistics
+    from inference.medseg_qa.stats import statistics
+
+    try:
+        counts = statistics(directory)
+    except MedSegQAError as error:
+        raise _failed(error) from error
+    if as_json:
+        typer.echo(json.dumps(counts, indent=2, sort_keys=True))
+    else:
+        _print_statistics(counts)
+    if plot is not None:
         try:
-            found = statistics(directory)
-        except MedSegQAError as error:
+            plot_statistics(counts, plot)
+        except OSError as error:
             raise _failed(error) from error
-        if as_json:
-            typer.echo(json.dumps(found, indent=2, sort_keys=True))
+
+
+def _check(directory: Path) -> None:
+    """Fail if anything leaks between the splits."""
+    from inference.medseg_qa.leaks import find_leaks
+
+    try:
+        leaks = find_leaks(directory)
+    except MedSegQAError as error:
+        raise _failed(error) from error
+    for leak in leaks:
+        typer.echo(leak)
+    typer.echo(f"{len(leaks)} leaks")
+    raise typer.Exit(1 if leaks else 0)
+
+
+def _sample(
+    directory: Path,
+    out: Annotated[Path, typer.Option(help="Contact sheet to write, PNG.")] = Path("medseg-qa-sample.png"),
+    count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 10,
+    seed: Annotated[int, typer.Option(help="The same seed shows the same conversations.")] = 0,
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; repeatable.")] = None,
+) -> None:
+    """Print random conversations and draw them beside their images with masks."""
+    from inference.medseg_qa.plots import write_contact_sheet
+
+    try:
+        shown = write_contact_sheet(directory, out, count, seed, tuple(dataset or ()))
+    except (MedSegQAError, OSError) as error:
+        raise _failed(error) from error
+    for record, conversation in shown:
+        typer.echo(f"\n{conversation.id} ({record.modality}, {record.split.value}); {record.licence}")
+        for turn in conversation.turns:
+            typer.echo(f"  Q {turn.question}\n  A {turn.answer}")
+    typer.echo(f"\n{len(shown)} conversations in {out}")
+
+
+def _export(
+    directory: Path,
+    out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
+    layout: Annotated[ExportFormat, typer.Option("--format")] = ExportFormat.JSONL,
+    accepted_in: Annotated[Path | None, typer.Option(help="Review database: accepted items only.")] = None,
+) -> None:
+    """Write a set as JSON Lines, Hugging Face datasets, LLaVA or LISA layout."""
+    from inference.medseg_qa.review.accepted import export_accepted
+
+    try:
+        if accepted_in is None:
+            count = export(directory, out, layout)
         else:
-            _print_statistics(found)
-        if plot is not None:
-            try:
-                plot_statistics(found, plot)
-            except OSError as error:
-                raise _failed(error) from error
+            count = export_accepted(directory, accepted_in, out, layout)
+    except MedSegQAError as error:
+        raise _failed(error) from error
+    typer.echo(f"{count} records written to {out}")
 
-    @app.command()
-    def check(directory: Path) -> None:
-        """Fail if anything leaks between the splits."""
-        from inference.medseg_qa.leaks import find_leaks
 
-        try:
-            leaks = find_leaks(directory)
-        except MedSegQAError as error:
-            raise _failed(error) from error
-        for leak in leaks:
-            typer.echo(leak)
-        typer.echo(f"{len(leaks)} leaks")
-        raise typer.Exit(1 if leaks else 0)
+def _review(
+    directory: Path,
+    database: Annotated[Path | None, typer.Option(help="Queue file; default DIR/review.sqlite3.")] = None,
+    readers: Annotated[int, typer.Option(min=1, max=2, help="Readers per item.")] = 1,
+    limit: Annotated[int | None, typer.Option(help="Queue at most this many new items.")] = None,
+    host: str = "127.0.0.1",
+    port: int = 8765,
+) -> None:
+    """Serve the review page on this machine."""
+    import uvicorn
 
-    @app.command()
-    def sample(
-        directory: Path,
-        out: Annotated[Path, typer.Option(help="Contact sheet to write, PNG.")] = Path("medseg-qa-sample.png"),
-        count: Annotated[int, typer.Option(min=1, help="How many conversations.")] = 10,
-        seed: Annotated[int, typer.Option(help="The same seed shows the same conversations.")] = 0,
-        dataset: Annotated[list[str] | None, typer.Option(help="Only this data set; repeatable.")] = None,
+    from inference.medseg_qa.review.app import make_review_app
+    from inference.medseg_qa.review.store import ReviewStore
+
+    with socket.socket() as probe:
+        if probe.connect_ex((host, port)) == 0:
+            raise _failed(ReviewError(f"something listens on {host}:{port} already; name another --port"))
+    try:
+        store = ReviewStore(database or directory / "review.sqlite3")
+        added = store.queue(directory, readers=readers, limit=limit)
+    except MedSegQAError as error:
+        raise _failed(error) from error
+    typer.echo(f"{added} items queued; open http://{host}:{port}/?reader=YOUR-NAME")
+    uvicorn.run(make_review_app(directory, store), host=host, port=port, log_level="warning")
+
+
+class _Phases:
+    """Progress bars one after the other: a terminal has room for one."""
+
+    def __init__(self) -> None:
+        self._shown = ExitStack()
+        self._counters: dict[str, Counter] = {}
+
+    def __enter__(self) -> _Phases:
+        return self
+
+    def __call__(self, phase: str, done: int, total: int) -> None:
+        if phase not in self._counters:
+            self._shown.close()
+            self._counters[phase] = self._shown.enter_context(Counter(phase))
+        self._counters[phase](done, total)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Print random conversations and draw them beside their images with masks."""
-        from inference.medseg_qa.plots import write_contact_sheet
-
-        try:
-            shown = write_contact_sheet(directory, out, count, seed, tuple(dataset or ()))
-        except (MedSegQAError, OSError) as error:
-            raise _failed(error) from error
-        for record, conversation in shown:
-            typer.echo(f"\n{conversation.id} ({record.modality}, {record.split.value}); {record.licence}")
-            for turn in conversation.turns:
-                typer.echo(f"  Q {turn.question}\n  A {turn.answer}")
-        typer.echo(f"\n{len(shown)} conversations in {out}")
-
-    @app.command("export")
-    def export_set(
-        directory: Path,
-        out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
-        layout: Annotated[ExportFormat, typer.Option("--format")] = ExportFormat.JSONL,
-        accepted_in: Annotated[Path | None, typer.Option(help="Review database: accepted items only.")] = None,
-    ) -> None:
-        """Write a set as JSON Lines, Hugging Face datasets, LLaVA or LISA layout."""
-        from inference.medseg_qa.review.accepted import export_accepted
-
-        try:
-            if accepted_in is None:
-                count = export(directory, out, layout)
-            else:
-                count = export_accepted(directory, accepted_in, out, layout)
-        except MedSegQAError as error:
-            raise _failed(error) from error
-        typer.echo(f"{count} records written to {out}")
-
-    @app.command()
-    def review(
-        directory: Path,
-        database: Annotated[Path | None, typer.Option(help="Queue file; default DIR/review.sqlite3.")] = None,
-        readers: Annotated[int, typer.Option(min=1, max=2, help="Readers per item.")] = 1,
-        limit: Annotated[int | None, typer.Option(help="Queue at most this many new items.")] = None,
-        host: str = "127.0.0.1",
-        port: int = 8765,
-    ) -> None:
-        """Serve the review page on this machine."""
-        import uvicorn
-
-        from inference.medseg_qa.review.app import make_review_app
-        from inference.medseg_qa.review.store import ReviewStore
-
-        with socket.socket() as probe:
-            if probe.connect_ex((host, port)) == 0:
-                raise _failed(ReviewError(f"something listens on {host}:{port} already; name another --port"))
-        try:
-            store = ReviewStore(database or directory / "review.sqlite3")
-            added = store.queue(directory, readers=readers, limit=limit)
-        except MedSegQAError as error:
-            raise _failed(error) from error
-        typer.echo(f"{added} items queued; open http://{host}:{port}/?reader=YOUR-NAME")
-        uvicorn.run(make_review_app(directory, store), host=host, port=port, log_level="warning")
-
-    return app
+        self._shown.close()
 
 
 def _failed(error: MedSegQAError | OSError) -> typer.Exit:
@@ -205,12 +227,12 @@ def _print_report(report: BuildReport) -> None:
         typer.echo(f"{report.annotator} {name}: {value:g}")
 
 
-def _print_statistics(found: dict[str, object]) -> None:
+def _print_statistics(counts: dict[str, object]) -> None:
     console = Console(width=110)
-    for name, value in found.items():
+    for name, value in counts.items():
         if not isinstance(value, dict):
             console.print(f"{name}: {value}")
-    for name, value in found.items():
+    for name, value in counts.items():
         if not isinstance(value, dict) or name == "labels":
             continue
         table = Table(title=name)
@@ -222,7 +244,7 @@ def _print_statistics(found: dict[str, object]) -> None:
     table = Table(title="labels")
     for column in ("label", "pairs", "turns", "absent turns"):
         table.add_column(column, justify="left" if column == "label" else "right")
-    labels = found["labels"]
+    labels = counts["labels"]
     assert isinstance(labels, dict)
     for label, count in labels.items():
         table.add_row(label, str(count["pairs"]), str(count["turns"]), str(count["absent_turns"]))

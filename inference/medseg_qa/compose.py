@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from inference.medseg_qa.knowledge import IMPLICIT_KINDS, Knowledge, LabelKnowledge, Wording, WordingSplit
 from inference.medseg_qa.measure import percent_text, side_text, zone_text
 from inference.medseg_qa.phrasing import articled, fill, grounded, joined, label_slots
-from inference.medseg_qa.records import QuestionKind, Split, Target, Turn
+from inference.medseg_qa.records import QuestionKind, Record, Split, Target, Turn
 
 __all__ = ["ImageFacts", "TurnComposer", "wording_split"]
 
@@ -43,6 +43,14 @@ class ImageFacts:
     context: str
     targets: tuple[Target, ...]
     absent: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Record, absent: tuple[str, ...], split: Split | None = None) -> ImageFacts:
+        """Return what may be said of a record; `split`: instead of its own."""
+        return cls(
+            record.id, split or record.split, record.dataset, record.modality, record.size, record.spacing_mm,
+            record.orientation, record.context, record.targets, absent,
+        )  # fmt: skip
 
 
 def wording_split(split: Split) -> WordingSplit:

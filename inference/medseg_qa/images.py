@@ -14,7 +14,7 @@ from inference.medseg_qa.duplicates import Fingerprint, fingerprint
 from inference.medseg_qa.knowledge import LabelKnowledge
 from inference.medseg_qa.measure import measured_target
 from inference.medseg_qa.records import Target
-from inference.medseg_qa.sources.source import Problem, Skip, SourceImage
+from inference.medseg_qa.sources.types import Problem, Skip, SourceImage
 
 __all__ = ["StoredImage", "safe_name", "store_image"]
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
+from importlib.resources.abc import Traversable
 from typing import Any, Literal
 
 import yaml
@@ -16,6 +17,7 @@ from inference.medseg_qa.records import QuestionKind
 
 __all__ = [
     "IMPLICIT_KINDS",
+    "AnyLabel",
     "Knowledge",
     "LabelKnowledge",
     "Wording",
@@ -121,7 +123,12 @@ def _split_of(index: int) -> WordingSplit:
 
 
 def _read(name: str) -> Any:
-    return yaml.safe_load((files("inference.medseg_qa") / name).read_text(encoding="utf-8"))
+    return _parsed(files("inference.medseg_qa") / name)
+
+
+def _parsed(path: Traversable) -> Any:
+    # libyaml's parser, where PyYAML has it, reads the knowledge in a tenth of the time.
+    return yaml.load(path.read_text(encoding="utf-8"), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
 
 
 @cache
@@ -132,7 +139,7 @@ def load_knowledge() -> Knowledge:
     clues, validation = _read("training_clues.yaml"), _read("validation_clues.yaml")
     labels: dict[str, LabelKnowledge] = {}
     for path in sorted(folder.iterdir(), key=lambda item: item.name):
-        for entry in yaml.safe_load(path.read_text(encoding="utf-8"))["labels"]:
+        for entry in _parsed(path)["labels"]:
             name = entry.get("label") or entry["pair"]["right"]
             entry = {**entry, "training": clues.get(name, {}), "validation": validation.get(name, {})}
             for label in _expanded(entry, frames["frames"], more["frames"]):
@@ -250,3 +257,21 @@ def unknown_label(label: str, knowledge: Knowledge) -> LabelKnowledge:
         for i, text in enumerate(frames["structure"][kind.value])
     ]
     return LabelKnowledge(**{**bare.__dict__, "wordings": tuple(found)})
+
+
+class AnyLabel(dict[str, LabelKnowledge]):
+    """Known labels, and for every other one a bare entry (`unknown_label`)."""
+
+    def __init__(self, knowledge: Knowledge) -> None:
+        super().__init__(knowledge.labels)
+        self._knowledge = knowledge
+
+    def get(self, key: str, default: object = None) -> LabelKnowledge:
+        return self[key]
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str)
+
+    def __missing__(self, key: str) -> LabelKnowledge:
+        self[key] = unknown_label(key, self._knowledge)
+        return self[key]

@@ -25,70 +25,81 @@ def statistics(directory: Path) -> dict[str, Any]:
     A turn counts as absent when it asks only about what is not there. Distinct questions are counted after folding
     case, digits and punctuation. Raises SourceError.
     """
-    counts: dict[str, Counter[str]] = defaultdict(Counter)
-    labels: dict[str, Counter[str]] = defaultdict(Counter)
-    kinds_by_label: dict[str, Counter[str]] = defaultdict(Counter)
-    distinct: set[bytes] = set()
-    totals: Counter[str] = Counter()
-    shares: list[float] = []
-    sizes: dict[str, list[float]] = defaultdict(list)
-    words: list[int] = []
-    answer_words: list[int] = []
+    counts = _Counts()
     for record in read_records(directory):
-        totals["records"] += 1
-        counts["modality"][record.modality] += 1
-        counts["dataset"][record.dataset] += 1
-        counts["split"][record.split.value] += 1
-        _count_targets(record, labels, shares, sizes)
+        counts.add(record)
+    return counts.to_json()
+
+
+class _Counts:
+    """What was counted so far; `shares`: each mask's per cent of its image, also by label."""
+
+    def __init__(self) -> None:
+        self.totals: Counter[str] = Counter()
+        self.by_name: dict[str, Counter[str]] = defaultdict(Counter)
+        self.labels: dict[str, Counter[str]] = defaultdict(Counter)
+        self.kinds_by_label: dict[str, Counter[str]] = defaultdict(Counter)
+        self.distinct: set[bytes] = set()
+        self.shares: list[float] = []
+        self.shares_by_label: dict[str, list[float]] = defaultdict(list)
+        self.question_words: list[int] = []
+        self.answer_words: list[int] = []
+
+    def add(self, record: Record) -> None:
+        self.totals["records"] += 1
+        self.by_name["modality"][record.modality] += 1
+        self.by_name["dataset"][record.dataset] += 1
+        self.by_name["split"][record.split.value] += 1
+        for target in record.targets:
+            share = 100 * target.pixels / (record.size[0] * record.size[1])
+            self.labels[target.label]["pairs"] += 1
+            self.shares.append(share)
+            self.shares_by_label[target.label].append(share)
         for conversation in record.conversations:
-            totals["conversations"] += 1
-            counts["turns_per_conversation"][str(len(conversation.turns))] += 1
-            counts["annotator"][conversation.annotator] += 1
+            self.totals["conversations"] += 1
+            self.by_name["turns_per_conversation"][str(len(conversation.turns))] += 1
+            self.by_name["annotator"][conversation.annotator] += 1
             for turn in conversation.turns:
-                totals["turns"] += 1
-                totals["absent"] += _is_absent(turn)
-                counts["question_kind"][turn.kind.value] += 1
-                distinct.add(hashlib.blake2b(folded(turn.question).encode(), digest_size=10).digest())
-                words.append(len(turn.question.split()))
-                answer_words.append(len(turn.answer.split()))
-                for label in turn.asked:
-                    labels[label]["turns"] += 1
-                    labels[label]["absent_turns"] += label in turn.absent
-                    kinds_by_label[label][turn.kind.value] += 1
-    turns = max(1, totals["turns"])
-    return {
-        "records": totals["records"],
-        "pairs": sum(count["pairs"] for count in labels.values()),
-        "conversations": totals["conversations"],
-        "turns": totals["turns"],
-        "absent_fraction": round(totals["absent"] / turns, 4),
-        "distinct_question_fraction": round(len(distinct) / turns, 4),
-        "labels": {
-            name: {
-                **{key: count[key] for key in ("pairs", "turns", "absent_turns")},
-                "mask_share_percent_median": round(float(np.median(sizes[name])), 3) if sizes[name] else None,
-                "kinds": dict(sorted(kinds_by_label[name].items())),
-            }
-            for name, count in sorted(labels.items())
-        },
-        **{name: dict(sorted(count.items())) for name, count in sorted(counts.items())},
-        "question_length": _binned(words, _WORD_BINS, ""),
-        "answer_length": _binned(answer_words, _WORD_BINS, ""),
-        "mask_size": _binned(shares, _SHARE_BINS, " %"),
-        "question_words": _quantiles(words),
-        "answer_words": _quantiles(answer_words),
-        "mask_share_percent": _quantiles(shares),
-    }
+                self._add_turn(turn)
 
+    def _add_turn(self, turn: Turn) -> None:
+        self.totals["turns"] += 1
+        self.totals["absent"] += _is_absent(turn)
+        self.by_name["question_kind"][turn.kind.value] += 1
+        self.distinct.add(hashlib.blake2b(folded(turn.question).encode(), digest_size=10).digest())
+        self.question_words.append(len(turn.question.split()))
+        self.answer_words.append(len(turn.answer.split()))
+        for label in turn.asked:
+            self.labels[label]["turns"] += 1
+            self.labels[label]["absent_turns"] += label in turn.absent
+            self.kinds_by_label[label][turn.kind.value] += 1
 
-def _count_targets(
-    record: Record, labels: dict[str, Counter[str]], shares: list[float], sizes: dict[str, list[float]]
-) -> None:
-    for target in record.targets:
-        share = 100 * target.pixels / (record.size[0] * record.size[1])
-        labels[target.label]["pairs"] += 1
-        shares.append(share)
-        sizes[target.label].append(share)
+    def to_json(self) -> dict[str, Any]:
+        turns = max(1, self.totals["turns"])
+        return {
+            "records": self.totals["records"],
+            "pairs": sum(count["pairs"] for count in self.labels.values()),
+            "conversations": self.totals["conversations"],
+            "turns": self.totals["turns"],
+            "absent_fraction": round(self.totals["absent"] / turns, 4),
+            "distinct_question_fraction": round(len(self.distinct) / turns, 4),
+            "labels": {name: self._label(name) for name in sorted(self.labels)},
+            **{name: dict(sorted(count.items())) for name, count in sorted(self.by_name.items())},
+            "question_length": _binned(self.question_words, _WORD_BINS, ""),
+            "answer_length": _binned(self.answer_words, _WORD_BINS, ""),
+            "mask_size": _binned(self.shares, _SHARE_BINS, " %"),
+            "question_words": _quantiles(self.question_words),
+            "answer_words": _quantiles(self.answer_words),
+            "mask_share_percent": _quantiles(self.shares),
+        }
+
+    def _label(self, name: str) -> dict[str, Any]:
+        shares = self.shares_by_label[name]
+        return {
+            **{key: self.labels[name][key] for key in ("pairs", "turns", "absent_turns")},
+            "mask_share_percent_median": round(float(np.median(shares)), 3) if shares else None,
+            "kinds": dict(sorted(self.kinds_by_label[name].items())),
+        }
 
 
 def _is_absent(turn: Turn) -> bool:

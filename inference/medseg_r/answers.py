@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from inference.errors import AnswerMalformed
 
-__all__ = ["Statement", "absent_in", "composed", "readable", "statements"]
+__all__ = ["NamedPhrase", "combined_text", "denied_phrases", "named_phrases", "without_markup"]
 
 _NAMED = re.compile(r"<p>\s*((?:(?!<p>|</p>|\[SEG\]).)*?)\s*</p>\s*\[SEG\]")
 _ARTICLE = r"(?:the |an? |any )?"
@@ -36,48 +36,48 @@ _ABSENT_LIST = re.compile(r"\bNo ([^.]+?) (?:is|are) seen\.")
 
 
 @dataclass(frozen=True)
-class Statement:
+class NamedPhrase:
     """A phrase, and which of the answer's mentions of it this is, counted from 0."""
 
     phrase: str
     occurrence: int
 
 
-def statements(text: str, states: int) -> list[Statement]:
+def named_phrases(text: str, hidden_states: int) -> list[NamedPhrase]:
     """Return what an answer names, in order, one for each [SEG].
 
-    Raises `AnswerMalformed` where named phrases, [SEG] tokens and `states` differ in number.
+    Raises `AnswerMalformed` where named phrases, [SEG] tokens and `hidden_states` differ in number.
     """
     phrases = [match.strip() for match in _NAMED.findall(text)]
     segs = text.count("[SEG]")
-    if not len(phrases) == segs == states or "" in phrases:
+    if not len(phrases) == segs == hidden_states or "" in phrases:
         raise AnswerMalformed(
-            f"the answer names {len(phrases)} phrases but has {segs} [SEG] tokens and {states} states; "
+            f"the answer names {len(phrases)} phrases but has {segs} [SEG] tokens and {hidden_states} states; "
             "the checkpoint does not keep to the grammar"
         )
     counted: Counter[str] = Counter()
-    found = []
+    named = []
     for phrase in phrases:
-        found.append(Statement(phrase, counted[phrase]))
+        named.append(NamedPhrase(phrase, counted[phrase]))
         counted[phrase] += 1
-    return found
+    return named
 
 
-def absent_in(text: str) -> list[str]:
+def denied_phrases(text: str) -> list[str]:
     """Return the phrases that an answer says are not seen, without article, in the order of the forms."""
     listed = [phrase for match in _ABSENT_LIST.findall(text) for phrase in re.split(r", | or ", match)]
     return listed + [match["phrase"].strip() for form in _ABSENT for match in form.finditer(text)]
 
 
-def readable(text: str) -> str:
-    """Return an answer without its marks, for people."""
+def without_markup(text: str) -> str:
+    """Return an answer without <p>, </p> and [SEG], for people."""
     return " ".join(re.sub(r"<p>|</p>|\[SEG\]", " ", text).split()).replace(" .", ".").replace(" ,", ",")
 
 
-def composed(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -> str:
-    """Make one answer of several slices': what has a mask is seen, what was named in vain or denied is not.
+def combined_text(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -> str:
+    """Make one answer of several slices': what has a mask is seen; what was denied, or named but not marked, is not.
 
-    Where that leaves nothing to say, the most frequent denial speaks for all: never a text that names what has no mask.
+    Where that leaves nothing to say, the most frequent denial is the answer, never a text that names what has no mask.
     """
     sentences = []
     if seen:
@@ -86,7 +86,7 @@ def composed(texts: Sequence[str], seen: Sequence[str], absent: Sequence[str]) -
         sentences.append(f"No {_joined(list(dict.fromkeys(absent)), 'or')} is seen.")
     if sentences:
         return " ".join(sentences)
-    denials = Counter(readable(text) for text in texts if "[SEG]" not in text)
+    denials = Counter(without_markup(text) for text in texts if "[SEG]" not in text)
     return denials.most_common(1)[0][0] if denials else "Nothing that was asked for is seen."
 
 

@@ -2,8 +2,8 @@
 
 How many fit is measured on a GPU: before the first batch the first item is worked alone, its peak tells how many of the
 kind the free memory takes, and what came of it is thrown away. So the first run has the batches that all later ones
-have, and gives the same bytes. What is found holds as long as the process; another process, with other neighbours in
-the GPU's memory, may find another number. On a CPU the number is fixed by the image size. Every run starts from the top
+have, and gives the same bytes. The measured number holds as long as the process; another process, with other neighbours
+in the GPU's memory, may measure another. On a CPU the number is fixed by the image size. Every run starts from the top
 of the ladder.
 """
 
@@ -64,7 +64,7 @@ class Batches:
     ) -> None:
         self._model, self._wanted, self._side, self._fixed = model, device, side, size
         self._gauge: Gauge | None = gauge or (_CudaGauge(device) if device.type == "cuda" else None)
-        self._found: int | None = None
+        self._measured: int | None = None
         self._halvings = 0
 
     def _begin(self) -> None:
@@ -93,7 +93,7 @@ class Batches:
             return self._fixed
         if self._model.device.type == "cpu":
             return max(1, _CPU_PIXELS // self._side**2)
-        return 1 if self._found is None else self._found
+        return 1 if self._measured is None else self._measured
 
     def run(self, count: int, work: Callable[[range], _Result]) -> Iterator[tuple[range, _Result]]:
         """Yield what `work` makes of 0 to `count`, batch by batch; work that ran out of memory is done again smaller.
@@ -117,7 +117,7 @@ class Batches:
             else:
                 if gauge is not None:
                     del result
-                    self._found = gauge.fitting()
+                    self._measured = gauge.fitting()
                     continue
                 yield batch, result
                 start = batch.stop
@@ -142,7 +142,7 @@ class Batches:
 
     def _to_measure(self) -> Gauge | None:
         """Return what measures the device, where the model is on it and the size is not known yet."""
-        known = self._fixed is not None or self._found is not None
+        known = self._fixed is not None or self._measured is not None
         return None if known or self._model.device.type == "cpu" else self._gauge
 
 

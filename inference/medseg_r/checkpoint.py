@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,27 +29,31 @@ from transformers.utils import logging as transformers_logging
 
 from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
-from inference.medseg_r.adapter import base_state, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.description import (
     DESCRIPTION_FILE,
     GROUNDING_FILE,
     LANGUAGE_FOLDER,
+    Calibration,
+    CheckpointDescription,
+    FileState,
+    Thresholds,
     check_complete,
-    describe_checkpoint,
+    checked_calibration,
+    file_state,
     read_description,
 )
+from inference.medseg_r.lora import base_state, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.model import MedSegR, language_dtype
-from inference.medseg_r.tokens import Words
+from inference.medseg_r.tokenizer import ChatTokenizer
 
 __all__ = [
-    "Calibration",
     "Checkpoint",
-    "Thresholds",
     "check_digest",
     "compose_model",
     "digest_of",
     "load_checkpoint",
+    "load_described",
     "load_language_model",
     "save_checkpoint",
     "set_thresholds",
@@ -60,18 +64,6 @@ _log = structlog.get_logger()
 _ADAPTER = "adapter"
 _SHARD = "4GB"
 _NOT_DIGESTED = frozenset({DESCRIPTION_FILE, "MODEL_CARD.md"})
-
-Calibration = tuple[tuple[float, float], ...]
-"""Pairs of a raw quality estimate and the share of the truth it stood for on the validation split, rising."""
-
-
-@dataclass(frozen=True)
-class Thresholds:
-    """When a mask counts. Set on the validation split."""
-
-    mask_logit: float = 0.0  # a pixel is drawn above it
-    seen: float = 0.0  # a slice's mask is dropped below it: the object score, or SAM's quality where there is none
-    fewest_pixels: int = 1  # of the model's own mask; a slice's mask is dropped below it
 
 
 @dataclass(frozen=True)
@@ -90,15 +82,24 @@ def load_checkpoint(
 ) -> Checkpoint:
     """Load a model from `folder` on `device`, ready to answer.
 
-    An adapter kept apart is merged in memory, or left beside the weights, to be trained further.
-    Raises `CheckpointError` for a missing, truncated or altered file, or a tensor that is missing, extra or of another
-    shape (named), and `TermsNotAccepted` as `describe_checkpoint` does.
+    Raises as `load_described` does, and `TermsNotAccepted` as `CheckpointDescription.check_terms` does.
     """
-    description = describe_checkpoint(folder, accept_research_use=accept_research_use)
-    stated = read_description(folder)
-    config = MedSegRConfig.from_json(stated["model"])
+    described = read_description(folder)
+    described.check_terms(accept_research_use=accept_research_use)
+    return load_described(described, device=device, merge_adapter=merge_adapter)
+
+
+def load_described(described: CheckpointDescription, *, device: str = "cpu", merge_adapter: bool = True) -> Checkpoint:
+    """Load the model of a description on `device`, ready to answer: the weights of its digest, no others.
+
+    An adapter kept apart is merged in memory, or left beside the weights, to be trained further.
+    Raises `CheckpointError` for a file that is missing, truncated, altered or replaced meanwhile, or a tensor that is
+    missing, extra or of another shape (named).
+    """
+    folder, config = described.folder, described.config
+    states = _file_states(folder)
     check_complete(folder)
-    check_digest(folder)
+    check_digest(described)
     with torch.random.fork_rng(devices=[]):
         language_model, tokenizer, image_processor = load_language_model(
             folder / LANGUAGE_FOLDER, language_dtype(config, device)
@@ -109,21 +110,22 @@ def load_checkpoint(
                 merge_lora(language_model)
         with torch.device("meta"):  # what the file fills needs no random weights first
             model = compose_model(config, language_model, tokenizer, image_processor)
-    _fill(model, load_file(folder / GROUNDING_FILE), folder / GROUNDING_FILE)
+    _fill(model, folder / GROUNDING_FILE)
     model.eval()
     if merge_adapter:
         model.requires_grad_(False)
-    try:
-        thresholds = Thresholds(**stated["thresholds"])
-        calibration = _calibration(stated.get("calibration") or ())
-    except (TypeError, ValueError) as error:
-        raise CheckpointError(f"{folder / DESCRIPTION_FILE} does not describe a model: {error}") from error
     try:
         model.place(device)
     except torch.OutOfMemoryError:
         _log.warning("out of memory: the model stays on the CPU", device=device)
         model.place("cpu")
-    return Checkpoint(model, description, thresholds, calibration, stated.get("calibrated"))
+    _copy_from_files(model)
+    if states != _file_states(folder) or states.get(folder / DESCRIPTION_FILE) != described.state:
+        raise CheckpointError(
+            f"files of the checkpoint in {folder} were replaced or changed while it was loaded; load it again"
+        )
+    calibrated = None if described.calibrated is None else dict(described.calibrated)
+    return Checkpoint(model, described.predictor, described.thresholds, described.calibration, calibrated)
 
 
 def save_checkpoint(
@@ -154,12 +156,12 @@ def save_checkpoint(
         state_dict=_stored(base_state(language, merged=has_lora(language) and not kept), storage),
         max_shard_size=_SHARD,
     )
-    model.words.tokenizer.save_pretrained(folder / LANGUAGE_FOLDER)
+    model.tokenizer.pretrained.save_pretrained(folder / LANGUAGE_FOLDER)
     model.context.image_processor.save_pretrained(folder / LANGUAGE_FOLDER)
     if kept:
         save_lora(language, folder / _ADAPTER)
-    own = {key: value for key, value in model.state_dict().items() if not key.startswith("context.")}
-    save_file(_stored(own, getattr(torch, model.config.grounding_storage)), folder / GROUNDING_FILE)
+    grounding = {key: value for key, value in model.state_dict().items() if not key.startswith("context.")}
+    save_file(_stored(grounding, getattr(torch, model.config.grounding_storage)), folder / GROUNDING_FILE)
     for path in folder.rglob("*.safetensors"):
         path.chmod(0o644)
     stated: dict[str, Any] = {
@@ -168,7 +170,7 @@ def save_checkpoint(
         "digest": "",
         "terms": terms,
         "thresholds": vars(thresholds),
-        "calibration": [list(pair) for pair in _calibration(calibration)],
+        "calibration": [list(pair) for pair in checked_calibration(calibration)],
         "model": model.config.to_json(),
     }
     if calibrated is not None:
@@ -185,9 +187,9 @@ def set_thresholds(
 
     `by`: plain values that say what they were chosen on; kept for people.
     """
-    stated = read_description(folder)
+    stated = dict(read_description(folder).stated)
     stated["calibrated"] = by | {"before": stated["thresholds"]}
-    stated |= {"thresholds": vars(thresholds), "calibration": [list(pair) for pair in _calibration(calibration)]}
+    stated |= {"thresholds": vars(thresholds), "calibration": [list(pair) for pair in checked_calibration(calibration)]}
     stated["digest"] = digest_of(folder, stated)
     part = folder / f"{DESCRIPTION_FILE}.part"
     part.write_text(json.dumps(stated, indent=2) + "\n")
@@ -243,22 +245,22 @@ def _legacy_template(tokenizer: Any, folder: Path) -> None:
 
 
 def compose_model(config: MedSegRConfig, language_model: Any, tokenizer: Any, image_processor: Any) -> MedSegR:
-    """Put a loaded language model and a new grounding together; the tokenizer has the marks in it.
+    """Put a loaded language model and a new grounding together; the tokenizer has `ADDED_TOKENS` in it.
 
-    Raises `CheckpointError` for a language model without an image token, a tokenizer without the marks, a chat template
+    Raises `CheckpointError` for a language model without an image token, a tokenizer without them, a chat template
     that cannot be used, and sizes of the grounding that do not fit together.
     """
     stops = language_model.generation_config.eos_token_id
     image = getattr(language_model.config, "image_token_id", None)
     if image is None:
-        raise CheckpointError("the language model has no image token; choose one that takes images among its words")
-    words = Words(
+        raise CheckpointError("the language model has no image token; choose one that takes images among its tokens")
+    chat_tokenizer = ChatTokenizer(
         tokenizer,
         image=int(image),
         stops=stops if isinstance(stops, list) else [] if stops is None else [stops],
     )
     try:
-        return MedSegR(config, words, language_model, image_processor)
+        return MedSegR(config, chat_tokenizer, language_model, image_processor)
     except (TypeError, ValueError, AssertionError, ZeroDivisionError) as error:
         raise CheckpointError(f"the sizes of the grounding do not fit together: {error}") from error
 
@@ -275,39 +277,59 @@ def _stored(state: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
     return stored
 
 
-def check_digest(folder: Path) -> None:
+def check_digest(described: CheckpointDescription) -> None:
     """Raise `CheckpointError` where a checkpoint's files are not those that its digest was taken over; reads all."""
-    stated = read_description(folder)
-    digest = digest_of(folder, stated)
-    if digest != stated["digest"]:
+    try:
+        digest = digest_of(described.folder, described.stated)
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} cannot be read ({error.strerror}); copy the folder again") from error
+    if digest != described.digest:
         raise CheckpointError(
-            f"the files in {folder} have sha256 {digest[:12]}..., but checkpoint.json says "
-            f"{stated['digest'][:12]}...: they were altered or copied in part; copy the folder again"
+            f"the files in {described.folder} have sha256 {digest[:12]}..., but {DESCRIPTION_FILE} says "
+            f"{described.digest[:12]}...: they were altered or copied in part; copy the folder again"
         )
 
 
-def digest_of(folder: Path, stated: dict[str, Any]) -> str:
+def digest_of(folder: Path, stated: Mapping[str, Any]) -> str:
     """Return the sha256 over all that an answer depends on: every file's name and bytes, sizes and thresholds."""
     digest = hashlib.sha256()
     settings = {key: stated.get(key) for key in ("model", "thresholds", "calibration")}
     digest.update(json.dumps(settings, sort_keys=True).encode())
-    parts = [folder / GROUNDING_FILE, *(folder / LANGUAGE_FOLDER).rglob("*"), *(folder / _ADAPTER).rglob("*")]
-    for path in sorted(part for part in parts if part.is_file() and part.name not in _NOT_DIGESTED):
+    for path in _digested_files(folder):
         digest.update(b"\0" + path.relative_to(folder).as_posix().encode() + b"\0")
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
-def _calibration(pairs: Sequence[Sequence[float]]) -> Calibration:
-    table = tuple((float(raw), float(calibrated)) for raw, calibrated in pairs)
-    raws = [raw for raw, _ in table]
-    if raws != sorted(raws) or any(not 0 <= calibrated <= 1 for _, calibrated in table):
-        raise ValueError("a calibration table has rising raw values and calibrated ones from 0 to 1")
-    return table
+def _digested_files(folder: Path) -> list[Path]:
+    parts = [folder / GROUNDING_FILE, *(folder / LANGUAGE_FOLDER).rglob("*"), *(folder / _ADAPTER).rglob("*")]
+    return sorted(part for part in parts if part.is_file() and part.name not in _NOT_DIGESTED)
 
 
-def _fill(model: MedSegR, tensors: dict[str, Tensor], path: Path) -> None:
+def _file_states(folder: Path) -> dict[Path, FileState]:
+    """Return the state of every file that a model is loaded from. Raises `CheckpointError` where one disappears."""
+    try:
+        return {path: file_state(path.stat()) for path in (*_digested_files(folder), folder / DESCRIPTION_FILE)}
+    except OSError as error:
+        raise CheckpointError(f"{error.filename} disappeared while the checkpoint was loaded; load it again") from error
+
+
+def _copy_from_files(model: MedSegR) -> None:
+    """Give the weights on the CPU memory of their own, tensor by tensor.
+
+    safetensors maps a file whose dtype is kept into memory: a file that is overwritten later would change the weights.
+    """
+    for tensor in (*model.parameters(), *model.buffers()):
+        if tensor.device.type == "cpu":
+            tensor.data = tensor.data.clone()
+
+
+def _fill(model: MedSegR, path: Path) -> None:
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{path} cannot be read: {error}; copy the folder again") from error
     expected = {key: value.shape for key, value in model.state_dict().items() if not key.startswith("context.")}
     missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
     if missing or extra:

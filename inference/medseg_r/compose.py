@@ -1,7 +1,7 @@
 """Compose a model from what others have published: a language model's folder, and a SAM or MedSAM `.pth`.
 
-The result is a checkpoint like any other, but nothing has taught it to answer: the marks' embeddings and P_l are new.
-It is where fine-tuning starts from, and `open_predictor` refuses it until then.
+The result is a checkpoint like any other, but nothing has taught it to answer: the added tokens' embeddings and P_l are
+new. It is where fine-tuning starts from, and `open_predictor` refuses it until then.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from torch import Tensor
 
 from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
-from inference.medseg_r.checkpoint import Thresholds, compose_model, load_language_model, save_checkpoint
+from inference.medseg_r.checkpoint import compose_model, load_language_model, save_checkpoint
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.description import UNTRAINED
+from inference.medseg_r.description import UNTRAINED, Thresholds
 from inference.medseg_r.grounding import Grounding
-from inference.medseg_r.tokens import MARKS, add_marks
+from inference.medseg_r.tokenizer import ADDED_TOKENS, add_tokens
 
 __all__ = ["compose", "load_sam"]
 
@@ -38,7 +38,7 @@ def compose(
         language, tokenizer, image_processor = load_language_model(
             language_model, getattr(torch, config.language_storage), extra_allowed=True
         )
-        _add_marks(language, tokenizer)
+        _give_added_tokens(language, tokenizer)
         model = compose_model(config, language, tokenizer, image_processor)
     load_sam(model.grounding, grounding)
     return save_checkpoint(out, model, name=name, version=UNTRAINED, terms=terms, thresholds=Thresholds())
@@ -54,7 +54,7 @@ def load_sam(grounding: Grounding, path: Path) -> None:
     try:
         loaded = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, LookupError, TypeError) as error:
-        # Not in torch's words: they advise to load it without `weights_only`, which runs whatever code is in it.
+        # Not with torch's own message: it advises to load it without `weights_only`, which runs whatever code is in it.
         raise CheckpointError(
             f"{path} is truncated, no checkpoint of torch, or holds more than tensors; download SAM or MedSAM again"
         ) from error
@@ -85,16 +85,16 @@ def _tensors(loaded: Any, path: Path) -> dict[str, Tensor]:
     return {str(key).removeprefix("module."): value for key, value in loaded.items()}
 
 
-def _add_marks(language: Any, tokenizer: Any) -> None:
-    """Give the marks tokens, and those tokens embeddings: the mean of all others with a little noise.
+def _give_added_tokens(language: Any, tokenizer: Any) -> None:
+    """Give the tokenizer `ADDED_TOKENS`, and them embeddings: the mean of all others with a little noise.
 
     Tables are only ever enlarged: many are longer than their tokenizer. Their rows beyond it are new as well.
     """
     before = len(tokenizer)
-    add_marks(tokenizer)
+    add_tokens(tokenizer)
     if len(tokenizer) > language.get_input_embeddings().weight.shape[0]:
         language.resize_token_embeddings(len(tokenizer), mean_resizing=False)
-    new = [number for number in tokenizer.convert_tokens_to_ids(list(MARKS)) if number >= before]
+    new = [number for number in tokenizer.convert_tokens_to_ids(list(ADDED_TOKENS)) if number >= before]
     tables = [language.get_input_embeddings().weight]
     if language.get_output_embeddings().weight.data_ptr() != tables[0].data_ptr():
         tables.append(language.get_output_embeddings().weight)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from difflib import get_close_matches
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from inference.errors import CheckpointError
+from inference.suggestions import similar_name
 
 __all__ = ["PRESETS", "PRESET_TERMS", "GroundingConfig", "MedSegRConfig", "Preprocessing"]
 
@@ -19,6 +19,11 @@ class Preprocessing(Enum):
     STANDARDISED = "standardised"  # padded; mean 0, deviation 1 over all its pixels
     SAM = "sam"  # padded after SAM's own means and deviations
     MEDSAM = "medsam"  # stretched; its least value 0, its greatest 1
+
+    @property
+    def stretched(self) -> bool:
+        """Whether both sides are scaled to the square's, instead of padding the shorter."""
+        return self is Preprocessing.MEDSAM
 
 
 @dataclass(frozen=True)
@@ -116,11 +121,11 @@ def _object(values: object, name: str) -> dict[str, Any]:
 
 
 def _read(kind: type[_Config], values: Mapping[str, Any]) -> _Config:
-    unknown = sorted(set(values) - {one.name for one in fields(kind)})
+    known = [setting.name for setting in fields(kind)]
+    unknown = sorted(set(values) - set(known))
     if unknown:
-        known = [one.name for one in fields(kind)]
-        near = {name: get_close_matches(name, known, n=1) for name in unknown}
-        meant = ", ".join(f"{found[0]} instead of {name}" for name, found in near.items() if found)
+        similar = {name: similar_name(name, known) for name in unknown}
+        meant = ", ".join(f"{match} instead of {name}" for name, match in similar.items() if match)
         raise CheckpointError(
             f"the model has settings this version does not know: {', '.join(unknown)}"
             + (f"; did you mean {meant}?" if meant else f"; known are {', '.join(known)}")
@@ -144,7 +149,7 @@ def _fits(value: object, kind: Any) -> bool:
         return (
             isinstance(value, tuple)
             and (wanted_count is None or len(value) == wanted_count)
-            and all(_fits(one, first) for one in value)
+            and all(_fits(item, first) for item in value)
         )
     if kind is int:  # of all these, none is below 0; Python's True is an int as well
         return isinstance(value, int) and not isinstance(value, bool) and value >= 0

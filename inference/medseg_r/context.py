@@ -1,4 +1,4 @@
-"""Global context understanding: an image and questions in, text and the states that predict [SEG] out.
+"""Global context understanding: an image and questions in, text and the hidden states that predict [SEG] out.
 
 Any image-text-to-text model of transformers will do. What differs between them is found out, not listed: how many
 visual tokens an image has is counted by running the vision side once, and what else a forward pass wants beside ids and
@@ -24,26 +24,24 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inference.errors import CheckpointError, InputRefused
-from inference.medseg_r.tokens import Place, Turn, Words
+from inference.interface import Question
+from inference.medseg_r.tokenizer import ChatTokenizer, GrammarState
 
-__all__ = ["Asked", "GlobalContext", "Prefix", "Spoken"]
+__all__ = ["GeneratedAnswer", "GlobalContext", "Prefix"]
 
 _SHORTEST_ANSWER = 24  # tokens that must be left for it
 
-Asked = tuple[Sequence[Turn], str]
-"""A question with the turns of the conversation before it."""
-
 
 @dataclass(frozen=True)
-class Spoken:
-    """What was said about one image. `states`: `[SEG]s language_width`, each the state that predicted its [SEG].
+class GeneratedAnswer:
+    """An answer about one image. `hidden_states`: `[SEG]s language_width`, each the one that predicted its [SEG].
 
-    `ended`: whether the model came to an end by itself.
+    `finished`: whether the model came to an end by itself.
     """
 
     ids: tuple[int, ...]
-    states: Tensor
-    ended: bool = True
+    hidden_states: Tensor
+    finished: bool = True
 
 
 @dataclass(frozen=True)
@@ -61,20 +59,20 @@ class Prefix:
 
 
 class GlobalContext(nn.Module):
-    """A transformers image-text-to-text model with its words and its image processor.
+    """A transformers image-text-to-text model with its tokenizer and its image processor.
 
     `language_model`: a `...ForConditionalGeneration`; `image_processor`: a PIL one, of the same checkpoint.
     """
 
-    def __init__(self, language_model: Any, words: Words, image_processor: Any) -> None:
+    def __init__(self, language_model: Any, tokenizer: ChatTokenizer, image_processor: Any) -> None:
         super().__init__()
-        self.language_model, self.words, self.image_processor = language_model, words, image_processor
+        self.language_model, self.tokenizer, self.image_processor = language_model, tokenizer, image_processor
         self._accepts = frozenset(inspect.signature(type(language_model.model).forward).parameters)
         self._counted: dict[tuple[int, ...], int] = {}
 
     @property
     def width(self) -> int:
-        """Channels of a state."""
+        """Channels of a hidden state."""
         return int(self.language_model.config.get_text_config().hidden_size)
 
     @property
@@ -94,11 +92,12 @@ class GlobalContext(nn.Module):
 
     def visual_tokens(self, pixels: Mapping[str, Tensor]) -> int:
         """Return how many visual tokens each of the images has; counted once per size, by running the vision side."""
-        one = self._first(pixels)
-        key = tuple(one["image_grid_thw"][0].tolist()) if "image_grid_thw" in one else tuple(one["pixel_values"].shape)
+        first = self._first(pixels)
+        grid = first["image_grid_thw"][0].tolist() if "image_grid_thw" in first else first["pixel_values"].shape
+        key = tuple(grid)
         if key not in self._counted:
             with torch.no_grad():
-                features = self.language_model.model.get_image_features(**one).pooler_output
+                features = self.language_model.model.get_image_features(**first).pooler_output
             # A list with a tensor `tokens width` per image, or one tensor `images tokens width`.
             self._counted[key] = int(features[0].shape[0])
         return self._counted[key]
@@ -111,8 +110,8 @@ class GlobalContext(nn.Module):
             return {"pixel_values": pixels["pixel_values"][:patches], "image_grid_thw": pixels["image_grid_thw"][:1]}
         return {name: value[:1] for name, value in pixels.items()}
 
-    def states(self, ids: Tensor, attention: Tensor, pixels: Mapping[str, Tensor]) -> Tensor:
-        """Return the state of every position, `n tokens width`, without a cache: for training.
+    def hidden_states(self, ids: Tensor, attention: Tensor, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Return the hidden state of every position, `n tokens width`, without a cache: for training.
 
         `ids`, `attention`: `n tokens`, padded on the right; each row holds one image's tokens. The state that predicts
         a token stands one position before it.
@@ -122,20 +121,20 @@ class GlobalContext(nn.Module):
         )
         return output.last_hidden_state  # type: ignore[no-any-return]
 
-    def logits(self, states: Tensor) -> Tensor:
-        """Return the logits of the next token, `... vocabulary`, from states."""
-        return self.language_model.get_output_embeddings()(states)  # type: ignore[no-any-return]
+    def logits(self, hidden_states: Tensor) -> Tensor:
+        """Return the logits of the next token, `... vocabulary`, from hidden states."""
+        return self.language_model.get_output_embeddings()(hidden_states)  # type: ignore[no-any-return]
 
     def _types(self, ids: Tensor) -> dict[str, Tensor]:
         """Tell a model that asks which tokens are visual: Gemma looks at them both ways, Qwen places them in 2-D."""
-        visual = (ids == self.words.image).to(torch.int32)
+        visual = (ids == self.tokenizer.image).to(torch.int32)
         return {name: visual for name in ("token_type_ids", "mm_token_type_ids") if name in self._accepts}
 
     @torch.inference_mode()
     def encode(self, squares: Sequence[NDArray[np.uint8]]) -> Prefix:
         """Let the language model see images, each uint8 `side side 3`, once for all that will be asked of them."""
         pixels = self.pixels(squares)
-        prefix = self.words.prefix(self.visual_tokens(pixels))
+        prefix = self.tokenizer.prefix(self.visual_tokens(pixels))
         ids = torch.tensor([prefix], device=self._device).expand(len(squares), -1)
         output = self.language_model.model(input_ids=ids, use_cache=True, **pixels, **self._types(ids))
         deltas = getattr(self.language_model.model, "rope_deltas", None)
@@ -146,19 +145,19 @@ class GlobalContext(nn.Module):
     def _device(self) -> torch.device:
         return next(self.language_model.parameters()).device  # type: ignore[no-any-return]
 
-    def check(self, asked: Asked, visual_tokens: int) -> None:
+    def check(self, question: Question, visual_tokens: int) -> None:
         """Raise `InputRefused` for a question that is empty, in a script the model has no words in, or too long."""
-        earlier, question = asked
-        if not question.strip():
+        if not question.text.strip():
             raise InputRefused("the question is empty; ask for something, for example: Where is the liver?")
-        unknown, letters = self.words.unknown_letters(question), [one for one in question if one.isalpha()]
-        if 2 * sum(one in unknown for one in letters) > len(letters):
+        unknown = self.tokenizer.unknown_letters(question.text)
+        letters = [letter for letter in question.text if letter.isalpha()]
+        if 2 * sum(letter in unknown for letter in letters) > len(letters):
             raise InputRefused(
                 f"the model has no words in the script of the question (it knows no {', '.join(unknown[:5])}); "
                 "ask it in English"
             )
-        tokens = len(self.words.asked_after(earlier, question))
-        room = self.positions - len(self.words.prefix(visual_tokens)) - tokens
+        tokens = len(self.tokenizer.prompt(question))
+        room = self.positions - len(self.tokenizer.prefix(visual_tokens)) - tokens
         if room < _SHORTEST_ANSWER:
             raise InputRefused(
                 f"the question is {tokens} tokens long, {_SHORTEST_ANSWER - room} too many for this model; "
@@ -166,25 +165,24 @@ class GlobalContext(nn.Module):
             )
 
     @torch.inference_mode()
-    def speak(self, prefix: Prefix, asked: Sequence[Asked], most_tokens: int) -> list[list[Spoken]]:
+    def generate(self, prefix: Prefix, questions: Sequence[Question], most_tokens: int) -> list[list[GeneratedAnswer]]:
         """Answer each question about each image of `prefix`, greedily; per question, a list with one for each image.
 
-        A token that the grammar of an answer has no room for is never said, so each named phrase has its [SEG]; an
-        answer may still be cut off inside a phrase. The prefix is left as it was.
+        A token that the grammar of an answer forbids is never chosen, so each named phrase has its [SEG]; an answer may
+        still be cut off inside a phrase. The prefix is left as it was.
 
         Raises `InputRefused` as `check` does.
         """
-        prompts = [self.words.asked_after(earlier, question) for earlier, question in asked]
-        said: list[list[Spoken]] = [[] for _ in prompts]
-        for group in self._alike(prefix, prompts, most_tokens):
-            for number, spoken in zip(
-                group, self._speak(prefix, [prompts[i] for i in group], most_tokens), strict=True
-            ):
-                said[number] = spoken
-        return said
+        prompts = [self.tokenizer.prompt(question) for question in questions]
+        answers: list[list[GeneratedAnswer]] = [[] for _ in prompts]
+        for group in self._groups(prefix, prompts, most_tokens):
+            generated = self._generate(prefix, [prompts[number] for number in group], most_tokens)
+            for number, answers_of_one in zip(group, generated, strict=True):
+                answers[number] = answers_of_one
+        return answers
 
-    def _alike(self, prefix: Prefix, prompts: Sequence[Sequence[int]], most_tokens: int) -> list[list[int]]:
-        """Return which questions may share a batch: all, unless padding would push things out of a sliding window."""
+    def _groups(self, prefix: Prefix, prompts: Sequence[Sequence[int]], most_tokens: int) -> list[list[int]]:
+        """Return which questions may share a batch: all, unless padding would push tokens out of a sliding window."""
         window = min(
             (layer.sliding_window for layer in prefix.cache.layers if getattr(layer, "is_sliding", False)), default=None
         )
@@ -196,65 +194,94 @@ class GlobalContext(nn.Module):
             groups.setdefault(len(prompt), []).append(number)
         return list(groups.values())
 
-    def _speak(self, prefix: Prefix, prompts: Sequence[Sequence[int]], most_tokens: int) -> list[list[Spoken]]:
-        words, device, images = self.words, self._device, prefix.images
-        rows, longest = images * len(prompts), max(map(len, prompts))
-        cache = copy.deepcopy(prefix.cache)
-        cache.batch_repeat_interleave(len(prompts))  # rows: all questions of the first image, then of the second ...
-        padded = [[words.pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
-        ids = torch.tensor(padded * images, device=device)  # rows longest
-        padding = torch.tensor([longest - len(prompt) for prompt in prompts] * images, device=device)  # rows
-        seen = torch.ones(rows, prefix.length + longest, dtype=torch.long, device=device)
-        seen[:, prefix.length :] = (torch.arange(longest, device=device) >= padding[:, None]).long()
-        places = torch.arange(longest, device=device) - padding[:, None]  # rows longest
-        places = places.clamp(min=0) + prefix.length + prefix.shift
-        said: list[list[int]] = [[] for _ in range(rows)]
-        states: list[list[Tensor]] = [[] for _ in range(rows)]
-        stands = [Place.TEXT] * rows
-        speaking = list(range(rows))  # the rows that are still in the batch, in its order
-        barred: Tensor | None = None
-        room = self.positions - prefix.length - longest
+    def _generate(
+        self, prefix: Prefix, prompts: Sequence[Sequence[int]], most_tokens: int
+    ) -> list[list[GeneratedAnswer]]:
+        batch = _Decoding(self.tokenizer, prefix, prompts, self._device)
+        room = self.positions - prefix.length - max(map(len, prompts))
+        forbidden: Tensor | None = None
         for _ in range(min(most_tokens, room)):
             output = self.language_model.model(
-                input_ids=ids,
-                attention_mask=seen,
-                position_ids=self._positions(places),
-                past_key_values=cache,
+                input_ids=batch.ids,
+                attention_mask=batch.attention,
+                position_ids=self._positions(batch.positions),
+                past_key_values=batch.cache,
                 use_cache=True,
             )
-            state = output.last_hidden_state[:, -1]  # speaking width: the state that predicts the next token
-            logits = self.logits(state)  # speaking vocabulary
-            barred = words.barred(logits.shape[1]).to(device) if barred is None else barred
-            not_sayable = barred[[stands[row] for row in speaking]]
-            following = logits.masked_fill(not_sayable, -torch.inf).argmax(dim=-1)  # speaking
-            going_on = []
-            for place, (row, token) in enumerate(zip(speaking, following.tolist(), strict=True)):
-                if token in words.stops:
-                    continue
-                going_on.append(place)
-                said[row].append(token)
-                stands[row] = words.following(stands[row], token)
-                if token == words.seg:
-                    states[row].append(state[place].float())
-            if len(going_on) < len(speaking):  # what has ended costs nothing more
-                speaking = [speaking[place] for place in going_on]
-                if not speaking:
-                    break
-                kept = torch.tensor(going_on, device=device)
-                cache.batch_select_indices(kept)
-                following, seen, places = following[kept], seen[kept], places[kept]
-            ids = following[:, None]
-            seen = torch.cat([seen, seen.new_ones(len(speaking), 1)], dim=1)
-            places = places[:, -1:] + 1
-        none = torch.zeros(0, self.width, device=device)
-        spoken = [
-            Spoken(tuple(tokens), torch.stack(found) if found else none, row not in speaking)
-            for row, (tokens, found) in enumerate(zip(said, states, strict=True))
-        ]
-        return [spoken[number :: len(prompts)] for number in range(len(prompts))]
+            hidden_states = output.last_hidden_state[:, -1]  # active width: each predicts the next token
+            logits = self.logits(hidden_states)  # active vocabulary
+            forbidden = self.tokenizer.forbidden(logits.shape[1]).to(self._device) if forbidden is None else forbidden
+            logits = logits.masked_fill(forbidden[batch.grammar_states], -torch.inf)
+            batch.append(logits.argmax(dim=-1), hidden_states)
+            if not batch.active:
+                break
+        answers = batch.answers(self.width)
+        return [answers[number :: len(prompts)] for number in range(len(prompts))]
 
     def _positions(self, places: Tensor) -> Tensor:
         """Return position ids as the model takes them: Qwen's three axes (time, rows, columns) agree on text."""
         if hasattr(self.language_model.model, "get_rope_index"):
             return places[None].expand(3, -1, -1)
         return places
+
+
+class _Decoding:
+    """A batch whose answers are being generated; its rows: all questions of the first image, then of the second ...
+
+    `ids`, `positions`: int64 `active tokens`, what the model reads next. `attention`: int64 `active tokens so far`.
+    `active`: the rows that are still in the batch, in its order; a row that has ended costs nothing more.
+    """
+
+    def __init__(
+        self, tokenizer: ChatTokenizer, prefix: Prefix, prompts: Sequence[Sequence[int]], device: torch.device
+    ) -> None:
+        self._tokenizer, self._device = tokenizer, device
+        rows, longest = prefix.images * len(prompts), max(map(len, prompts))
+        self.cache = copy.deepcopy(prefix.cache)
+        self.cache.batch_repeat_interleave(len(prompts))
+        padded = [[tokenizer.pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts]
+        self.ids = torch.tensor(padded * prefix.images, device=device)  # rows longest
+        padding = torch.tensor([longest - len(prompt) for prompt in prompts] * prefix.images, device=device)  # rows
+        self.attention = torch.ones(rows, prefix.length + longest, dtype=torch.long, device=device)
+        self.attention[:, prefix.length :] = (torch.arange(longest, device=device) >= padding[:, None]).long()
+        positions = torch.arange(longest, device=device) - padding[:, None]  # rows longest
+        self.positions = positions.clamp(min=0) + prefix.length + prefix.shift
+        self.active = list(range(rows))
+        self._tokens: list[list[int]] = [[] for _ in range(rows)]
+        self._hidden_states: list[list[Tensor]] = [[] for _ in range(rows)]
+        self._grammar_states = [GrammarState.TEXT] * rows
+
+    @property
+    def grammar_states(self) -> list[GrammarState]:
+        """The state of each active row."""
+        return [self._grammar_states[row] for row in self.active]
+
+    def append(self, tokens: Tensor, hidden_states: Tensor) -> None:
+        """Add to each active row its next token, and to its [SEG] the state that predicted it; drop rows that end."""
+        remaining = []
+        for place, (row, token) in enumerate(zip(self.active, tokens.tolist(), strict=True)):
+            if token in self._tokenizer.stops:
+                continue
+            remaining.append(place)
+            self._tokens[row].append(token)
+            self._grammar_states[row] = self._tokenizer.next_state(self._grammar_states[row], token)
+            if token == self._tokenizer.seg:
+                self._hidden_states[row].append(hidden_states[place].float())
+        if len(remaining) < len(self.active):
+            self.active = [self.active[place] for place in remaining]
+            if not self.active:
+                return
+            kept = torch.tensor(remaining, device=self._device)
+            self.cache.batch_select_indices(kept)
+            tokens, self.attention, self.positions = tokens[kept], self.attention[kept], self.positions[kept]
+        self.ids = tokens[:, None]
+        self.attention = torch.cat([self.attention, self.attention.new_ones(len(self.active), 1)], dim=1)
+        self.positions = self.positions[:, -1:] + 1
+
+    def answers(self, width: int) -> list[GeneratedAnswer]:
+        """Return what each row has come to; `width`: of a hidden state."""
+        none = torch.zeros(0, width, device=self._device)
+        return [
+            GeneratedAnswer(tuple(tokens), torch.stack(states) if states else none, finished=row not in self.active)
+            for row, (tokens, states) in enumerate(zip(self._tokens, self._hidden_states, strict=True))
+        ]

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +14,9 @@ from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
 
 __all__ = [
-    "DESCRIPTION_FILE", "GROUNDING_FILE", "LANGUAGE_FOLDER", "RESEARCH_ONLY",
-    "SHIPPED", "UNTRAINED", "check_complete", "checkpoint_folder",
-    "describe_checkpoint", "read_description",
+    "DESCRIPTION_FILE", "GROUNDING_FILE", "LANGUAGE_FOLDER", "RESEARCH_ONLY", "SHIPPED", "SHIPPED_NAME", "UNTRAINED",
+    "Calibration", "CheckpointDescription", "FileState", "Thresholds",
+    "check_complete", "checked_calibration", "checkpoint_folder", "file_state", "read_description",
 ]  # fmt: skip
 
 SHIPPED_NAME = "tiny"
@@ -24,43 +27,87 @@ UNTRAINED = "0 untrained"
 
 DESCRIPTION_FILE, LANGUAGE_FOLDER, GROUNDING_FILE = "checkpoint.json", "language_model", "grounding.safetensors"
 
+Calibration = tuple[tuple[float, float], ...]
+"""Pairs of a raw quality estimate and the share of the truth it stood for on the validation split, rising."""
+
+FileState = tuple[int, int, int, int, int]
+"""Device, inode, size in bytes, time of the last change of content and of the inode in ns: another for other bytes."""
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a mask counts. Set on the validation split."""
+
+    mask_logit: float = 0.0  # a pixel belongs to the mask above it
+    seen: float = 0.0  # a slice's mask is dropped below it: the object score, or SAM's quality where there is none
+    fewest_pixels: int = 1  # of the model's own mask; a slice's mask is dropped below it
+
+
+@dataclass(frozen=True)
+class CheckpointDescription:
+    """What the checkpoint.json of a folder says, checked.
+
+    `folder`: where it was read, with no link in its path. `calibrated`: what thresholds and calibration were chosen
+    on, for people. `stated`: all of the file. `state`: of the file when it was read.
+    """
+
+    folder: Path
+    name: str
+    version: str
+    digest: str
+    terms: str | None
+    thresholds: Thresholds
+    calibration: Calibration
+    config: MedSegRConfig
+    calibrated: Mapping[str, Any] | None
+    stated: Mapping[str, Any] = field(repr=False)
+    state: FileState = field(repr=False)
+
+    @property
+    def predictor(self) -> PredictorDescription:
+        """Which model answers, as results name it."""
+        return PredictorDescription(self.name, self.version, self.digest, self.terms)
+
+    def check_trained(self) -> None:
+        """Raise `CheckpointError` for a model that was composed and never trained."""
+        if self.version == UNTRAINED:
+            raise CheckpointError(
+                f"{self.folder} was composed and never trained: its answers would mean nothing; train it first "
+                "(medseg-r train)"
+            )
+
+    def check_terms(self, *, accept_research_use: bool = False) -> None:
+        """Raise `TermsNotAccepted` for terms that speak of research, unless accepted or the shipped ones.
+
+        Other terms are only passed on.
+        """
+        restricted = self.terms is not None and "research" in self.terms.casefold()
+        if restricted and self.folder != SHIPPED and not accept_research_use:
+            raise TermsNotAccepted(
+                f"the weights in {self.folder} are for {self.terms}; "
+                "set accept_research_use = true if you may use them so, under [model] of a node's settings or at the "
+                "top of a training file"
+            )
+
 
 def checkpoint_folder(name: str) -> Path:
     """Return the folder that a name means: `tiny` is the shipped checkpoint, anything else a path."""
     return SHIPPED if name == SHIPPED_NAME else Path(name)
 
 
-def describe_checkpoint(folder: Path, *, accept_research_use: bool = False) -> PredictorDescription:
-    """Read name, version, digest and terms of a checkpoint without its weights.
-
-    Raises `CheckpointError` where the folder or its description is missing or not readable, and `TermsNotAccepted`
-    for terms that speak of research, unless accepted or the shipped ones; other terms are only passed on.
-    """
-    stated = read_description(folder)
-    description = PredictorDescription(stated["name"], stated["version"], stated["digest"], stated["terms"])
-    shipped = folder.resolve() == SHIPPED
-    restricted = description.terms is not None and "research" in description.terms.casefold()
-    if restricted and not shipped and not accept_research_use:
-        raise TermsNotAccepted(
-            f"the weights in {folder} are for {description.terms}; "
-            "set accept_research_use = true if you may use them so, under [model] of a node's settings or at the top "
-            "of a training file"
-        )
-    return description
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """Read checkpoint.json as it stands.
+def read_description(folder: Path) -> CheckpointDescription:
+    """Read a folder's checkpoint.json; links on the way to the folder are followed now, and not again.
 
     Raises `CheckpointError` where it is missing or unreadable, lacks a key, or a value is of a wrong kind.
     """
-    path = folder / DESCRIPTION_FILE
+    path = folder.resolve() / DESCRIPTION_FILE
     if not path.is_file():
         raise CheckpointError(
             f"{folder} is no checkpoint: it holds no {DESCRIPTION_FILE}; name a checkpoint's folder, or tiny"
         )
     try:
-        stated = json.loads(path.read_text())
+        with path.open("rb") as file:
+            stated, state = json.loads(file.read()), file_state(os.fstat(file.fileno()))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path} is not readable JSON: {error}") from error
     needed = {"name", "version", "digest", "terms", "thresholds", "model"}
@@ -68,7 +115,42 @@ def read_description(folder: Path) -> dict[str, Any]:
         lacking = sorted(needed - set(stated)) if isinstance(stated, dict) else sorted(needed)
         raise CheckpointError(f"{path} lacks {', '.join(lacking)}")
     _check_kinds(path, stated)
-    return stated
+    try:
+        thresholds = Thresholds(**stated["thresholds"])
+        calibration = checked_calibration(stated.get("calibration") or ())
+    except (TypeError, ValueError) as error:
+        raise CheckpointError(f"{path} does not describe a model: {error}") from error
+    try:
+        config = MedSegRConfig.from_json(stated["model"])
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: model: {error}") from error
+    return CheckpointDescription(
+        folder=path.parent,
+        name=stated["name"],
+        version=stated["version"],
+        digest=stated["digest"],
+        terms=stated["terms"],
+        thresholds=thresholds,
+        calibration=calibration,
+        config=config,
+        calibrated=stated.get("calibrated"),
+        stated=stated,
+        state=state,
+    )
+
+
+def file_state(status: os.stat_result) -> FileState:
+    """Return what tells a file's bytes from those that it had, or that another had in its place."""
+    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
+
+
+def checked_calibration(pairs: Sequence[Sequence[float]]) -> Calibration:
+    """Return a calibration table; raises ValueError where raw values fall or calibrated ones leave 0 to 1."""
+    table = tuple((float(raw), float(calibrated)) for raw, calibrated in pairs)
+    raws = [raw for raw, _ in table]
+    if raws != sorted(raws) or any(not 0 <= calibrated <= 1 for _, calibrated in table):
+        raise ValueError("a calibration table has rising raw values and calibrated ones from 0 to 1")
+    return table
 
 
 def check_complete(folder: Path) -> None:
@@ -101,10 +183,6 @@ def _check_kinds(path: Path, stated: dict[str, Any]) -> None:
         isinstance(pair, list) and len(pair) == 2 and all(map(_is_number, pair)) for pair in calibration
     ):
         raise CheckpointError(f"{path}: calibration must be a list of pairs of numbers, not {calibration!r:.80}")
-    try:
-        MedSegRConfig.from_json(stated["model"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: model: {error}") from error
 
 
 def _is_number(value: object) -> bool:

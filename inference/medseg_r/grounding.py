@@ -17,13 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from inference.medseg_r.config import GroundingConfig
+from inference.medseg_r.efficientnet_stem import STEM_CHANNELS, EfficientNetStem
 from inference.medseg_r.segment_anything_parts import ImageEncoderViT, MaskDecoder, PromptEncoder, TwoWayTransformer
-from inference.medseg_r.stem import STEM_CHANNELS, MobileStem
 
-__all__ = ["Drawn", "Grounding", "ImageFeatures", "ObjectScore"]
+__all__ = ["Grounding", "ImageFeatures", "MaskPrediction", "ObjectScore"]
 
 _MASK_CHANNELS = 16  # of SAM's encoder for mask prompts, which MedSeg-R never gives
-_SIGNS = 4  # of a drawn mask, beside SAM's token
+_SIGNS = 4  # of a predicted mask, beside SAM's token
 _OBJECT_WIDTH = 64
 
 
@@ -45,8 +45,8 @@ class ImageFeatures:
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """What was drawn for prompts on ONE image.
+class MaskPrediction:
+    """The masks predicted for prompts on ONE image.
 
     `logits`: `prompts rows columns`. `quality`: `prompts`, SAM's estimate of each mask's IoU. `evidence`: `prompts
     features`, what the object score is read from. `object_logits`: `prompts`, that the target is there at all; None
@@ -58,16 +58,16 @@ class Drawn:
     evidence: Tensor | None = None
     object_logits: Tensor | None = None
 
-    def __getitem__(self, prompt: int) -> Drawn:
-        """Return what was drawn for one prompt, with the prompts axis kept."""
+    def __getitem__(self, prompt: int) -> MaskPrediction:
+        """Return the prediction for one prompt, with the prompts axis kept."""
         index = slice(prompt, prompt + 1)
         evidence = None if self.evidence is None else self.evidence[index]
         objects = None if self.object_logits is None else self.object_logits[index]
-        return Drawn(self.logits[index], self.quality[index], evidence, objects)
+        return MaskPrediction(self.logits[index], self.quality[index], evidence, objects)
 
     @property
     def seen(self) -> Tensor:
-        """How sure it is that each target is there, `prompts`: the object score, or for want of it the quality."""
+        """How sure it is that each target is there, `prompts`: the object score, or the quality in a model without."""
         return self.quality if self.object_logits is None else self.object_logits.sigmoid()
 
 
@@ -148,7 +148,7 @@ class Grounding(nn.Module):
         self.config = config
         width, grid = config.prompt_width, config.grid_size
         if config.refined:
-            self.stem = MobileStem()
+            self.stem = EfficientNetStem()
             self.stem_norm = nn.GroupNorm(1, STEM_CHANNELS[-1])
         self.image_encoder = ImageEncoderViT(
             img_size=grid * config.patch_size,
@@ -199,8 +199,8 @@ class Grounding(nn.Module):
         embedding = self.image_encoder(self.stem_norm(sixteenth))  # images prompt_width grid grid
         return ImageFeatures(embedding, self.pixel_features(images, embedding, half, quarter, eighth))
 
-    def decode(self, features: ImageFeatures, prompts: Tensor) -> Drawn:
-        """Draw a mask for each of `prompts prompt_width` on ONE image; one prompt per [SEG]."""
+    def decode(self, features: ImageFeatures, prompts: Tensor) -> MaskPrediction:
+        """Predict a mask for each of `prompts prompt_width` on ONE image; one prompt per [SEG]."""
         count, grid = prompts.shape[0], self.config.grid_size
         tokens: list[Tensor] = []  # the IoU token after the decoder, `prompts prompt_width`
         listening = self.mask_decoder.iou_prediction_head.register_forward_pre_hook(
@@ -221,9 +221,9 @@ class Grounding(nn.Module):
         logits = self.refine(features, low, prompts) if self.config.refined else low[:, 0]
         quality = qualities[:, 0]
         if not self.config.object_score:
-            return Drawn(logits, quality)
+            return MaskPrediction(logits, quality)
         evidence = ObjectScore.evidence(tokens[0], quality, logits)
-        return Drawn(logits, quality, evidence, self.object_score(evidence))
+        return MaskPrediction(logits, quality, evidence, self.object_score(evidence))
 
     def refine(self, features: ImageFeatures, low: Tensor | None, prompts: Tensor) -> Tensor:
         """Add to SAM's logits `prompts 1 rows columns` what the prompt reads from the pixel features of ONE image.

@@ -1,6 +1,6 @@
 """MedSeg-R: global context understanding says what is there, pixel-level grounding shows where.
 
-question + image -> language model -> text with [SEG]; the state that predicts each [SEG] -> P_l -> prompt;
+question + image -> language model -> text with [SEG]; the hidden state that predicts each [SEG] -> P_l -> prompt;
 prompt + image seen again at high resolution -> mask.
 """
 
@@ -18,7 +18,7 @@ from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.context import GlobalContext
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.tiny import build_image_processor, build_language_model
-from inference.medseg_r.tokens import IGNORED, Words
+from inference.medseg_r.tokenizer import IGNORED, ChatTokenizer
 
 __all__ = [
     "Conversation",
@@ -87,20 +87,20 @@ class MedSegR(nn.Module):
     """
 
     def __init__(
-        self, config: MedSegRConfig, words: Words, language_model: Any = None, image_processor: Any = None
+        self, config: MedSegRConfig, tokenizer: ChatTokenizer, language_model: Any = None, image_processor: Any = None
     ) -> None:
         super().__init__()
         self.config = config
         if language_model is None:
-            language_model, image_processor = build_language_model(config, words), build_image_processor(config)
-        self.context = GlobalContext(language_model, words, image_processor)
+            language_model, image_processor = build_language_model(config, tokenizer), build_image_processor(config)
+        self.context = GlobalContext(language_model, tokenizer, image_processor)
         self.prompt_projector = build_prompt_projector(config, self.context.width)
         self.grounding = Grounding(config.grounding)
 
     @property
-    def words(self) -> Words:
-        """The language model's tokens."""
-        return self.context.words
+    def tokenizer(self) -> ChatTokenizer:
+        """The language model's tokenizer."""
+        return self.context.tokenizer
 
     @property
     def language_model(self) -> Any:
@@ -122,25 +122,25 @@ class MedSegR(nn.Module):
 
     def forward(self, batch: Conversation) -> Losses:
         """Return the losses of a batch; raises ValueError where [SEG] tokens and masks do not match in number."""
-        states = self.context.states(batch.ids, batch.attention, batch.pixels)  # n tokens language_width
+        states = self.context.hidden_states(batch.ids, batch.attention, batch.pixels)  # n tokens language_width
         said = batch.targets[:, 1:] != IGNORED  # the state at a position predicts the token after it
         text = F.cross_entropy(self.context.logits(states[:, :-1][said]).float(), batch.targets[:, 1:][said])
-        rows, positions = torch.nonzero(batch.targets == self.words.seg, as_tuple=True)
+        rows, positions = torch.nonzero(batch.targets == self.tokenizer.seg, as_tuple=True)
         if len(rows) != len(batch.masks):
             raise ValueError(f"{len(rows)} [SEG] tokens but {len(batch.masks)} masks")
         prompts = self.prompt_projector(states[rows, positions - 1].float())  # the state that predicts [SEG]
         features = self.grounding.encode(batch.images)
         entropies, dices, qualities = [], [], []
         for row in sorted(set(rows.tolist())):
-            own = rows == row
-            drawn = self.grounding.decode(features[row], prompts[own])
-            entropy, dice = mask_losses(drawn.logits, batch.masks[own])
+            of_row = rows == row
+            predicted = self.grounding.decode(features[row], prompts[of_row])
+            entropy, dice = mask_losses(predicted.logits, batch.masks[of_row])
             entropies.append(entropy)
             dices.append(dice)
-            qualities.append(quality_loss(drawn.quality, drawn.logits, batch.masks[own]))
+            qualities.append(quality_loss(predicted.quality, predicted.logits, batch.masks[of_row]))
         if not entropies:
             return Losses(text, text.new_zeros(()), text.new_zeros(()), text.new_zeros(()))
-        return Losses(text, *(torch.stack(one).mean() for one in (entropies, dices, qualities)))
+        return Losses(text, *(torch.stack(losses).mean() for losses in (entropies, dices, qualities)))
 
 
 def mask_losses(logits: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:

@@ -1,9 +1,9 @@
 """Arrays in, answers out: MedSeg-R behind `inference.interface.Predictor`.
 
-A stack is answered in two passes. First some of its slices are asked every question; then all of its slices are drawn,
-each encoded once, with a prompt for each thing that was named (`volume.py` has the rules). Both passes run in batches
-that fit the memory (`memory.py`). Masks are written into the answer's arrays slice by slice, so that nothing grows with
-the number of slices but the answer itself.
+A stack is answered in two passes. First some of its slices are asked every question; then masks are predicted on all of
+its slices, each encoded once, with a prompt for each thing that was named (`volume.py` has the rules). Both passes run
+in batches that fit the memory (`batches.py`). Masks are written into the answer's arrays slice by slice, so that
+nothing grows with the number of slices but the answer itself.
 
 The same stack, questions and batch size give the same bytes. Another batch size changes the order of sums: logits move
 by about 1e-4, and so do masks, at pixels that lie so close to the threshold.
@@ -12,7 +12,6 @@ by about 1e-4, and so do masks, at pixels that lie so close to the threshold.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import structlog
@@ -23,12 +22,19 @@ from torch import Tensor
 from inference.errors import InputRefused
 from inference.interface import Answer, PredictorDescription, Progress, Question, SliceStack
 from inference.medseg_r.batches import Batches
-from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint
-from inference.medseg_r.context import Spoken
-from inference.medseg_r.grounding import Drawn
-from inference.medseg_r.tokens import Turn
-from inference.medseg_r.transform import Extent, from_square, grounding_square, to_square, window, windowed
-from inference.medseg_r.volume import Asked, Said, Target, gathered, showing, spread, volume_answer
+from inference.medseg_r.checkpoint import Checkpoint
+from inference.medseg_r.context import GeneratedAnswer
+from inference.medseg_r.grounding import MaskPrediction
+from inference.medseg_r.transform import Extent, apply_window, choose_window, from_square, grounding_square, to_square
+from inference.medseg_r.volume import (
+    DraftAnswer,
+    DraftTarget,
+    SliceAnswer,
+    draft_answer,
+    finished_answer,
+    slices_with_content,
+)
+from inference.sampling import evenly_spaced
 
 __all__ = ["MedSegRPredictor"]
 
@@ -36,74 +42,56 @@ SMALLEST_SIDE = 8
 
 _log = structlog.get_logger()
 
-_Kept = list[tuple[int, Tensor, Tensor]]
+_KeptMasks = list[tuple[int, Tensor, Tensor]]
 """For one slice, each kept target's number, its mask logits `size size` and its quality."""
 
 
 class MedSegRPredictor:
-    """Answers questions with a checkpoint folder; deterministic for the same stack, questions and batch size.
+    """Answers questions with a loaded checkpoint; deterministic for the same stack, questions and batch size.
 
-    `batch_size`: slices at once, instead of what the memory takes.
-    Raises `CheckpointError` and `TermsNotAccepted` when built.
+    `device`: where the checkpoint was loaded to. `batch_size`: slices at once, instead of what the memory takes.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        device: str = "cpu",
-        *,
-        accept_research_use: bool = False,
-        batch_size: int | None = None,
-    ) -> None:
-        checkpoint = load_checkpoint(folder, accept_research_use=accept_research_use, device=device)
-        self._use(checkpoint, device, batch_size)
-
-    @classmethod
-    def of(cls, checkpoint: Checkpoint, device: str = "cpu", *, batch_size: int | None = None) -> MedSegRPredictor:
-        """Build from a checkpoint already in memory and on its device."""
-        predictor = cls.__new__(cls)
-        predictor._use(checkpoint, device, batch_size)
-        return predictor
-
-    def _use(self, checkpoint: Checkpoint, device: str, batch_size: int | None) -> None:
-        self._checkpoint, self._model = checkpoint, checkpoint.model
+    def __init__(self, checkpoint: Checkpoint, device: str = "cpu", *, batch_size: int | None = None) -> None:
+        self.checkpoint, self._model = checkpoint, checkpoint.model
         config = checkpoint.model.config
-        wanted = torch.device(device)
-        self._counting = Batches(self._model, wanted, config.context_square, 1)
-        self._language = Batches(self._model, wanted, config.context_square, batch_size)
-        self._grounding = Batches(self._model, wanted, config.grounding.image_size, batch_size)
+        place = torch.device(device)
+        self._counting = Batches(self._model, place, config.context_square, 1)
+        self._language = Batches(self._model, place, config.context_square, batch_size)
+        self._grounding = Batches(self._model, place, config.grounding.image_size, batch_size)
 
     @property
     def description(self) -> PredictorDescription:
         """Which model answers, and under which terms."""
-        return self._checkpoint.description
+        return self.checkpoint.description
 
     def answer(
         self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
     ) -> tuple[Answer, ...]:
         """Answer each question about the stack, with a mask for each thing seen, on the stack's grid.
 
-        `progress` counts the slices that were drawn. Raises `InputRefused` for an empty or overlong question and for a
-        stack that is no picture (too small, wrong channels, NaN), `AnswerMalformed` where all answers to a question
-        break the grammar, `OutOfMemory` where the device has no room.
+        `progress` counts the slices whose masks are there. Raises `InputRefused` for an empty or overlong question and
+        for a stack that is no picture (too small, wrong channels, NaN), `AnswerMalformed` where all answers to a
+        question break the grammar, `OutOfMemory` where the device has no room.
         """
         _check_stack(stack)
-        slices = showing(stack.values)
+        slices = slices_with_content(stack.values)
         with torch.inference_mode():
             self._check_questions(questions)
             if not slices or not questions:
                 return tuple(Answer(question, "The image is blank: nothing is seen.", (), ()) for question in questions)
-            limits = window(stack)
-            asked = self._ask(stack, limits, questions, spread(slices, self._model.config.asked_slices))
-            self._draw(stack, limits, slices, [target for one in asked for target in one.targets], progress)
-        return tuple(volume_answer(one, self._checkpoint.calibration) for one in asked)
+            limits = choose_window(stack)
+            drafts = self._ask(stack, limits, questions, evenly_spaced(slices, self._model.config.asked_slices))
+            targets = [target for draft in drafts for target in draft.targets]
+            self._fill_masks(stack, limits, slices, targets, progress)
+        return tuple(finished_answer(draft, self.checkpoint.calibration) for draft in drafts)
 
     def _check_questions(self, questions: Sequence[Question]) -> None:
         context, side = self._model.context, self._model.config.context_square
         blank = np.zeros((side, side, 3), dtype=np.uint8)
         [(_, tokens)] = self._counting.run(1, lambda _: context.visual_tokens(context.pixels([blank])))
         for question in questions:
-            context.check((_earlier(question), question.text), tokens)
+            context.check(question, tokens)
 
     def _ask(
         self,
@@ -111,62 +99,66 @@ class MedSegRPredictor:
         limits: tuple[float, float] | None,
         questions: Sequence[Question],
         chosen: Sequence[int],
-    ) -> list[Asked]:
+    ) -> list[DraftAnswer]:
         """Put every question to the chosen slices."""
         model = self._model
-        wanted = [(_earlier(question), question.text) for question in questions]
 
-        def work(batch: range) -> list[list[Spoken]]:
-            images = (windowed(stack.values[chosen[place]], limits) for place in batch)
+        def work(batch: range) -> list[list[GeneratedAnswer]]:
+            images = (apply_window(stack.values[chosen[place]], limits) for place in batch)
             prefix = model.context.encode([to_square(image, model.config.context_square)[0] for image in images])
             together = max(1, self._language.rows // len(batch))
-            spoken: list[list[Spoken]] = []
-            for start in range(0, len(wanted), together):
-                spoken += model.context.speak(prefix, wanted[start : start + together], model.config.most_answer_tokens)
-            return spoken
+            generated: list[list[GeneratedAnswer]] = []
+            for start in range(0, len(questions), together):
+                some = questions[start : start + together]
+                generated += model.context.generate(prefix, some, model.config.most_answer_tokens)
+            return generated
 
-        said: list[dict[int, Said]] = [{} for _ in questions]
+        slice_answers: list[dict[int, SliceAnswer]] = [{} for _ in questions]
         cut = 0
-        for batch, spoken in self._language.run(len(chosen), work):
-            for own, answers in zip(said, spoken, strict=True):
-                for place, one in zip(batch, answers, strict=True):
-                    own[chosen[place]] = Said(model.words.text(one.ids), one.states.cpu())
-                    cut += not one.ended
+        for batch, generated in self._language.run(len(chosen), work):
+            for of_question, answers in zip(slice_answers, generated, strict=True):
+                for place, answer in zip(batch, answers, strict=True):
+                    text = model.tokenizer.text(answer.ids)
+                    of_question[chosen[place]] = SliceAnswer(text, answer.hidden_states.cpu())
+                    cut += not answer.finished
         if cut:
             _log.warning("answers cut off", answers=cut, most_tokens=model.config.most_answer_tokens)
         shape = stack.values.shape[:3]
-        return [gathered(question, own, shape) for question, own in zip(questions, said, strict=True)]
+        return [
+            draft_answer(question, of_question, shape)
+            for question, of_question in zip(questions, slice_answers, strict=True)
+        ]
 
-    def _draw(
+    def _fill_masks(
         self,
         stack: SliceStack,
         limits: tuple[float, float] | None,
         slices: Sequence[int],
-        targets: Sequence[Target],
+        targets: Sequence[DraftTarget],
         progress: Progress | None,
     ) -> None:
-        """Draw every target on every slice that shows something, straight into its mask."""
+        """Predict the mask of every target on every slice that shows something, straight into its array."""
         model, config = self._model, self._model.config.grounding
         total, rows, columns = stack.values.shape[:3]
-        threshold = self._checkpoint.thresholds.mask_logit
+        threshold = self.checkpoint.thresholds.mask_logit
         extents: dict[int, Extent] = {}
 
-        def work(batch: range) -> list[_Kept]:
+        def work(batch: range) -> list[_KeptMasks]:
             prompts = self._prompts(targets)
             images = []
             for place in batch:
-                image = windowed(stack.values[slices[place]], limits)
+                image = apply_window(stack.values[slices[place]], limits)
                 square, extents[place] = grounding_square(image, config.preprocessing, config.image_size)
                 images.append(torch.from_numpy(square))
             tensor = torch.stack(images).permute(0, 3, 1, 2).contiguous().to(self._model.device)  # batch 3 side side
             features = model.grounding.encode(tensor)
             return [
-                self._kept(model.grounding.decode(features[number], prompts), extents[place])
+                self._kept_masks(model.grounding.decode(features[number], prompts), extents[place])
                 for number, place in enumerate(batch)
             ]
 
-        for batch, drawn in self._grounding.run(len(slices) if targets else 0, work):
-            for place, kept in zip(batch, drawn, strict=True):
+        for batch, kept_masks in self._grounding.run(len(slices) if targets else 0, work):
+            for place, kept in zip(batch, kept_masks, strict=True):
                 for number, logits, quality in kept:
                     [mask] = from_square(logits[None], extents[place], rows, columns, threshold, config.image_size)
                     targets[number].mask[slices[place]] = mask
@@ -176,26 +168,21 @@ class MedSegRPredictor:
         if progress is not None:
             progress(total, total)
 
-    def _prompts(self, targets: Sequence[Target]) -> Tensor:
-        """Return a prompt for each target, `targets prompt_width`: the mean of what its states give."""
-        return torch.stack(
-            [
-                self._model.prompt_projector(torch.stack(one.states).to(self._model.device)).mean(dim=0)
-                for one in targets
-            ]
-        )
+    def _prompts(self, targets: Sequence[DraftTarget]) -> Tensor:
+        """Return a prompt for each target, `targets prompt_width`: the mean of what its hidden states give."""
+        states = [torch.stack(target.hidden_states).to(self._model.device) for target in targets]
+        return torch.stack([self._model.prompt_projector(of_target).mean(dim=0) for of_target in states])
 
-    def _kept(self, drawn: Drawn, extent: Extent) -> _Kept:
+    def _kept_masks(self, predicted: MaskPrediction, extent: Extent) -> _KeptMasks:
         """Return the targets that pass the thresholds."""
-        thresholds = self._checkpoint.thresholds
-        inside = _without_padding(drawn.logits, extent, self._model.config.grounding.image_size)
+        thresholds = self.checkpoint.thresholds
+        inside = _without_padding(predicted.logits, extent, self._model.config.grounding.image_size)
         pixels = (inside > thresholds.mask_logit).sum((1, 2))  # targets
-        kept = (pixels >= thresholds.fewest_pixels) & (drawn.seen >= thresholds.seen)
-        return [(number, drawn.logits[number], drawn.quality[number]) for number in torch.nonzero(kept)[:, 0].tolist()]
-
-
-def _earlier(question: Question) -> tuple[Turn, ...]:
-    return tuple(Turn(one.question, one.answer) for one in question.earlier)
+        kept = (pixels >= thresholds.fewest_pixels) & (predicted.seen >= thresholds.seen)
+        return [
+            (number, predicted.logits[number], predicted.quality[number])
+            for number in torch.nonzero(kept)[:, 0].tolist()
+        ]
 
 
 def _check_stack(stack: SliceStack) -> None:
@@ -220,5 +207,5 @@ def _check_stack(stack: SliceStack) -> None:
 def _without_padding(logits: Tensor, extent: Extent, side: int) -> Tensor:
     """Return the part of `targets size size` that shows the image, whose `extent` is counted in a square of `side`."""
     size = logits.shape[-1]
-    rows, columns = (-(-own * size // side) for own in extent)
+    rows, columns = (-(-length * size // side) for length in extent)
     return logits[:, :rows, :columns]

@@ -1,8 +1,11 @@
 """The parts of segment_anything that MedSeg-R is composed of, imported without torchvision.
 
-The package's `__init__` imports an automatic mask generator, which needs torchvision; the modules below do not. So a
-bare package object with the right `__path__` is registered under its name first, and only `modeling` is imported.
-Where something else has imported segment_anything already, its package is used as it is.
+The package's `__init__` imports its predictor and its automatic mask generator, which import torchvision; `modeling`
+does not. So a bare package object with the right `__path__` is registered under the package's name first, and only
+`modeling` is imported. Where something else has imported segment_anything already, its package is used as it is.
+
+Upstream the answer is to install torchvision first (facebookresearch/segment-anything, issue 437, open); no issue that
+asks for an import without it was found. A test fails as soon as segment_anything imports without torchvision.
 """
 
 from __future__ import annotations

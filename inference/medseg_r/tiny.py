@@ -7,7 +7,7 @@ on `tiny` goes the way of every other model.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from PIL import Image
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
@@ -21,11 +21,9 @@ from transformers import (
 )
 
 from inference.medseg_r.config import MedSegRConfig
+from inference.medseg_r.tokenizer import ChatTokenizer
 
-if TYPE_CHECKING:
-    from inference.medseg_r.tokens import Words
-
-__all__ = ["build_image_processor", "build_language_model", "train_tokenizer", "wrap_tokenizer"]
+__all__ = ["build_image_processor", "build_language_model", "build_tokenizer", "train_tokenizer"]
 
 _SPECIAL = ("<pad>", "<bos>", "<eos>", "<image>", "<user>", "<assistant>", "<p>", "</p>", "[SEG]")
 
@@ -56,8 +54,8 @@ def train_tokenizer(texts: Sequence[str], vocabulary_size: int) -> Tokenizer:
     return tokenizer
 
 
-def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
-    """Return what `train_tokenizer` made as a transformers tokenizer with a chat template."""
+def build_tokenizer(tokenizer: Tokenizer) -> ChatTokenizer:
+    """Return what `train_tokenizer` made with a chat template."""
     wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
         tokenizer_object=tokenizer,
         bos_token="<bos>",
@@ -67,7 +65,7 @@ def wrap_tokenizer(tokenizer: Tokenizer) -> Any:
         clean_up_tokenization_spaces=False,
     )
     wrapped.chat_template = CHAT_TEMPLATE
-    return wrapped
+    return ChatTokenizer(wrapped)
 
 
 def build_image_processor(config: MedSegRConfig) -> Any:
@@ -86,7 +84,7 @@ def build_image_processor(config: MedSegRConfig) -> Any:
     )
 
 
-def build_language_model(config: MedSegRConfig, words: Words) -> Any:
+def build_language_model(config: MedSegRConfig, tokenizer: ChatTokenizer) -> Any:
     """Build transformers' Llava at the sizes of `config`, with random weights."""
     vision = CLIPVisionConfig(
         hidden_size=config.vision_width,
@@ -98,7 +96,7 @@ def build_language_model(config: MedSegRConfig, words: Words) -> Any:
         patch_size=config.context_patch_size,
     )
     text = LlamaConfig(
-        vocab_size=words.size,
+        vocab_size=tokenizer.size,
         hidden_size=config.language_width,
         intermediate_size=3 * config.language_width,
         num_hidden_layers=config.language_layers,
@@ -106,14 +104,14 @@ def build_language_model(config: MedSegRConfig, words: Words) -> Any:
         num_key_value_heads=config.language_heads,
         max_position_embeddings=config.language_context,
         tie_word_embeddings=True,
-        pad_token_id=words.pad,
-        bos_token_id=words.tokenizer.bos_token_id,
-        eos_token_id=words.eos,
+        pad_token_id=tokenizer.pad,
+        bos_token_id=tokenizer.pretrained.bos_token_id,
+        eos_token_id=tokenizer.eos,
     )
     llava = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=words.image,
+        image_token_index=tokenizer.image,
         image_seq_length=config.visual_tokens,
         vision_feature_layer=-1,
         vision_feature_select_strategy="default",

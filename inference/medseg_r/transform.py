@@ -13,7 +13,16 @@ from PIL import Image
 from inference.interface import SliceStack
 from inference.medseg_r.config import Preprocessing
 
-__all__ = ["SIDE", "Extent", "from_square", "grounding_square", "standardise", "to_square", "window", "windowed"]
+__all__ = [
+    "SIDE",
+    "Extent",
+    "apply_window",
+    "choose_window",
+    "from_square",
+    "grounding_square",
+    "standardise",
+    "to_square",
+]
 
 SIDE = 256
 """Rows and columns of the square that `tiny` sees."""
@@ -31,7 +40,7 @@ _SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)  # segment_any
 _SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
 
 
-def window(stack: SliceStack) -> tuple[float, float] | None:
+def choose_window(stack: SliceStack) -> tuple[float, float] | None:
     """Return the values shown as black and as white: HU for CT, percentiles of the stack else, None for RGB.
 
     Percentiles come from every n-th voxel of a large stack, so that the same stack always gives the same window.
@@ -47,7 +56,9 @@ def window(stack: SliceStack) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def windowed(values: NDArray[np.float32] | NDArray[np.uint8], limits: tuple[float, float] | None) -> NDArray[np.uint8]:
+def apply_window(
+    values: NDArray[np.float32] | NDArray[np.uint8], limits: tuple[float, float] | None
+) -> NDArray[np.uint8]:
     """Map one slice, `rows columns` or `rows columns 3`, to uint8 `rows columns 3`."""
     if limits is None:
         return values.astype(np.uint8)
@@ -78,7 +89,7 @@ def grounding_square(
     image: NDArray[np.uint8], preprocessing: Preprocessing, side: int = SIDE
 ) -> tuple[NDArray[np.float32], Extent]:
     """Return what pixel-level grounding sees of uint8 `rows columns 3`: float32 `side side 3`, and its extent."""
-    square, extent = to_square(image, side, stretched=preprocessing is Preprocessing.MEDSAM)
+    square, extent = to_square(image, side, stretched=preprocessing.stretched)
     match preprocessing:
         case Preprocessing.STANDARDISED:
             return standardise(square), extent

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from inference.training.labels import MIRRORED
+from inference.medseg_qa.labels import MIRRORED
 
 __all__ = ["augment", "rewindow", "shift_and_turn"]
 

@@ -17,15 +17,16 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference.errors import AnswerMalformed, InferenceError, InputRefused
-from inference.evaluation.matching import matched
-from inference.evaluation.run import check_split, chosen_records
-from inference.evaluation.scores import dice, iou
+from inference.interface import Question
+from inference.medseg_qa.matching import match_phrases
 from inference.medseg_qa.records import Record
-from inference.medseg_r.answers import statements
+from inference.medseg_qa.splits import check_split, select_records
+from inference.medseg_r.answers import named_phrases
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_thresholds
-from inference.medseg_r.grounding import Drawn
+from inference.medseg_r.grounding import MaskPrediction
 from inference.medseg_r.transform import from_square, grounding_square, to_square
 from inference.open import torch_device
+from inference.overlap import dice, iou
 from inference.progress import Counter
 from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
 
@@ -87,7 +88,7 @@ def judge_answers(
 
     An answer against the grammar names nothing, nor does the model where it has no room for the question.
     """
-    records = chosen_records(qa, split, most_per_set)
+    records = select_records(qa, split, most_per_set)
     labels: dict[str, int] = {}
     judged: list[Judged] = []
     for number, record in enumerate(records):
@@ -99,15 +100,15 @@ def judge_answers(
                 dices = tuple(absent for _ in none)
                 judged.append(Judged(number, place, True, -np.inf, 0.0, none, dices, none))
                 continue
-            drawn, masks = given
+            predicted, masks = given
             judged.append(
                 Judged(
                     number,
                     place,
                     True,
-                    float(drawn.seen[0]),
-                    float(drawn.quality[0]),
-                    tuple(int((drawn.logits > logit).sum()) for logit in MASK_LOGITS),
+                    float(predicted.seen[0]),
+                    float(predicted.quality[0]),
+                    tuple(int((predicted.logits > logit).sum()) for logit in MASK_LOGITS),
                     tuple(absent if true is None else dice(mask, true) for mask in masks),
                     tuple(0.0 if true is None else iou(mask, true) for mask in masks),
                 )
@@ -123,8 +124,8 @@ _Mask = NDArray[np.bool_]
 @torch.inference_mode()
 def _answered(
     checkpoint: Checkpoint, record: Record, qa: Path
-) -> Iterator[tuple[str, _Mask | None, tuple[Drawn, list[_Mask]] | None]]:
-    """Yield each asked label, its true mask if it is there, and what was drawn if it was named."""
+) -> Iterator[tuple[str, _Mask | None, tuple[MaskPrediction, list[_Mask]] | None]]:
+    """Yield each asked label, its true mask if it is there, and its predicted masks if it was named."""
     model, config = checkpoint.model, checkpoint.model.config
     turns = [turn for one in record.conversations for turn in one.turns if turn.standalone]
     if not turns:
@@ -136,13 +137,15 @@ def _answered(
     features = model.grounding.encode(torch.from_numpy(square).permute(2, 0, 1)[None].contiguous().to(model.device))
     for turn in turns:
         try:
-            [[spoken]] = model.context.speak(prefix, [((), turn.question)], config.most_answer_tokens)
-            named = [one.phrase for one in statements(model.words.text(spoken.ids), len(spoken.states))]
+            [[answer]] = model.context.generate(prefix, [Question(turn.question)], config.most_answer_tokens)
+            text = model.tokenizer.text(answer.ids)
+            phrases = [named.phrase for named in named_phrases(text, len(answer.hidden_states))]
         except (AnswerMalformed, InputRefused):
-            named = []
-        places = matched(record, turn, named)
-        if named:
-            drawn = model.grounding.decode(features, model.prompt_projector(spoken.states.to(model.device)))
+            phrases = []
+        places = match_phrases(record, turn, phrases)
+        if phrases:
+            prompts = model.prompt_projector(answer.hidden_states.to(model.device))
+            predicted = model.grounding.decode(features, prompts)
         there = {record.targets[index].label: record.targets[index].mask for index in turn.targets}
         for label in (*there, *turn.absent):
             true = None
@@ -152,8 +155,7 @@ def _answered(
             if label not in places:
                 yield label, true, None
                 continue
-            one = drawn[places[label]]
-            logits = one.logits
+            of_label = predicted[places[label]]
             size = config.grounding.image_size
-            masks = [from_square(logits, extent, rows, columns, logit, size)[0] for logit in MASK_LOGITS]
-            yield label, true, (one, masks)
+            masks = [from_square(of_label.logits, extent, rows, columns, logit, size)[0] for logit in MASK_LOGITS]
+            yield label, true, (of_label, masks)

@@ -16,7 +16,7 @@ from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.description import DESCRIPTION_FILE, RESEARCH_ONLY, read_description
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import MedSegR
-from inference.medseg_r.tokens import Words
+from inference.medseg_r.tiny import build_tokenizer
 from inference.progress import Counter
 from inference.training.object_score import fit_object_score, gather_evidence
 from inference.training.packing import Pack
@@ -37,7 +37,7 @@ def compose_stages(pack: Callable[[], Pack], config: MedSegRConfig, settings: Tr
     Raises `InferenceError` where a part is in neither, and rather than overwrite a checkpoint that was calibrated.
     """
     finished = settings.out / "checkpoint"
-    if (finished / DESCRIPTION_FILE).is_file() and read_description(finished).get("calibrated"):
+    if (finished / DESCRIPTION_FILE).is_file() and read_description(finished).calibrated:
         raise InferenceError(f"{finished} has been calibrated; move it away before another is composed there")
     states, prompts = settings.out, label_prompts(config.grounding.prompt_width)
     learned = {name: states / f"{name}.pt" for name in ("grounding", "language") if (states / f"{name}.pt").exists()}
@@ -47,7 +47,7 @@ def compose_stages(pack: Callable[[], Pack], config: MedSegRConfig, settings: Tr
             raise InferenceError(f"{states / name}.pt is missing; run the stage {name} first, or name a start")
         _log.info(f"{name} is that of", state=str(learned.get(name, settings.start)))
     if "language" in learned:
-        spoken = MedSegR(config, Words(Tokenizer.from_file(str(states / "tokenizer.json"))))
+        spoken = MedSegR(config, build_tokenizer(Tokenizer.from_file(str(states / "tokenizer.json"))))
         state = torch.load(learned["language"], weights_only=True)["average"]
         _fill(spoken.language_model, state, "language_model.")
         _fill(spoken.prompt_projector, state, "prompt_projector.")

@@ -16,12 +16,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from inference.medseg_qa.labels import DATASETS, LABELS, canonical
 from inference.medseg_qa.records import Record, Turn, read_records
 from inference.medseg_r.config import MedSegRConfig
-from inference.medseg_r.tokens import Words
+from inference.medseg_r.tokenizer import IGNORED, ChatTokenizer
 from inference.medseg_r.transform import to_square
 from inference.training.augment import augment, shift_and_turn
-from inference.training.labels import DATASETS, LABELS, canonical
 from inference.training.turns import TurnSampler
 
 __all__ = ["DialogueBatch", "Dialogues", "dialogue_texts"]
@@ -38,7 +38,7 @@ class DialogueBatch:
     """Padded on the right; `labels` are places in LABELS.
 
     `images`: uint8 `n+more rows columns 3`, the first n with a conversation. `ids`, `attention`, `targets`: int64
-    `n tokens`; `targets` is -100 where nothing is to be said. `weights`: float32 `n tokens`. `seg_rows`,
+    `n tokens`; `targets` is `IGNORED` where nothing is to be said. `weights`: float32 `n tokens`. `seg_rows`,
     `seg_positions`, `seg_labels`: int64 `[SEG]s`, the position one before each [SEG] and its label, or -1.
     `asked_rows`, `asked_positions`: int64 `questions`, where each question's answer begins; `asked`: float32
     `questions labels`. `occupied`: float32 `n+more visual_tokens labels`, 1 in a token's square, 0 not, NaN unknown.
@@ -85,8 +85,8 @@ def dialogue_texts(qa: Path) -> list[str]:
 class Dialogues:
     """Draws conversations of one split as `LanguageStage` learns them."""
 
-    def __init__(self, qa: Path, split: str, words: Words, config: MedSegRConfig) -> None:
-        self.words, self.config = words, config
+    def __init__(self, qa: Path, split: str, tokenizer: ChatTokenizer, config: MedSegRConfig) -> None:
+        self.tokenizer, self.config = tokenizer, config
         self.turns = TurnSampler(qa, split)
         self.images = [_small(qa / record.image, config.context_image_size) for record in self.turns.records]
         self.bits = [_label_bits(qa, record, config.context_image_size) for record in self.turns.records]
@@ -113,16 +113,19 @@ class Dialogues:
 
     def _encoded(self, random: np.random.Generator, place: int, turns: tuple[Turn, ...]) -> _Example | None:
         """Return a conversation as far as it fits; None where not even one turn does."""
-        record, ids = self.turns.records[place], self.words.prefix(self.config.visual_tokens)
-        made = _Example(place, ids, [-100] * len(ids), [0.0] * len(ids), [], [], [])
+        record, ids = self.turns.records[place], self.tokenizer.prefix(self.config.visual_tokens)
+        made = _Example(place, ids, [IGNORED] * len(ids), [0.0] * len(ids), [], [], [])
         for turn in turns:
-            asked, answer = self.words.question(_spoken(turn.question, random)), self.words.answer(turn.answer)
+            asked, answer = (
+                self.tokenizer.question(_as_people_ask(turn.question, random)),
+                self.tokenizer.answer(turn.answer),
+            )
             if len(made.ids) + len(asked) + len(answer) > self.config.language_context:
                 break
             made.asked_positions.append(len(made.ids) + len(asked) - 1)
             made.asked.append(_one_hot([canonical(label) for label in turn.asked]))
             made.ids += asked + answer
-            made.targets += [-100] * len(asked) + answer
+            made.targets += [IGNORED] * len(asked) + answer
             made.weights += [0.0] * len(asked) + [1.0 if turn.targets else _DENIAL_WEIGHT] * len(answer)
             for index in turn.targets:
                 label = canonical(record.targets[index].label)
@@ -131,8 +134,8 @@ class Dialogues:
 
     def _collate(self, random: np.random.Generator, examples: list[_Example]) -> DialogueBatch:
         longest, size = max(len(one.ids) for one in examples), len(examples)
-        ids = torch.full((size, longest), self.words.pad)
-        targets = torch.full((size, longest), -100)
+        ids = torch.full((size, longest), self.tokenizer.pad)
+        targets = torch.full((size, longest), IGNORED)
         attention = torch.zeros((size, longest), dtype=torch.long)
         weights = torch.zeros((size, longest))
         seen = []
@@ -148,7 +151,7 @@ class Dialogues:
             place = places[int(random.integers(len(places)))]
             dataset = self.turns.records[place].dataset
             seen.append((place, *augment(self.images[place], self.bits[place], dataset, random)))
-        rows, positions = torch.nonzero(targets == self.words.seg, as_tuple=True)
+        rows, positions = torch.nonzero(targets == self.tokenizer.seg, as_tuple=True)
         labels = [label for one in examples for label in one.seg_labels]
         if len(rows) != len(labels):
             raise ValueError(f"{len(rows)} [SEG] tokens but {len(labels)} labels")
@@ -182,7 +185,7 @@ class Dialogues:
         return occupied
 
 
-def _spoken(question: str, random: np.random.Generator) -> str:
+def _as_people_ask(question: str, random: np.random.Generator) -> str:
     """Return a question as people may put it: now and then in lower case, or with words left out."""
     if random.random() < 0.3:
         question = question.lower()

@@ -22,12 +22,13 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from inference.errors import InferenceError
+from inference.interface import Exchange
 from inference.medseg_qa.records import Record, Turn
-from inference.medseg_r.adapter import add_lora, has_lora
 from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from inference.medseg_r.description import checkpoint_folder
+from inference.medseg_r.lora import add_lora, has_lora
 from inference.medseg_r.model import Conversation, Losses, MedSegR
-from inference.medseg_r.tokens import Turn as Said
+from inference.medseg_r.tokenizer import IGNORED
 from inference.medseg_r.transform import grounding_square, to_square
 from inference.training.augment import rewindow
 from inference.training.journal import Journal
@@ -59,7 +60,7 @@ class ConversationBatches:
         config = model.config.grounding
         squares: list[NDArray[np.uint8]] = []
         images: list[Tensor] = []
-        spoken: list[tuple[Turn, ...]] = []
+        conversations: list[tuple[Turn, ...]] = []
         masks: list[Tensor] = []
         while len(squares) < size:
             place, turns = self.turns.draw(random)
@@ -73,10 +74,10 @@ class ConversationBatches:
             image, _ = grounding_square(seen, config.preprocessing, config.image_size)
             squares.append(square)
             images.append(torch.from_numpy(image).permute(2, 0, 1))
-            spoken.append(fitting)
+            conversations.append(fitting)
             masks += [self._mask(record, index) for turn in fitting for index in turn.targets]
         pixels_seen = model.context.pixels(squares)
-        ids, attention, targets = self._tokens(spoken)
+        ids, attention, targets = self._tokens(conversations)
         drawn = torch.stack(masks) if masks else torch.zeros(0, config.mask_size, config.mask_size)
         return Conversation(
             {name: value.to(device) for name, value in pixels_seen.items()},
@@ -90,20 +91,17 @@ class ConversationBatches:
     def _fitting(self, turns: Sequence[Turn]) -> tuple[Turn, ...]:
         context = self.model.context
         for count in range(len(turns), 0, -1):
-            said = [Said(turn.question, turn.answer) for turn in turns[:count]]
-            if len(context.words.conversation(said, self._visual_tokens).ids) <= context.positions:
+            conversation = context.tokenizer.conversation(_exchanges(turns[:count]), self._visual_tokens)
+            if len(conversation.ids) <= context.positions:
                 return tuple(turns[:count])
         return ()
 
-    def _tokens(self, spoken: Sequence[tuple[Turn, ...]]) -> tuple[Tensor, Tensor, Tensor]:
-        words = self.model.words
-        rows = [
-            words.conversation([Said(one.question, one.answer) for one in turns], self._visual_tokens)
-            for turns in spoken
-        ]
+    def _tokens(self, conversations: Sequence[tuple[Turn, ...]]) -> tuple[Tensor, Tensor, Tensor]:
+        tokenizer = self.model.tokenizer
+        rows = [tokenizer.conversation(_exchanges(turns), self._visual_tokens) for turns in conversations]
         longest = max(len(row.ids) for row in rows)
-        ids = torch.full((len(rows), longest), words.pad)
-        targets = torch.full((len(rows), longest), -100)
+        ids = torch.full((len(rows), longest), tokenizer.pad)
+        targets = torch.full((len(rows), longest), IGNORED)
         attention = torch.zeros((len(rows), longest), dtype=torch.long)
         for place, row in enumerate(rows):
             ids[place, : len(row.ids)] = torch.tensor(row.ids)
@@ -116,10 +114,13 @@ class ConversationBatches:
         config = self.model.config.grounding
         with Image.open(self.qa / record.targets[index].mask) as picture:
             mask = np.asarray(picture.convert("L"))
-        stretched = config.preprocessing.value == "medsam"
-        square, _ = to_square(mask, config.image_size, nearest=True, stretched=stretched)
+        square, _ = to_square(mask, config.image_size, nearest=True, stretched=config.preprocessing.stretched)
         whole = torch.from_numpy((square > 127).astype(np.float32))[None, None]
         return torch.nn.functional.adaptive_avg_pool2d(whole, config.mask_size)[0, 0]
+
+
+def _exchanges(turns: Sequence[Turn]) -> list[Exchange]:
+    return [Exchange(turn.question, turn.answer) for turn in turns]
 
 
 def train_joint(settings: TrainSettings) -> Path:

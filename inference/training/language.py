@@ -20,12 +20,12 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 
 from inference.errors import InferenceError
+from inference.medseg_qa.labels import LABELS
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.model import build_prompt_projector
-from inference.medseg_r.tiny import build_language_model, train_tokenizer
-from inference.medseg_r.tokens import Words
+from inference.medseg_r.tiny import build_language_model, build_tokenizer, train_tokenizer
+from inference.medseg_r.tokenizer import ChatTokenizer
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
-from inference.training.labels import LABELS
 from inference.training.settings import WARMUP, TrainSettings
 from inference.training.start import starting_point
 from inference.training.steps import run_steps
@@ -42,10 +42,10 @@ _WEIGHTS = {"text": 1.0, "prompt": 1.0, "asked": 0.3, "occupied": 4.0}
 class LanguageStage(nn.Module):
     """The language model, P_l, and two heads that are thrown away."""
 
-    def __init__(self, config: MedSegRConfig, words: Words) -> None:
+    def __init__(self, config: MedSegRConfig, tokenizer: ChatTokenizer) -> None:
         super().__init__()
-        self.config, self.words = config, words
-        self.language_model: LlavaForConditionalGeneration = build_language_model(config, words)
+        self.config, self.tokenizer = config, tokenizer
+        self.language_model: LlavaForConditionalGeneration = build_language_model(config, tokenizer)
         self.prompt_projector = build_prompt_projector(config)
         self.asked = nn.Linear(config.language_width, len(LABELS))
         self.occupied = nn.Linear(config.language_width, len(LABELS))
@@ -63,7 +63,7 @@ class LanguageStage(nn.Module):
             visual = model.multi_modal_projector(hidden[:, 1:]).float()  # n+more visual_tokens language_width
             embedded = model.language_model.embed_tokens(batch.ids)
             shown = visual[: len(batch.ids)]
-            embedded = embedded.masked_scatter((batch.ids == self.words.image)[..., None], shown)
+            embedded = embedded.masked_scatter((batch.ids == self.tokenizer.image)[..., None], shown)
             states = model.language_model(inputs_embeds=embedded, attention_mask=batch.attention).last_hidden_state
             said = batch.targets[:, 1:] != -100
             logits = self.language_model.lm_head(states[:, :-1][said])  # only where something is to be said
@@ -94,18 +94,18 @@ def train_language(config: MedSegRConfig, settings: TrainSettings) -> None:
     tokens = settings.out / "tokenizer.json"
     started = starting_point(settings, config)
     if started is not None:
-        started.words.tokenizer.backend_tokenizer.save(str(tokens))
+        started.tokenizer.pretrained.backend_tokenizer.save(str(tokens))
     elif not tokens.exists():
         train_tokenizer(dialogue_texts(settings.qa), config.vocabulary_size).save(str(tokens))
-    words = Words(Tokenizer.from_file(str(tokens)))
+    tokenizer = build_tokenizer(Tokenizer.from_file(str(tokens)))
     torch.manual_seed(settings.seed)
-    stage = LanguageStage(config, words)
+    stage = LanguageStage(config, tokenizer)
     if started is not None:
         stage.language_model.load_state_dict(started.language_model.state_dict())
         stage.prompt_projector.load_state_dict(started.prompt_projector.state_dict())
     heads_alone = 0 if started is None else _HEADS_ALONE
     optimiser = torch.optim.AdamW(stage.parameters(), lr=settings.peak_rate, betas=(0.9, 0.95), weight_decay=0.03)
-    dialogues = Dialogues(settings.qa, "train", words, config)
+    dialogues = Dialogues(settings.qa, "train", tokenizer, config)
 
     @lru_cache(maxsize=1)
     def batches(group: int) -> list[DialogueBatch]:

@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from inference.medseg_qa.labels import DATASETS, LABELS
 from inference.medseg_r.grounding import Grounding, ObjectScore
 from inference.medseg_r.transform import standardise
 from inference.training.augment import augment
-from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.training.vision import IMAGE_SHARES, PROMPT_NOISE, draw_record
 

@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference.errors import InferenceError
+from inference.medseg_qa.labels import DATASETS, canonical
 from inference.medseg_r.transform import SIDE, to_square
 from inference.progress import Counter
-from inference.training.labels import DATASETS, canonical
 
 __all__ = ["Pack", "check_manifest", "pack"]
 

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from inference.errors import InferenceError
-from inference.medseg_r.stem import MobileStem
+from inference.medseg_r.efficientnet_stem import EfficientNetStem
 
 __all__ = ["SOURCE", "load_pretrained_stem"]
 
@@ -25,7 +25,7 @@ _EPSILON = 1e-3  # of EfficientNet's batch normalisation
 _INPUT_SCALE = 0.5  # the network learned from values within -1 to 1; ours have deviation 1
 
 
-def load_pretrained_stem(stem: MobileStem) -> None:
+def load_pretrained_stem(stem: EfficientNetStem) -> None:
     """Fill `stem` with the pretrained weights; raises `InferenceError` where the package is not installed."""
     found = find_spec(_PACKAGE)
     if found is None or found.origin is None:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from inference.errors import InferenceError
-from inference.evaluation.run import check_split
+from inference.medseg_qa.splits import check_split
 from inference.medseg_r.config import PRESETS
 from inference.training.compose import compose_stages
 from inference.training.joint import train_joint

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from inference.errors import InferenceError
 from inference.medseg_r.description import SHIPPED_NAME
+from inference.suggestions import similar_name
 
 __all__ = ["STAGES", "WARMUP", "LoraSettings", "TrainSettings", "read_settings", "settings_template"]
 
@@ -135,15 +135,15 @@ def settings_template(stage: str) -> str:
 
 def _mistake(name: str, kind: str, message: str, value: object) -> str:
     if name == "stage" and kind == "literal_error":
-        near = get_close_matches(str(value), STAGES, n=1)
-        meant = f"did you mean {near[0]}? " if near else ""
+        similar = similar_name(str(value), STAGES)
+        meant = f"did you mean {similar}? " if similar else ""
         return f"stage: there is no stage {value!r}; {meant}known: {', '.join(STAGES)}"
     if kind != "extra_forbidden":
         return f"{name}: {message}"
     known = list((LoraSettings if name.startswith("lora.") else TrainSettings).model_fields)
-    near = get_close_matches(name.removeprefix("lora."), known, n=1)
+    similar = similar_name(name.removeprefix("lora."), known)
     return f"{name}: there is no such setting; " + (
-        f"did you mean {near[0]}?" if near else f"known: {', '.join(known)}"
+        f"did you mean {similar}?" if similar else f"known: {', '.join(known)}"
     )
 
 

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from inference.evaluation.scores import dice, iou
-from inference.medseg_r.checkpoint import Thresholds
+from inference.medseg_qa.labels import DATASETS, LABELS
+from inference.medseg_r.description import Thresholds
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.transform import standardise
-from inference.training.labels import DATASETS, LABELS
+from inference.overlap import dice, iou
+from inference.sampling import evenly_spaced
 from inference.training.packing import Pack
 
 __all__ = ["MASK_LOGITS", "Judged", "Outcome", "Wanted", "calibrated", "choose_thresholds", "cross_validated", "judge"]
@@ -84,23 +85,22 @@ def judge(pack: Pack, grounding: Grounding, prompts: Tensor) -> list[Judged]:
     for name, own in DATASETS.items():
         asked = prompts[[LABELS.index(label) for label in own]]
         for split in ("val", "train"):
-            records = np.flatnonzero((pack.splits == split) & (pack.datasets == name))
-            count = min(len(records), _MOST_PER_SET)
-            for record in records[np.linspace(0, len(records) - 1, count).round().astype(int)].tolist():
+            records = np.flatnonzero((pack.splits == split) & (pack.datasets == name)).tolist()
+            for record in evenly_spaced(records, _MOST_PER_SET):
                 square = torch.from_numpy(standardise(np.asarray(pack.images[record]))).permute(2, 0, 1)[None]
                 with torch.inference_mode():
-                    found = grounding.decode(grounding.encode(square)[0], asked)
+                    predicted = grounding.decode(grounding.encode(square)[0], asked)
                 present = pack.present(record)
                 for i, label in enumerate(own):
                     true = pack.mask(record, label)
-                    drawn = [(found.logits[i] > least).numpy() for least in MASK_LOGITS]
+                    drawn = [(predicted.logits[i] > least).numpy() for least in MASK_LOGITS]
                     judged.append(
                         Judged(
                             record,
                             LABELS.index(label),
                             split == "val",
-                            float(found.seen[i]),
-                            float(found.quality[i]),
+                            float(predicted.seen[i]),
+                            float(predicted.quality[i]),
                             tuple(int(one.sum()) for one in drawn),
                             tuple(dice(one, true) if label in present else -1.0 for one in drawn),
                             tuple(iou(one, true) for one in drawn),

@@ -14,8 +14,8 @@ import numpy as np
 from inference.errors import InferenceError
 from inference.medseg_qa.compose import ImageFacts, TurnComposer
 from inference.medseg_qa.knowledge import load_knowledge
+from inference.medseg_qa.labels import DATASETS, canonical
 from inference.medseg_qa.records import QuestionKind, Record, Turn, read_records
-from inference.training.labels import DATASETS, canonical
 
 __all__ = ["TurnSampler"]
 
@@ -93,10 +93,7 @@ class TurnSampler:
             return None
         outside = self._knowledge.outside(record.dataset, record.modality)
         absent = tuple(label for label in dict.fromkeys((*known.get("absent", ()), *outside)) if label not in shown)
-        return ImageFacts(
-            record.id, record.split, record.dataset, record.modality, record.size, record.spacing_mm,
-            record.orientation, record.context, record.targets, absent,
-        )  # fmt: skip
+        return ImageFacts.of(record, absent)
 
     def _composed(self, place: int, label: str, absent: bool, random: np.random.Generator) -> Turn:
         facts = self._facts[place]

@@ -14,13 +14,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from inference.evaluation.scores import dice
+from inference.medseg_qa.labels import DATASETS, LABELS
 from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.model import mask_loss, quality_loss
 from inference.medseg_r.transform import standardise
+from inference.overlap import dice
+from inference.sampling import evenly_spaced
 from inference.training.augment import augment
-from inference.training.labels import DATASETS, LABELS
 from inference.training.packing import Pack
 from inference.training.pretrained import load_pretrained_stem
 from inference.training.settings import TrainSettings
@@ -136,8 +137,8 @@ def validate(
     """Return the mean Dice of each label that is there in at most `most` evenly spaced images of each set."""
     found: dict[str, list[float]] = {}
     for name, own in DATASETS.items():
-        records = np.flatnonzero((pack.splits == split) & (pack.datasets == name))
-        for record in records[np.linspace(0, len(records) - 1, min(len(records), most)).round().astype(int)].tolist():
+        records = np.flatnonzero((pack.splits == split) & (pack.datasets == name)).tolist()
+        for record in evenly_spaced(records, most):
             present = pack.present(record)
             if not present:
                 continue

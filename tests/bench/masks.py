@@ -27,17 +27,18 @@ from rich.console import Console
 from rich.table import Table
 from unet import WEIGHTS, load_unet
 
-from inference.evaluation.run import chosen_records, evaluate, stack_of
+from inference.evaluation.run import evaluate, stack_of
 from inference.evaluation.scores import FEWEST_IMAGES, score_masks, summary
 from inference.medseg_qa.builder import build
+from inference.medseg_qa.labels import DATASETS, LABELS, canonical
 from inference.medseg_qa.records import Record
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
+from inference.medseg_qa.splits import select_records
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import SHIPPED
 from inference.medseg_r.model import MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
 from inference.medseg_r.transform import from_square, standardise, to_square
-from inference.training.labels import DATASETS, LABELS, canonical
 from inference.training.vision import label_prompts
 
 Draw = Callable[[torch.Tensor, str], torch.Tensor]
@@ -113,9 +114,9 @@ def main() -> None:
         if qa is None:
             qa = Path(folder) / "qa"
             build(open_source(arguments.images), qa)
-        records = chosen_records(qa, "test", most)
+        records = select_records(qa, "test", most)
         checkpoint = load_checkpoint(SHIPPED, accept_research_use=True)
-        asked = evaluate(MedSegRPredictor.of(checkpoint), qa, "test", most_per_set=most).to_json()
+        asked = evaluate(MedSegRPredictor(checkpoint), qa, "test", most_per_set=most).to_json()
         results = {
             "U-Net": told(unet_draw(), qa, records, 0.0),
             "MedSeg-R told": told(grounding_draw(checkpoint.model), qa, records, checkpoint.thresholds.mask_logit),

@@ -33,8 +33,8 @@ from inference.interface import Question, SliceStack
 from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.tokens import Place
-from inference.medseg_r.transform import grounding_square, to_square, window, windowed
+from inference.medseg_r.tokenizer import GrammarState
+from inference.medseg_r.transform import apply_window, choose_window, grounding_square, to_square
 
 QUESTIONS = tuple(
     Question(text)
@@ -76,35 +76,36 @@ def median_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 
 def as_lisa(predictor: MedSegRPredictor, stack: SliceStack, question: Question) -> str:
-    """Answer one question about one slice without any cache, and return what was said."""
-    model, limits = predictor._model, window(stack)
-    context, words = model.context, model.words
-    image = windowed(stack.values[0], limits)
+    """Answer one question about one slice without any cache, and return its text."""
+    model, limits = predictor.checkpoint.model, choose_window(stack)
+    context, tokenizer = model.context, model.tokenizer
+    image = apply_window(stack.values[0], limits)
     square, _ = to_square(image, model.config.context_square)
     with torch.inference_mode():
         pixels = context.pixels([square])
-        ids = words.prefix(context.visual_tokens(pixels)) + words.question(question.text)
-        said: list[int] = []
-        states = []
-        place = Place.TEXT
+        ids = tokenizer.prefix(context.visual_tokens(pixels)) + tokenizer.question(question.text)
+        answer: list[int] = []
+        hidden_states = []
+        state = GrammarState.TEXT
         for _ in range(model.config.most_answer_tokens):
             row = torch.tensor([ids], device=model.device)
-            state = context.states(row, torch.ones_like(row), pixels)[0, -1]
-            logits = context.logits(state)
-            token = int(logits.masked_fill(words.barred(len(logits))[place].to(model.device), -torch.inf).argmax())
-            place = words.following(place, token)
-            if token in words.stops:
+            hidden_state = context.hidden_states(row, torch.ones_like(row), pixels)[0, -1]
+            logits = context.logits(hidden_state)
+            forbidden = tokenizer.forbidden(len(logits))[state].to(model.device)
+            token = int(logits.masked_fill(forbidden, -torch.inf).argmax())
+            state = tokenizer.next_state(state, token)
+            if token in tokenizer.stops:
                 break
-            if token == words.seg:
-                states.append(state)
-            said.append(token)
+            if token == tokenizer.seg:
+                hidden_states.append(hidden_state)
+            answer.append(token)
             ids.append(token)
         seen, _ = grounding_square(image, model.config.grounding.preprocessing, model.config.grounding.image_size)
         tensor = torch.from_numpy(seen).permute(2, 0, 1)[None].contiguous().to(model.device)
         features = model.grounding.encode(tensor)
-        if states:
-            model.grounding.decode(features[0], model.prompt_projector(torch.stack(states)))
-    return words.text(said)
+        if hidden_states:
+            model.grounding.decode(features[0], model.prompt_projector(torch.stack(hidden_states)))
+    return tokenizer.text(answer)
 
 
 def questions_beside_one(predictor: MedSegRPredictor) -> dict[str, Any]:
@@ -127,17 +128,18 @@ def questions_beside_one(predictor: MedSegRPredictor) -> dict[str, Any]:
 
 def same_words(predictor: MedSegRPredictor) -> int:
     """Check that both ways say the same, and return how many tokens ten answers have."""
-    model, stack = predictor._model, volume(1)
-    square, _ = to_square(windowed(stack.values[0], window(stack)), model.config.context_square)
+    model, stack = predictor.checkpoint.model, volume(1)
+    square, _ = to_square(apply_window(stack.values[0], choose_window(stack)), model.config.context_square)
     with torch.inference_mode():
         prefix = model.context.encode([square])
-        asked = [((), question.text) for question in QUESTIONS]
-        spoken = model.context.speak(prefix, asked, model.config.most_answer_tokens)
-    for question, [ours] in zip(QUESTIONS, spoken, strict=True):
+        answers = model.context.generate(prefix, QUESTIONS, model.config.most_answer_tokens)
+    for question, [ours] in zip(QUESTIONS, answers, strict=True):
         theirs = as_lisa(predictor, stack, question)
-        if model.words.text(ours.ids) != theirs:
-            raise SystemExit(f"{question.text}\nwith cache:    {model.words.text(ours.ids)}\nwithout cache: {theirs}")
-    return sum(len(one.ids) for [one] in spoken)
+        if model.tokenizer.text(ours.ids) != theirs:
+            raise SystemExit(
+                f"{question.text}\nwith cache:    {model.tokenizer.text(ours.ids)}\nwithout cache: {theirs}"
+            )
+    return sum(len(answer.ids) for [answer] in answers)
 
 
 def long_volume(checkpoint: str, device: str, slices: int) -> dict[str, Any]:
@@ -169,18 +171,21 @@ def measure_volume(predictor: MedSegRPredictor, slices: int) -> dict[str, Any]:
 
 def on_gpu(predictor: MedSegRPredictor) -> dict[str, Any]:
     """Tokens and images per second, and decoding beside the time that reading all language weights once would take."""
-    model = predictor._model
+    model = predictor.checkpoint.model
     stack = volume(8)
-    squares = [to_square(windowed(one, window(stack)), model.config.context_square)[0] for one in stack.values]
-    asked = [((), question.text) for question in QUESTIONS]
+    squares = [
+        to_square(apply_window(one, choose_window(stack)), model.config.context_square)[0] for one in stack.values
+    ]
     with torch.inference_mode():
         prefix_s = median_s(lambda: model.context.encode(squares))
         prefix = model.context.encode(squares[:1])
-        speak_s = median_s(lambda: model.context.speak(prefix, asked[:1], model.config.most_answer_tokens))
-        [[spoken]] = model.context.speak(prefix, asked[:1], model.config.most_answer_tokens)
+        speak_s = median_s(lambda: model.context.generate(prefix, QUESTIONS[:1], model.config.most_answer_tokens))
+        [[answer]] = model.context.generate(prefix, QUESTIONS[:1], model.config.most_answer_tokens)
         seen = [
             grounding_square(
-                windowed(one, window(stack)), model.config.grounding.preprocessing, model.config.grounding.image_size
+                apply_window(one, choose_window(stack)),
+                model.config.grounding.preprocessing,
+                model.config.grounding.image_size,
             )[0]
             for one in stack.values
         ]
@@ -193,7 +198,7 @@ def on_gpu(predictor: MedSegRPredictor) -> dict[str, Any]:
     blob = torch.empty(512 * 2**20, dtype=torch.uint8, device=model.device)
     copy_s = median_s(lambda: blob.clone())
     bandwidth = 2 * blob.numel() / copy_s  # bytes read and written in a second
-    tokens = max(1, len(spoken.ids))
+    tokens = max(1, len(answer.ids))
     return {
         "images_per_s_context": len(squares) / prefix_s,
         "images_per_s_grounding": len(squares) / encode_s,
@@ -217,7 +222,7 @@ def main() -> None:
     parser.add_argument("--volume", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     folder = checkpoint_folder(arguments.checkpoint)
-    predictor = MedSegRPredictor.of(
+    predictor = MedSegRPredictor(
         load_checkpoint(folder, accept_research_use=True, device=arguments.device), arguments.device
     )
     if arguments.volume is not None:

@@ -24,10 +24,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from inference.evaluation.scores import score_masks, summary
+from inference.medseg_qa.labels import DATASETS
 from inference.medseg_r.model import mask_loss
 from inference.medseg_r.transform import standardise
 from inference.training.augment import augment
-from inference.training.labels import DATASETS
 from inference.training.packing import Pack, pack
 
 FEATURES = (16, 16, 32, 64, 128, 16)

@@ -17,7 +17,7 @@ from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.errors import MedSegQAError, ReviewError
 from inference.medseg_qa.knowledge import load_knowledge
 from inference.medseg_qa.plots import mask_colour, overlay
-from inference.medseg_qa.records import Record, Turn
+from inference.medseg_qa.records import Turn
 from inference.medseg_qa.review.store import Decision, Item, ReviewStore
 
 __all__ = ["make_review_app"]
@@ -97,24 +97,9 @@ def _edited(item: Item, texts: list[EditedTurn] | None) -> tuple[Turn, ...]:
         replace(turn, question=text.question.strip(), answer=text.answer.strip())
         for turn, text in zip(turns, texts, strict=True)
     )
-    facts = _facts(item.record)
+    facts = ImageFacts.of(item.record, absent=())
     for number, turn in enumerate(edited, start=1):
         faults = check_turn(turn, facts, load_knowledge().labels)
         if faults:
             raise ReviewError(f"turn {number}: {', '.join(fault.value for fault in faults)}")
     return edited
-
-
-def _facts(record: Record) -> ImageFacts:
-    return ImageFacts(
-        id=record.id,
-        split=record.split,
-        dataset=record.dataset,
-        modality=record.modality,
-        size=record.size,
-        spacing_mm=record.spacing_mm,
-        orientation=record.orientation,
-        context=record.context,
-        targets=record.targets,
-        absent=(),
-    )

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from inference.medseg_qa.errors import SourceError
-from inference.medseg_qa.sources.source import Pixels, Skip, SourceImage, read_image, read_label_mask
+from inference.medseg_qa.sources.pixels import read_image, read_label_mask
+from inference.medseg_qa.sources.types import Pixels, Skip, SourceImage
 
 __all__ = ["FolderSource", "open_folder", "read_settings"]
 
@@ -69,5 +70,5 @@ class FolderSource:
 
     def _load(self, path: Path) -> Pixels:
         masks = read_label_mask(self._directory / "masks" / f"{path.stem}.png", self._settings["labels"])
-        # the folder lists every label of the set, so that one without pixels is an honest absence
+        # the folder lists every label of the set, so that one without pixels is known not to be there
         return Pixels(read_image(path), {name: mask for name, mask in masks.items() if mask.any()})

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.medseg_qa.sources.folders import read_settings
-from inference.medseg_qa.sources.source import Pixels, Problem, Skip, SourceImage, split_labels, wanted_slices
+from inference.medseg_qa.sources.pixels import labelled_slices, split_labels
+from inference.medseg_qa.sources.types import Pixels, Problem, Skip, SourceImage
 
 __all__ = ["NiftiSource", "open_nifti"]
 
@@ -57,7 +58,7 @@ class NiftiSource:
         if values.shape != marked.shape:
             raise Skip(Problem.SIZE_MISMATCH, f"{name}: image {values.shape}, mask {marked.shape}")
         grey = _windowed(values, settings["modality"])
-        for k in wanted_slices(marked, labels):
+        for k in labelled_slices(marked, labels):
             pixels = Pixels(_displayed(grey[:, :, k]), split_labels(_displayed(marked[:, :, k]), labels, strict=False))
             yield SourceImage(
                 id=f"{name}_slice_{k:03d}",

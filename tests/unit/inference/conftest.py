@@ -14,12 +14,12 @@ from PIL import Image
 
 from inference.interface import SliceStack
 from inference.medseg_qa.builder import build
-from inference.medseg_qa.sources.source import open_source
-from inference.medseg_r.checkpoint import Thresholds, save_checkpoint
+from inference.medseg_qa.sources import open_source
+from inference.medseg_r.checkpoint import save_checkpoint
 from inference.medseg_r.config import PRESETS, GroundingConfig, MedSegRConfig
+from inference.medseg_r.description import Thresholds
 from inference.medseg_r.model import MedSegR
-from inference.medseg_r.tiny import train_tokenizer
-from inference.medseg_r.tokens import Words
+from inference.medseg_r.tiny import build_tokenizer, train_tokenizer
 
 TEXTS = ["The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].", "where is the liver?", "No liver is seen."] * 5
 
@@ -50,7 +50,7 @@ def small_config() -> MedSegRConfig:
 @pytest.fixture
 def model(small_config: MedSegRConfig) -> MedSegR:
     torch.manual_seed(0)
-    return MedSegR(small_config, Words(train_tokenizer(TEXTS, small_config.vocabulary_size))).eval()
+    return MedSegR(small_config, build_tokenizer(train_tokenizer(TEXTS, small_config.vocabulary_size))).eval()
 
 
 @pytest.fixture

@@ -202,6 +202,7 @@ def test_help_needs_no_torch() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_evaluate_prints_json_alone_and_draws(
     make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Path
 ) -> None:

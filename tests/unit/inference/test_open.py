@@ -8,7 +8,7 @@ import sys
 import pytest
 import torch
 
-from inference.medseg_r import predictor
+from inference.medseg_r import checkpoint, predictor
 from inference.open import open_predictor
 
 
@@ -30,8 +30,9 @@ def test_a_gpu_computes_in_float32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         predictor,
         "MedSegRPredictor",
-        lambda folder, device, **_: seen.append((device, torch.backends.cudnn.allow_tf32)),
+        lambda _checkpoint, device: seen.append((device, torch.backends.cudnn.allow_tf32)),
     )
+    monkeypatch.setattr(checkpoint, "load_described", lambda described, device: described)
     for device in ("cpu", "auto"):
         open_predictor("tiny", device)
     assert seen == [("cpu", True), ("cuda", False)]

@@ -7,11 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from inference.evaluation.scores import Scored, calibration_error, dice, score_masks, summary
+from inference.evaluation.scores import TargetScore, calibration_error, score_masks, summary
+from inference.overlap import dice
 
 
-def _present(label: str, image: int, score: float, *, both: int = 1, either: int = 2) -> Scored:
-    return Scored(label, f"image {image}", score > 0, 0.5, score, both if score else 0, either)
+def _present(label: str, image: int, score: float, *, both: int = 1, either: int = 2) -> TargetScore:
+    return TargetScore(label, f"image {image}", score > 0, 0.5, score, both if score else 0, either)
 
 
 def test_dice_of_masks_worked_by_hand() -> None:
@@ -44,13 +45,15 @@ def test_labels_weigh_alike_and_rare_ones_do_not_count() -> None:
 
 
 def test_ciou_sums_pixels_over_all_questions() -> None:
-    large = Scored("liver", "a", True, 0.5, 0.95, 900, 1000)
-    small = Scored("liver", "b", True, 0.5, 0.0, 0, 10)
+    large = TargetScore("liver", "a", True, 0.5, 0.95, 900, 1000)
+    small = TargetScore("liver", "b", True, 0.5, 0.0, 0, 10)
     assert summary([large, small])["overall"]["ciou"] == pytest.approx(900 / 1010, abs=1e-4)
 
 
 def test_absent_targets_are_scored_apart() -> None:
-    scored = [Scored("liver", "a", False)] * 3 + [Scored("liver", "b", True, 0.4)] + [_present("liver", 0, 0.5)]
+    scored = (
+        [TargetScore("liver", "a", False)] * 3 + [TargetScore("liver", "b", True, 0.4)] + [_present("liver", 0, 0.5)]
+    )
     result = summary(scored)
     assert result["overall"]["absent_specificity"] == pytest.approx(0.75)
     assert result["overall"]["seen_precision"] == pytest.approx(0.5)
@@ -59,7 +62,10 @@ def test_absent_targets_are_scored_apart() -> None:
 
 
 def test_kinds_of_question_are_told_apart() -> None:
-    implied = [replace(_present("liver", 0, 0.2), kind="functional"), Scored("spleen", "b", True, kind="functional")]
+    implied = [
+        replace(_present("liver", 0, 0.2), kind="functional"),
+        TargetScore("spleen", "b", True, kind="functional"),
+    ]
     result = summary([*implied, replace(_present("liver", 1, 0.8), kind="explicit")])
     assert {kind: row["dice"] for kind, row in result["kinds"].items()} == {"explicit": 0.8, "functional": 0.2}
     assert result["kinds"]["functional"]["absent_specificity"] == 0.0

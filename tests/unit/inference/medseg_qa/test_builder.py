@@ -21,7 +21,7 @@ from inference.medseg_qa.errors import BuildError, OutputExists
 from inference.medseg_qa.knowledge import IMPLICIT_KINDS, load_knowledge
 from inference.medseg_qa.leaks import find_leaks
 from inference.medseg_qa.records import QuestionKind, Split, read_records
-from inference.medseg_qa.sources.source import Pixels, SourceImage, open_source
+from inference.medseg_qa.sources import Pixels, SourceImage, open_source
 from inference.medseg_qa.stats import statistics
 
 

@@ -18,7 +18,7 @@ from inference.medseg_qa.builder import build
 from inference.medseg_qa.commands import make_app
 from inference.medseg_qa.plots import mask_colour, overlay
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 
 
 def run(*arguments: object) -> Result:
@@ -57,6 +57,7 @@ def test_a_sample_of_a_data_set_that_is_not_there_is_an_error(built: Path, tmp_p
     assert result.exit_code == 2 and "no record of acdc" in result.output and not (tmp_path / "a.png").exists()
 
 
+@pytest.mark.slow
 def test_statistics_are_printed_as_json_and_plotted(built: Path, tmp_path: Path) -> None:
     result = run("stats", built, "--json", "--plot", tmp_path / "charts.png")
     found = json.loads(result.output)
@@ -90,6 +91,7 @@ def test_the_check_names_leaks_and_fails(built: Path) -> None:
     assert result.exit_code == 1 and "patient btcv/patient_0 is in" in result.output
 
 
+@pytest.mark.slow
 def test_a_disk_that_takes_no_more_leaves_nothing_half_written(make_images: Any, tmp_path: Path) -> None:
     """The kernel refuses to write beyond 4 kB of any file: the records no longer fit, as on a full disk."""
     images = make_images()

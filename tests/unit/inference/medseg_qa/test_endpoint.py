@@ -19,7 +19,7 @@ from inference.medseg_qa.builder import build
 from inference.medseg_qa.commands import make_app
 from inference.medseg_qa.errors import AnnotatorError, BuildError
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 
 Reply = tuple[int, str]
 

@@ -14,7 +14,7 @@ from inference.medseg_qa.builder import build
 from inference.medseg_qa.errors import OutputExists
 from inference.medseg_qa.export import ExportFormat, export
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 
 
 @pytest.fixture

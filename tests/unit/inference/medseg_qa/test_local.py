@@ -18,7 +18,7 @@ from inference.medseg_qa.builder import build
 from inference.medseg_qa.compose import ImageFacts
 from inference.medseg_qa.errors import BuildError
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 
 END = "<end>"
 REPLY = {
@@ -99,6 +99,7 @@ def asked(images: Path, tmp_path: Path) -> str:
     return prompt_for(sent[0])
 
 
+@pytest.mark.slow
 def test_a_local_model_writes_checked_conversations(images: Path, asked: str, tmp_path: Path) -> None:
     model, tokenizer = save_tiny(tmp_path / "model", asked + json.dumps(REPLY))
     memorise(model, tokenizer, asked, json.dumps(REPLY))

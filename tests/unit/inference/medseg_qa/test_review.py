@@ -16,7 +16,7 @@ from inference.medseg_qa.records import read_records
 from inference.medseg_qa.review.accepted import export_accepted
 from inference.medseg_qa.review.agreement import cohens_kappa
 from inference.medseg_qa.review.store import Decision, ReviewStore
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from inference.medseg_qa.errors import SourceError
-from inference.medseg_qa.sources.source import Skip, SourceImage, open_source
+from inference.medseg_qa.sources import Skip, SourceImage, open_source
 
 
 def test_folder_of_images_and_masks(tmp_path: Path) -> None:

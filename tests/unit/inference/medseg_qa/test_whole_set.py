@@ -12,7 +12,7 @@ from inference.medseg_qa.builder import BuildReport, build
 from inference.medseg_qa.knowledge import IMPLICIT_KINDS
 from inference.medseg_qa.leaks import find_leaks
 from inference.medseg_qa.records import QuestionKind, Record, Split, read_records
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 from inference.medseg_qa.stats import statistics
 
 Built = tuple[Path, BuildReport]

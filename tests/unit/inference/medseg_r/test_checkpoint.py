@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import CheckpointError, TermsNotAccepted
-from inference.medseg_r.checkpoint import Thresholds, digest_of, load_checkpoint, save_checkpoint
-from inference.medseg_r.description import SHIPPED, describe_checkpoint
+from inference.medseg_r import checkpoint
+from inference.medseg_r.checkpoint import digest_of, load_checkpoint, load_described, save_checkpoint
+from inference.medseg_r.description import SHIPPED, Thresholds, read_description
 from inference.medseg_r.model import MedSegR
-from inference.open import open_predictor
+from inference.open import describe_predictor, open_predictor
 
 
 def test_what_was_saved_is_loaded(checkpoint_folder: Path, model: MedSegR) -> None:
@@ -52,7 +57,7 @@ def test_loading_leaves_the_random_state_alone(checkpoint_folder: Path) -> None:
 def test_research_only_weights_need_consent(checkpoint_folder: Path) -> None:
     with pytest.raises(TermsNotAccepted, match="accept_research_use"):
         open_predictor(str(checkpoint_folder))
-    assert describe_checkpoint(checkpoint_folder, accept_research_use=True).terms == "research use only"
+    assert describe_predictor(str(checkpoint_folder), accept_research_use=True).terms == "research use only"
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -119,7 +124,7 @@ def test_changed_thresholds_are_another_digest(checkpoint_folder: Path) -> None:
 def test_terms_that_do_not_speak_of_research_are_only_passed_on(checkpoint_folder: Path) -> None:
     path = checkpoint_folder / "checkpoint.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"terms": "Apache-2.0"}))
-    assert describe_checkpoint(checkpoint_folder).terms == "Apache-2.0"
+    assert describe_predictor(str(checkpoint_folder)).terms == "Apache-2.0"
 
 
 def test_a_description_without_terms_is_refused(checkpoint_folder: Path) -> None:
@@ -128,14 +133,104 @@ def test_a_description_without_terms_is_refused(checkpoint_folder: Path) -> None
     del stated["terms"]
     path.write_text(json.dumps(stated))
     with pytest.raises(CheckpointError, match="lacks terms"):
-        describe_checkpoint(checkpoint_folder)
+        read_description(checkpoint_folder)
 
 
 def test_the_shipped_checkpoint_is_small_marked_and_needs_no_consent() -> None:
-    description = describe_checkpoint(SHIPPED)
+    description = read_description(SHIPPED).predictor
     assert description.terms == "research use only"
     assert sum(path.stat().st_size for path in SHIPPED.rglob("*") if path.is_file()) < 30_000_000
     assert load_checkpoint(SHIPPED).description == description
+
+
+@pytest.fixture
+def another_folder(checkpoint_folder: Path, model: MedSegR, tmp_path: Path) -> Path:
+    """A checkpoint of the same sizes and another name and digest, with all of P_l zero."""
+    folder = tmp_path / "another"
+    other = copy.deepcopy(model)
+    for parameter in other.prompt_projector.parameters():
+        parameter.data.zero_()
+    save_checkpoint(folder, other, name="another", version="2", terms=None, thresholds=Thresholds())
+    return folder
+
+
+def test_a_link_that_moves_while_it_is_opened_gives_the_weights_that_the_description_speaks_of(
+    checkpoint_folder: Path, another_folder: Path, tmp_path: Path
+) -> None:
+    link = tmp_path / "current"
+    link.symlink_to(checkpoint_folder, target_is_directory=True)
+    described = read_description(link)
+    link.unlink()
+    link.symlink_to(another_folder, target_is_directory=True)
+    loaded = load_described(described)
+    assert loaded.description == described.predictor != read_description(link).predictor
+    assert loaded.model.prompt_projector[0].weight.any()
+
+
+def test_a_folder_whose_files_were_replaced_after_it_was_described_is_refused(
+    checkpoint_folder: Path, another_folder: Path
+) -> None:
+    described = read_description(checkpoint_folder)
+    shutil.rmtree(checkpoint_folder)
+    another_folder.rename(checkpoint_folder)
+    with pytest.raises(CheckpointError, match=r"sha256|replaced"):
+        load_described(described)
+    assert load_checkpoint(checkpoint_folder).description.name == "another"
+
+
+def test_a_description_that_was_replaced_by_one_of_other_terms_is_refused(checkpoint_folder: Path) -> None:
+    described = read_description(checkpoint_folder)
+    path = checkpoint_folder / "checkpoint.json"
+    stated = json.loads(path.read_text())
+    path.write_text(json.dumps(stated | {"terms": None}))  # which no digest is taken over
+    with pytest.raises(CheckpointError, match="replaced or changed while it was loaded; load it again"):
+        load_described(described)
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_weights_that_are_replaced_after_their_digest_was_taken_are_refused(
+    checkpoint_folder: Path, another_folder: Path, monkeypatch: pytest.MonkeyPatch, in_place: bool
+) -> None:
+    def load_late(path: Path) -> dict[str, torch.Tensor]:
+        if in_place:
+            shutil.copyfile(another_folder / path.name, path)
+        else:
+            (another_folder / path.name).replace(path)
+        return load_file(path)
+
+    monkeypatch.setattr(checkpoint, "load_file", load_late)
+    with pytest.raises(CheckpointError, match="replaced or changed while it was loaded; load it again"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+
+
+def test_weights_in_memory_stay_as_they_are_when_their_files_are_overwritten(model: MedSegR, tmp_path: Path) -> None:
+    """Files of the dtype that is computed in would be mapped into memory."""
+    whole = copy.deepcopy(model)
+    whole.config = replace(whole.config, language_storage="float32", grounding_storage="float32")
+    folder = tmp_path / "whole"
+    save_checkpoint(folder, whole, name="x", version="1", terms=None, thresholds=Thresholds())
+    loaded = load_checkpoint(folder).model
+    for path in folder.rglob("*.safetensors"):
+        with path.open("r+b") as file:
+            file.write(bytes(path.stat().st_size))
+    for name, value in whole.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    assert loaded.language_model.lm_head.weight is loaded.language_model.get_input_embeddings().weight
+
+
+def test_a_description_is_read_once_to_open_a_predictor(
+    checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    open_file = Path.open
+
+    def noted(path: Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(path.name)
+        return open_file(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "open", noted)
+    open_predictor(str(checkpoint_folder), accept_research_use=True)
+    assert opened.count("checkpoint.json") == 1
 
 
 def _restate_digest(folder: Path) -> None:

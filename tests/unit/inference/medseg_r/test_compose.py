@@ -13,11 +13,12 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from inference.errors import CheckpointError
-from inference.medseg_r.adapter import add_lora, has_lora, load_lora, merge_lora, save_lora
-from inference.medseg_r.checkpoint import Checkpoint, Thresholds, digest_of, load_checkpoint, save_checkpoint
+from inference.medseg_r.checkpoint import Checkpoint, digest_of, load_checkpoint, save_checkpoint
 from inference.medseg_r.compose import compose, load_sam
 from inference.medseg_r.config import PRESETS, GroundingConfig, MedSegRConfig
+from inference.medseg_r.description import Thresholds
 from inference.medseg_r.grounding import Grounding
+from inference.medseg_r.lora import add_lora, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.model import MedSegR
 from tests.unit.inference.medseg_r.conftest import FAMILIES, Download
 
@@ -175,10 +176,10 @@ def with_lora(request: pytest.FixtureRequest, tmp_path: Path, sam_config: Ground
 
 
 def _logits(model: MedSegR) -> torch.Tensor:
-    words = model.words
-    ids = torch.tensor([words.answer("The CT shows <p> liver </p> [SEG].")])
+    tokenizer = model.tokenizer
+    ids = torch.tensor([tokenizer.answer("The CT shows <p> liver </p> [SEG].")])
     with torch.inference_mode():
-        return model.context.logits(model.context.states(ids, torch.ones_like(ids), {}))
+        return model.context.logits(model.context.hidden_states(ids, torch.ones_like(ids), {}))
 
 
 def test_lora_is_only_on_the_text_side_and_alone_is_trained(with_lora: Checkpoint) -> None:

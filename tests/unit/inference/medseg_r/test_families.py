@@ -12,16 +12,20 @@ import torch
 from numpy.typing import NDArray
 
 from inference.interface import Exchange, Question, SliceStack
-from inference.medseg_r.checkpoint import Checkpoint, Thresholds, load_checkpoint
+from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint
 from inference.medseg_r.compose import compose
-from inference.medseg_r.context import Asked, GlobalContext, Spoken
-from inference.medseg_r.description import UNTRAINED
+from inference.medseg_r.context import GeneratedAnswer, GlobalContext
+from inference.medseg_r.description import UNTRAINED, Thresholds
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.tokens import IGNORED, MARKS, Place, Turn
+from inference.medseg_r.tokenizer import ADDED_TOKENS, IGNORED, GrammarState
 from tests.unit.inference.medseg_r.conftest import Download
 
-EARLIER = [Turn("where is the liver?", "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].")]
-QUESTIONS: list[Asked] = [((), "where?"), ((), "where is the liver and the spleen?"), (EARLIER, "and the spleen?")]
+EARLIER = (Exchange("where is the liver?", "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG]."),)
+QUESTIONS = [
+    Question("where?"),
+    Question("where is the liver and the spleen?"),
+    Question("and the spleen?", EARLIER),
+]
 
 
 @pytest.fixture(scope="session")
@@ -45,12 +49,14 @@ def squares() -> list[NDArray[np.uint8]]:
     return [random.integers(0, 256, (64, 64, 3), dtype=np.uint8) for _ in range(3)]
 
 
-def _states_before(context: GlobalContext, square: NDArray[np.uint8], asked: Asked, said: Spoken) -> torch.Tensor:
-    """The states that predict each token said and the one after the last, from one pass without a cache."""
+def _states_before(
+    context: GlobalContext, square: NDArray[np.uint8], question: Question, answer: GeneratedAnswer
+) -> torch.Tensor:
+    """What predicts each token of an answer and the one after the last, from one pass without a cache."""
     pixels = context.pixels([square])
-    prompt = [*context.words.prefix(context.visual_tokens(pixels)), *context.words.asked_after(*asked)]
-    ids = torch.tensor([[*prompt, *said.ids]])
-    return context.states(ids, torch.ones_like(ids), pixels)[0, len(prompt) - 1 :]
+    prompt = [*context.tokenizer.prefix(context.visual_tokens(pixels)), *context.tokenizer.prompt(question)]
+    ids = torch.tensor([[*prompt, *answer.ids]])
+    return context.hidden_states(ids, torch.ones_like(ids), pixels)[0, len(prompt) - 1 :]
 
 
 def test_the_cache_and_the_batch_give_what_the_whole_sequence_gives(
@@ -59,19 +65,19 @@ def test_the_cache_and_the_batch_give_what_the_whole_sequence_gives(
     with torch.inference_mode():
         prefix = context.encode(squares)
         before = prefix.cache.get_seq_length()
-        spoken = context.speak(prefix, QUESTIONS, 10)
+        spoken = context.generate(prefix, QUESTIONS, 10)
         assert prefix.cache.get_seq_length() == before == prefix.length
-        for asked, answers in zip(QUESTIONS, spoken, strict=True):
+        for question, answers in zip(QUESTIONS, spoken, strict=True):
             for square, one in zip(squares, answers, strict=True):
-                logits = context.logits(_states_before(context, square, asked, one))
-                logits = logits.masked_fill(_barred(context, one.ids, logits), -torch.inf)
+                logits = context.logits(_states_before(context, square, question, one))
+                logits = logits.masked_fill(_forbidden(context, one.ids, logits), -torch.inf)
                 expected = logits.argmax(dim=-1).tolist()
                 assert expected[: len(one.ids)] == list(one.ids)
                 if len(one.ids) < 10:
-                    assert expected[len(one.ids)] in context.words.stops
-            alone = context.speak(context.encode(squares[1:2]), [asked], 10)
+                    assert expected[len(one.ids)] in context.tokenizer.stops
+            alone = context.generate(context.encode(squares[1:2]), [question], 10)
             assert alone[0][0].ids == answers[1].ids
-        again = context.speak(prefix, QUESTIONS, 10)
+        again = context.generate(prefix, QUESTIONS, 10)
     assert [[one.ids for one in row] for row in again] == [[one.ids for one in row] for row in spoken]
     assert len({one.ids for row in spoken for one in row}) > 1, "images and questions make no difference"
 
@@ -81,35 +87,35 @@ def test_an_answer_that_ends_leaves_the_others_as_they_were(
 ) -> None:
     with torch.inference_mode():
         prefix = context.encode(squares)
-        whole = [one.ids for row in context.speak(prefix, QUESTIONS, 10) for one in row]
+        whole = [one.ids for row in context.generate(prefix, QUESTIONS, 10) for one in row]
         later = [ids[4] for ids in whole]
         stop = max(set(later), key=later.count)  # ends some answers in the middle
-        stops = context.words.stops | {stop}
-        monkeypatch.setattr(context.words, "stops", stops)
-        spoken = [one for row in context.speak(prefix, QUESTIONS, 10) for one in row]
+        stops = context.tokenizer.stops | {stop}
+        monkeypatch.setattr(context.tokenizer, "stops", stops)
+        spoken = [one for row in context.generate(prefix, QUESTIONS, 10) for one in row]
     cut = [next((place for place, token in enumerate(ids) if token in stops), None) for ids in whole]
     assert [one.ids for one in spoken] == [ids[:place] for ids, place in zip(whole, cut, strict=True)]
     assert len({len(one.ids) for one in spoken}) > 1, "all answers end at once: nothing is tested"
-    assert [one.ended for one in spoken] == [len(one.ids) < 10 for one in spoken]
+    assert [one.finished for one in spoken] == [len(one.ids) < 10 for one in spoken]
 
 
-def _barred(context: GlobalContext, ids: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
-    """Return which tokens the grammar has no room for, after each of `ids` and before the first."""
-    places = [Place.TEXT]
+def _forbidden(context: GlobalContext, ids: Sequence[int], logits: torch.Tensor) -> torch.Tensor:
+    """Return which tokens the grammar forbids after each of `ids` and before the first."""
+    places = [GrammarState.TEXT]
     for token in ids:
-        places.append(context.words.following(places[-1], token))
-    return context.words.barred(logits.shape[1])[places[: len(logits)]]
+        places.append(context.tokenizer.next_state(places[-1], token))
+    return context.tokenizer.forbidden(logits.shape[1])[places[: len(logits)]]
 
 
 def test_two_seg_states_are_those_that_predict_them(
     context: GlobalContext, squares: list[NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = context.words
-    script = [*words.answer("liver <p> x </p> [SEG] and <p> y </p> [SEG].")]
+    tokenizer = context.tokenizer
+    script = [*tokenizer.answer("liver <p> x </p> [SEG] and <p> y </p> [SEG].")]
     steps = {"at": 0}
 
     def forced(states: torch.Tensor) -> torch.Tensor:
-        logits = torch.zeros(states.shape[0], len(words.tokenizer))
+        logits = torch.zeros(states.shape[0], len(tokenizer.pretrained))
         logits[:, script[steps["at"]]] = 1.0
         steps["at"] += 1
         return logits
@@ -117,13 +123,13 @@ def test_two_seg_states_are_those_that_predict_them(
     with torch.inference_mode():
         prefix = context.encode(squares[:2])
         monkeypatch.setattr(context, "logits", forced)
-        spoken = context.speak(prefix, QUESTIONS[1:2], 40)[0]
+        spoken = context.generate(prefix, QUESTIONS[1:2], 40)[0]
         for square, one in zip(squares, spoken, strict=False):
             assert list(one.ids) == script[:-1]
             whole = _states_before(context, square, QUESTIONS[1], one)
-            places = [place for place, token in enumerate(one.ids) if token == words.seg]
+            places = [place for place, token in enumerate(one.ids) if token == tokenizer.seg]
             assert len(places) == 2
-            assert torch.allclose(one.states, whole[places], atol=2e-4)
+            assert torch.allclose(one.hidden_states, whole[places], atol=2e-4)
 
 
 def test_visual_tokens_are_counted_not_assumed(
@@ -132,35 +138,35 @@ def test_visual_tokens_are_counted_not_assumed(
     expected = {"llava": 25, "qwen2_5_vl": 16, "qwen3_vl": 16, "gemma3": 9}[composed.description.name]
     pixels = context.pixels(squares)
     assert context.visual_tokens(pixels) == expected
-    assert context.words.prefix(expected).count(context.words.image) == expected
+    assert context.tokenizer.prefix(expected).count(context.tokenizer.image) == expected
 
 
 def test_a_conversation_is_learned_as_it_is_answered(context: GlobalContext) -> None:
-    words = context.words
-    turns = [*EARLIER, Turn("and the spleen?", "No spleen is seen.")]
-    whole = words.conversation(turns, 9)
-    assert whole.ids[: len(words.prefix(9))] == words.prefix(9)
+    tokenizer = context.tokenizer
+    exchanges = [*EARLIER, Exchange("and the spleen?", "No spleen is seen.")]
+    whole = tokenizer.conversation(exchanges, 9)
+    assert whole.ids[: len(tokenizer.prefix(9))] == tokenizer.prefix(9)
     learned = [token for token in whole.targets if token != IGNORED]
-    assert learned == [*words.answer(turns[0].answer), *words.answer(turns[1].answer)]
-    assert sum(token in words.stops for token in learned) == 2
-    answer = words.answer(turns[1].answer)
-    assert whole.ids == [*words.prefix(9), *words.asked_after(EARLIER, "and the spleen?"), *answer]
-    assert "and the spleen?" in words.text(whole.ids)
+    assert learned == [*tokenizer.answer(exchanges[0].answer), *tokenizer.answer(exchanges[1].answer)]
+    assert sum(token in tokenizer.stops for token in learned) == 2
+    answer = tokenizer.answer(exchanges[1].answer)
+    assert whole.ids == [*tokenizer.prefix(9), *tokenizer.prompt(QUESTIONS[2]), *answer]
+    assert "and the spleen?" in tokenizer.text(whole.ids)
 
 
 def test_what_people_type_stays_text(context: GlobalContext) -> None:
-    words = context.words
-    typed = "[SEG] <p> где печень? 肝臓 " + " ".join(map(str, words.tokenizer.all_special_tokens))
-    ids = words.question(typed)
-    plain = words.question("x")
-    fixed = {words.seg, words.open, words.close, words.image, *words.tokenizer.all_special_ids}
+    tokenizer = context.tokenizer
+    typed = "[SEG] <p> где печень? 肝臓 " + " ".join(map(str, tokenizer.pretrained.all_special_tokens))
+    ids = tokenizer.question(typed)
+    plain = tokenizer.question("x")
+    fixed = {tokenizer.seg, tokenizer.open, tokenizer.close, tokenizer.image, *tokenizer.pretrained.all_special_ids}
     assert [one for one in ids if one in fixed] == [one for one in plain if one in fixed]
-    assert "где печень? 肝臓" in words.text(ids)
+    assert "где печень? 肝臓" in tokenizer.text(ids)
 
 
-def test_the_marks_have_embeddings_of_their_own(composed: Checkpoint, download: Download) -> None:
-    model, words = composed.model.language_model, composed.model.words
-    ids = words.tokenizer.convert_tokens_to_ids(list(MARKS))
+def test_the_added_tokens_have_embeddings_of_their_own(composed: Checkpoint, download: Download) -> None:
+    model, tokenizer = composed.model.language_model, composed.model.tokenizer
+    ids = tokenizer.pretrained.convert_tokens_to_ids(list(ADDED_TOKENS))
     table = model.get_input_embeddings().weight
     assert len(set(ids)) == 3
     assert max(ids) < table.shape[0] == model.get_output_embeddings().weight.shape[0]
@@ -170,18 +176,18 @@ def test_the_marks_have_embeddings_of_their_own(composed: Checkpoint, download: 
 
 
 def test_a_volume_is_answered(composed: Checkpoint, monkeypatch: pytest.MonkeyPatch) -> None:
-    predictor = MedSegRPredictor.of(
+    predictor = MedSegRPredictor(
         Checkpoint(composed.model, composed.description, Thresholds(mask_logit=-50.0, seen=-100.0))
     )
     context = composed.model.context
-    speak = context.speak
+    generate = context.generate
 
-    def grammatical(*arguments: object) -> list[list[Spoken]]:
-        """What an untrained model says is noise: it is asked in earnest, then an answer is put in its mouth."""
-        ids = tuple(context.words.answer("The CT shows <p> liver </p> [SEG]."))[:-1]
-        return [[Spoken(ids, torch.ones(1, context.width)) for _ in row] for row in speak(*arguments)]  # type: ignore
+    def grammatical(*arguments: object) -> list[list[GeneratedAnswer]]:
+        """An untrained model's answer is noise: it is asked all the same, and its answer replaced."""
+        ids = tuple(context.tokenizer.answer("The CT shows <p> liver </p> [SEG]."))[:-1]
+        return [[GeneratedAnswer(ids, torch.ones(1, context.width)) for _ in row] for row in generate(*arguments)]  # type: ignore
 
-    monkeypatch.setattr(context, "speak", grammatical)
+    monkeypatch.setattr(context, "generate", grammatical)
     values = np.random.default_rng(0).normal(size=(3, 30, 50)).astype(np.float32)
     earlier = (Exchange("where is the spleen?", "No spleen is seen."),)
     first, second = predictor.answer(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,16 +13,16 @@ import pytest
 import torch
 
 from inference.errors import AnswerMalformed, InputRefused, OutOfMemory
-from inference.interface import Question, SliceStack
-from inference.medseg_r.checkpoint import Thresholds
-from inference.medseg_r.context import Prefix, Spoken
-from inference.medseg_r.grounding import Drawn
+from inference.interface import Exchange, Question, SliceStack
+from inference.medseg_r.checkpoint import load_checkpoint
+from inference.medseg_r.context import GeneratedAnswer, Prefix
+from inference.medseg_r.description import Thresholds
+from inference.medseg_r.grounding import MaskPrediction
 from inference.medseg_r.model import Conversation, MedSegR
 from inference.medseg_r.predictor import MedSegRPredictor
-from inference.medseg_r.tiny import train_tokenizer
-from inference.medseg_r.tokens import Turn, Words
+from inference.medseg_r.tiny import build_tokenizer, train_tokenizer
 from inference.medseg_r.transform import standardise
-from inference.medseg_r.volume import Target, _without_specks, showing
+from inference.medseg_r.volume import slices_with_content, without_specks
 
 LIVER = "The CT shows <p> liver </p> [SEG]."
 BOTH = "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG]."
@@ -29,34 +30,31 @@ BOTH = "The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG]."
 
 @pytest.fixture
 def predictor(checkpoint_folder: Path) -> MedSegRPredictor:
-    return MedSegRPredictor(checkpoint_folder, accept_research_use=True)
+    return MedSegRPredictor(load_checkpoint(checkpoint_folder, accept_research_use=True))
 
 
 def _let_it_say(monkeypatch: pytest.MonkeyPatch, predictor: MedSegRPredictor, *texts: str) -> None:
     """Replace generation: slice after slice says the next of `texts`, around and around."""
-    words = predictor._model.words
-    width = predictor._model.context.width
-    said = 0
+    tokenizer = predictor.checkpoint.model.tokenizer
+    width = predictor.checkpoint.model.context.width
+    script = itertools.cycle(texts)
 
-    def scripted(prefix: Prefix, asked: Sequence[object], _most: int) -> list[list[Spoken]]:
-        nonlocal said
-        spoken: list[list[Spoken]] = [[] for _ in asked]
-        for own in spoken:
-            for _ in range(prefix.images):
-                text = texts[said % len(texts)]
-                said += 1
-                states = torch.linspace(-1, 1, width).repeat(text.count("[SEG]"), 1)
-                own.append(Spoken(tuple(words.answer(text)[:-1]), states))
-        return spoken
+    def answer() -> GeneratedAnswer:
+        text = next(script)
+        states = torch.linspace(-1, 1, width).repeat(text.count("[SEG]"), 1)
+        return GeneratedAnswer(tuple(tokenizer.answer(text)[:-1]), states)
 
-    monkeypatch.setattr(predictor._model.context, "speak", scripted)
+    def scripted(prefix: Prefix, questions: Sequence[Question], _most: int) -> list[list[GeneratedAnswer]]:
+        return [[answer() for _ in range(prefix.images)] for _ in questions]
+
+    monkeypatch.setattr(predictor.checkpoint.model.context, "generate", scripted)
 
 
 def _draw_everything(predictor: MedSegRPredictor) -> MedSegRPredictor:
     checkpoint = dataclasses.replace(
-        predictor._checkpoint, thresholds=Thresholds(mask_logit=-50.0, seen=-100.0, fewest_pixels=1)
+        predictor.checkpoint, thresholds=Thresholds(mask_logit=-50.0, seen=-100.0, fewest_pixels=1)
     )
-    return MedSegRPredictor.of(checkpoint)
+    return MedSegRPredictor(checkpoint)
 
 
 def test_a_mask_for_each_named_thing_on_the_stacks_grid(
@@ -79,14 +77,15 @@ def test_a_mask_for_each_named_thing_on_the_stacks_grid(
 def test_what_is_named_but_not_drawn_is_not_seen(
     predictor: MedSegRPredictor, stack: SliceStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    checkpoint = dataclasses.replace(predictor._checkpoint, thresholds=Thresholds(seen=1000.0))
-    predictor = MedSegRPredictor.of(checkpoint)
+    checkpoint = dataclasses.replace(predictor.checkpoint, thresholds=Thresholds(seen=1000.0))
+    predictor = MedSegRPredictor(checkpoint)
     _let_it_say(monkeypatch, predictor, LIVER)
     (answer,) = predictor.answer(stack, [Question("where?")])
     assert answer.targets == ()
     assert answer.text == "No liver is seen."
 
 
+@pytest.mark.slow
 def test_one_slice_in_twenty_does_not_name_a_target(
     predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,9 +136,9 @@ def test_the_image_is_encoded_once_for_all_questions(
     predictor = _draw_everything(predictor)
     _let_it_say(monkeypatch, predictor, LIVER)
     encoded: list[int] = []
-    encode = predictor._model.grounding.encode
+    encode = predictor.checkpoint.model.grounding.encode
     monkeypatch.setattr(
-        predictor._model.grounding, "encode", lambda images: encoded.append(len(images)) or encode(images)
+        predictor.checkpoint.model.grounding, "encode", lambda images: encoded.append(len(images)) or encode(images)
     )
     predictor.answer(stack, [Question(str(number)) for number in range(5)])
     assert encoded == [3]
@@ -179,9 +178,10 @@ def test_nothing_is_seen_on_a_blank_image(predictor: MedSegRPredictor) -> None:
 def test_an_image_of_one_colour_is_blank() -> None:
     values = np.full((2, 16, 16, 3), (200, 30, 30), np.uint8)
     values[1, 3, 3] = (0, 0, 0)
-    assert showing(values) == [1]
+    assert slices_with_content(values) == [1]
 
 
+@pytest.mark.slow
 def test_a_stray_denial_of_a_slice_or_two_is_not_the_volumes(
     predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,17 +200,17 @@ def test_a_target_that_fills_the_image_is_drawn_to_its_edges(
     predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where mask logits are coarser than the square, as SAM's are, and the image is wider than high."""
-    grounding = predictor._model.grounding
-    size = predictor._model.config.grounding.image_size // 4
+    grounding = predictor.checkpoint.model.grounding
+    size = predictor.checkpoint.model.config.grounding.image_size // 4
 
-    def everywhere(_: object, prompts: torch.Tensor) -> Drawn:
-        return Drawn(torch.full((len(prompts), size, size), 5.0), torch.ones(len(prompts)))
+    def everywhere(_: object, prompts: torch.Tensor) -> MaskPrediction:
+        return MaskPrediction(torch.full((len(prompts), size, size), 5.0), torch.ones(len(prompts)))
 
     monkeypatch.setattr(grounding, "decode", everywhere)
-    target = Target("liver", [torch.zeros(predictor._model.context.width)], np.zeros((1, 48, 64), np.bool_))
+    _let_it_say(monkeypatch, predictor, LIVER)
     values = np.random.default_rng(0).normal(size=(1, 48, 64)).astype(np.float32)
-    predictor._draw(SliceStack(values, "MR", None, (-4.0, 4.0)), (-4.0, 4.0), [0], [target], None)
-    assert target.mask.all()
+    (answer,) = predictor.answer(SliceStack(values, "MR", None, (-4.0, 4.0)), [Question("where?")])
+    assert answer.targets[0].mask.all()
 
 
 def test_blank_slices_are_neither_asked_nor_drawn(predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,7 +229,7 @@ def test_asked_slices_are_spread_over_a_long_volume(
     _let_it_say(monkeypatch, predictor, "No liver is seen.")
     values = np.random.default_rng(0).normal(size=(60, 8, 8)).astype(np.float32)
     (answer,) = predictor.answer(SliceStack(values, "MR", None, (0, 1)), [Question("where?")])
-    assert len(answer.asked_slices) == predictor._model.config.asked_slices
+    assert len(answer.asked_slices) == predictor.checkpoint.model.config.asked_slices
     assert (answer.asked_slices[0], answer.asked_slices[-1]) == (0, 59)
 
 
@@ -252,13 +252,14 @@ def test_a_question_in_a_script_without_words_is_refused_and_the_next_is_answere
 
 
 def test_a_script_that_the_tokenizer_knows_is_none_of_bytes() -> None:
-    tokenizer = train_tokenizer(["where is the liver?"], 300)
-    tokenizer.add_tokens(list("гдепчнь肝臓"))
-    words = Words(tokenizer)
-    assert words.unknown_letters("где печень? 肝臓") == []
-    assert words.unknown_letters("печень أين") == ["أ", "ي", "ن"]
+    bare = train_tokenizer(["where is the liver?"], 300)
+    bare.add_tokens(list("гдепчнь肝臓"))
+    tokenizer = build_tokenizer(bare)
+    assert tokenizer.unknown_letters("где печень? 肝臓") == []
+    assert tokenizer.unknown_letters("печень أين") == ["أ", "ي", "ن"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 5])
 def test_another_batch_size_gives_the_same_masks_but_for_pixels_at_the_threshold(
     predictor: MedSegRPredictor, monkeypatch: pytest.MonkeyPatch, size: int
@@ -267,8 +268,8 @@ def test_another_batch_size_gives_the_same_masks_but_for_pixels_at_the_threshold
     stack = SliceStack(values, "MR", None, (0, 1))
     answers = []
     for own in (8, size, size):
-        sized = MedSegRPredictor.of(
-            dataclasses.replace(predictor._checkpoint, thresholds=Thresholds(mask_logit=-2.0, seen=-100.0)),
+        sized = MedSegRPredictor(
+            dataclasses.replace(predictor.checkpoint, thresholds=Thresholds(mask_logit=-2.0, seen=-100.0)),
             batch_size=own,
         )
         _let_it_say(monkeypatch, sized, BOTH)
@@ -286,8 +287,8 @@ def test_confidence_is_read_off_the_calibration_table(
     predictor: MedSegRPredictor, stack: SliceStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     predictor = _draw_everything(predictor)
-    flat = dataclasses.replace(predictor._checkpoint, calibration=((-10.0, 0.25), (10.0, 0.25)))
-    predictor = MedSegRPredictor.of(flat)
+    flat = dataclasses.replace(predictor.checkpoint, calibration=((-10.0, 0.25), (10.0, 0.25)))
+    predictor = MedSegRPredictor(flat)
     _let_it_say(monkeypatch, predictor, LIVER)
     (answer,) = predictor.answer(stack, [Question("where?")])
     assert answer.targets[0].confidence == pytest.approx(0.25)
@@ -298,7 +299,7 @@ def test_specks_are_dropped(predictor: MedSegRPredictor) -> None:
     mask[1:3, 5:15, 5:15] = True  # 200 voxels
     mask[0, 25, 25] = True
     mask[3, 20:24, 20:23] = True  # 12 voxels, more than a twentieth
-    assert _without_specks(mask).sum() == 212
+    assert without_specks(mask).sum() == 212
 
 
 def test_a_thin_structure_in_pieces_is_kept_whole_on_a_single_slice() -> None:
@@ -306,10 +307,10 @@ def test_a_thin_structure_in_pieces_is_kept_whole_on_a_single_slice() -> None:
     mask[0, 100:140, 100:140] = True
     mask[0, 10, 10:22] = True  # a piece of a vessel
     mask[0, 200, 200:205] = True  # a speck
-    assert _without_specks(mask).sum() == 1612
+    assert without_specks(mask).sum() == 1612
     small = np.zeros((1, 40, 40), dtype=np.bool_)
     small[0, 3, 3] = True
-    assert _without_specks(small).sum() == 1  # all there is
+    assert without_specks(small).sum() == 1  # all there is
 
 
 def test_less_memory_means_smaller_batches_and_none_at_all_a_named_failure(
@@ -318,7 +319,7 @@ def test_less_memory_means_smaller_batches_and_none_at_all_a_named_failure(
     predictor = _draw_everything(predictor)
     _let_it_say(monkeypatch, predictor, LIVER)
     expected = predictor.answer(stack, [Question("where?")])
-    grounding, room, tried = predictor._model.grounding, 1, []
+    grounding, room, tried = predictor.checkpoint.model.grounding, 1, []
     encode = grounding.encode
 
     def cramped(images: torch.Tensor) -> object:
@@ -341,7 +342,7 @@ def test_less_memory_means_smaller_batches_and_none_at_all_a_named_failure(
 def test_not_even_counting_visual_tokens_ends_the_worker(
     predictor: MedSegRPredictor, stack: SliceStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    context = predictor._model.context
+    context = predictor.checkpoint.model.context
     count, failures = context.visual_tokens, [MemoryError("no room")]
 
     def cramped(pixels: Any) -> int:
@@ -357,9 +358,9 @@ def test_not_even_counting_visual_tokens_ends_the_worker(
         predictor.answer(stack, [Question("where?")])
 
 
+@pytest.mark.slow
 def test_losses_fall_on_one_example_and_prompts_come_from_before_seg(model: MedSegR) -> None:
-    words = model.words
-    whole = words.conversation([Turn("where?", LIVER)], model.config.visual_tokens)
+    whole = model.tokenizer.conversation([Exchange("where?", LIVER)], model.config.visual_tokens)
     ids, targets = torch.tensor([whole.ids]), torch.tensor([whole.targets])
     mask = torch.zeros(1, 256, 256)
     mask[0, 60:120, 80:180] = 1

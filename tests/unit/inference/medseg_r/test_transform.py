@@ -9,7 +9,15 @@ import torch.nn.functional as F
 
 from inference.interface import SliceStack
 from inference.medseg_r.config import Preprocessing
-from inference.medseg_r.transform import SIDE, from_square, grounding_square, standardise, to_square, window, windowed
+from inference.medseg_r.transform import (
+    SIDE,
+    apply_window,
+    choose_window,
+    from_square,
+    grounding_square,
+    standardise,
+    to_square,
+)
 
 
 @pytest.mark.parametrize("shape", [(256, 256), (512, 512), (100, 40), (40, 100), (300, 257), (9, 200)])
@@ -69,14 +77,14 @@ def test_padding_stays_below_and_to_the_right() -> None:
 
 def test_ct_is_shown_like_the_images_it_learned_from() -> None:
     stack = SliceStack(np.array([[[-2000.0, -1024.0, 110.0, 5000.0]]], dtype=np.float32), "CT", None, (-1024, 3071))
-    shown = windowed(stack.values[0], window(stack))[0, :, 0]
+    shown = apply_window(stack.values[0], choose_window(stack))[0, :, 0]
     assert shown.tolist() == [0, 0, 136, 255]
 
 
 def test_mr_is_shown_between_percentiles_of_the_whole_stack() -> None:
     values = np.linspace(0, 1000, 4 * 50 * 50, dtype=np.float32).reshape(4, 50, 50)
     values[0, 0, 0] = 1e6
-    limits = window(SliceStack(values, "MR", None, (0, 4095)))
+    limits = choose_window(SliceStack(values, "MR", None, (0, 4095)))
     assert limits is not None
     assert limits[0] == pytest.approx(5, abs=1)
     assert limits[1] == pytest.approx(995, abs=1)
@@ -85,8 +93,8 @@ def test_mr_is_shown_between_percentiles_of_the_whole_stack() -> None:
 def test_rgb_is_shown_as_it_is() -> None:
     values = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
     stack = SliceStack(values, "ES", None, (0, 255))
-    assert window(stack) is None
-    assert (windowed(stack.values[1], None) == values[1]).all()
+    assert choose_window(stack) is None
+    assert (apply_window(stack.values[1], None) == values[1]).all()
 
 
 def test_a_blank_image_standardises_to_zeros() -> None:

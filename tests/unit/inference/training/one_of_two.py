@@ -9,11 +9,13 @@ import json
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate.state import AcceleratorState, GradientState
 
 from inference.training import joint
+from inference.training.journal import Journal
 from inference.training.settings import TrainSettings
 
 
@@ -21,14 +23,15 @@ class _Stopped(Exception):
     pass
 
 
-def main(settings: dict[str, object], folder: Path) -> None:
+def main(settings: dict[str, Any], folder: Path) -> None:
     torch.manual_seed(0)
-    save, rates = joint._save_state, list[float]()
+    add, rates = Journal.add, list[float]()
     run = joint._run
 
-    def stopping(accelerator: object, out: Path, step: int) -> None:
-        save(accelerator, out, step)
-        raise _Stopped
+    def stopping(journal: Journal, step: int, *more: Any, **named: Any) -> None:
+        if step > settings["save_every"]:
+            raise _Stopped
+        add(journal, step, *more, **named)
 
     def noting(accelerator, model, optimiser, schedule, *rest: object) -> None:  # type: ignore[no-untyped-def]
         run(accelerator, model, optimiser, schedule, *rest)
@@ -37,11 +40,11 @@ def main(settings: dict[str, object], folder: Path) -> None:
         rates.append(float(total))
 
     stopped = TrainSettings.model_validate({**settings, "out": folder / "stopped"})
-    joint._save_state = stopping
+    Journal.add = stopping
     try:
         joint.train_joint(stopped)
     except _Stopped:
-        joint._save_state = save
+        Journal.add = add
     joint._run = noting
     joint.train_joint(stopped)
     AcceleratorState._reset_state(reset_partial_state=True)

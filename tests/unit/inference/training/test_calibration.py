@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from inference.cli import app
 from inference.errors import InferenceError
 from inference.medseg_r.checkpoint import load_checkpoint
-from inference.medseg_r.context import GlobalContext, Spoken
-from inference.medseg_r.grounding import Drawn, Grounding
+from inference.medseg_r.context import GeneratedAnswer, GlobalContext
+from inference.medseg_r.grounding import Grounding, MaskPrediction
 from inference.training import calibration
 from inference.training.calibration import calibrate_checkpoint, judge_answers
 
@@ -23,24 +23,24 @@ from inference.training.calibration import calibrate_checkpoint, judge_answers
 def _says_liver(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every answer names the liver, whether it is asked for or not."""
 
-    def speak(context: GlobalContext, _prefix: object, asked: list[Any], _most: int) -> list[list[Spoken]]:
-        ids = tuple(context.words.answer("The CT shows <p> liver </p> [SEG].")[:-1])
-        return [[Spoken(ids, torch.zeros(1, context.width))] for _ in asked]
+    def speak(context: GlobalContext, _prefix: object, asked: list[Any], _most: int) -> list[list[GeneratedAnswer]]:
+        ids = tuple(context.tokenizer.answer("The CT shows <p> liver </p> [SEG].")[:-1])
+        return [[GeneratedAnswer(ids, torch.zeros(1, context.width))] for _ in asked]
 
-    monkeypatch.setattr(GlobalContext, "speak", speak)
+    monkeypatch.setattr(GlobalContext, "generate", speak)
 
 
 def _draws_the_liver(monkeypatch: pytest.MonkeyPatch) -> None:
     """The square where `make_qa` has its livers, of a quality that two of three times deserves its mask."""
     calls = 0
 
-    def decode(grounding: Grounding, _features: object, prompts: torch.Tensor) -> Drawn:
+    def decode(grounding: Grounding, _features: object, prompts: torch.Tensor) -> MaskPrediction:
         nonlocal calls
         calls += 1
         side = grounding.config.image_size
         logits = torch.full((len(prompts), side, side), -5.0)
         logits[:, 36:100, 23:92] = 5.0
-        return Drawn(logits, torch.full((len(prompts),), 0.3 + 0.01 * (calls % 40)))
+        return MaskPrediction(logits, torch.full((len(prompts),), 0.3 + 0.01 * (calls % 40)))
 
     monkeypatch.setattr(Grounding, "decode", decode)
 
@@ -76,11 +76,11 @@ def test_a_checkpoint_gets_thresholds_and_a_digest_of_its_own(
 def test_a_model_that_names_nothing_cannot_be_calibrated(
     make_qa: Callable[[], Path], checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def speak(context: GlobalContext, _prefix: object, asked: list[Any], _most: int) -> list[list[Spoken]]:
-        ids = tuple(context.words.answer("No liver is seen.")[:-1])
-        return [[Spoken(ids, torch.zeros(0, context.width))] for _ in asked]
+    def speak(context: GlobalContext, _prefix: object, asked: list[Any], _most: int) -> list[list[GeneratedAnswer]]:
+        ids = tuple(context.tokenizer.answer("No liver is seen.")[:-1])
+        return [[GeneratedAnswer(ids, torch.zeros(0, context.width))] for _ in asked]
 
-    monkeypatch.setattr(GlobalContext, "speak", speak)
+    monkeypatch.setattr(GlobalContext, "generate", speak)
     before = (checkpoint_folder / "checkpoint.json").read_text()
     with pytest.raises(InferenceError, match="name 0 things that are there"):
         calibrate_checkpoint(checkpoint_folder, make_qa(), "train")

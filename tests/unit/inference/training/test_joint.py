@@ -9,17 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from inference.errors import InferenceError
-from inference.medseg_r.checkpoint import Thresholds, load_checkpoint, set_thresholds
+from inference.medseg_r.checkpoint import load_checkpoint, set_thresholds
+from inference.medseg_r.description import Thresholds
 from inference.training.joint import train_joint
+from inference.training.journal import Journal
 from inference.training.settings import LoraSettings, TrainSettings
 
 pytest.importorskip("accelerate")
+pytestmark = pytest.mark.slow
 
 
 def _settings(qa: Path, checkpoint: Path, out: Path, **more: object) -> TrainSettings:
@@ -56,7 +60,7 @@ def test_a_stopped_run_goes_on_exactly(
     whole = train_joint(_settings(qa, checkpoint_folder, tmp_path / "whole"))
     stopped = _settings(qa, checkpoint_folder, tmp_path / "stopped")
     with monkeypatch.context() as patch:
-        patch.setattr("inference.training.joint._save_state", _stop_after(2))
+        patch.setattr(Journal, "add", _stopping_at(3, Journal.add))
         with pytest.raises(KeyboardInterrupt):
             train_joint(stopped)
     resumed = train_joint(stopped)
@@ -164,12 +168,10 @@ def _free_ports(count: int) -> list[int]:
     return ports
 
 
-def _stop_after(step: int) -> Callable[..., None]:
-    from inference.training.joint import _save_state
-
-    def save(*arguments: object) -> None:
-        _save_state(*arguments)  # type: ignore[arg-type]
-        if arguments[-1] == step:
+def _stopping_at(step: int, add: Callable[..., None]) -> Callable[..., None]:
+    def stopping(journal: Journal, current: int, *more: Any, **named: Any) -> None:
+        if current == step:
             raise KeyboardInterrupt
+        add(journal, current, *more, **named)
 
-    return save
+    return stopping

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from inference.medseg_qa.labels import DATASETS, LABELS
 from inference.medseg_r.config import GroundingConfig, MedSegRConfig
-from inference.medseg_r.grounding import Drawn, Grounding, ObjectScore
-from inference.training.labels import DATASETS, LABELS
+from inference.medseg_r.grounding import Grounding, MaskPrediction, ObjectScore
 from inference.training.object_score import Evidence, fit_object_score, gather_evidence
 from inference.training.packing import Pack
 from inference.training.vision import label_prompts
@@ -21,6 +21,7 @@ def scored_config(small_config: MedSegRConfig) -> GroundingConfig:
     return dataclasses.replace(small_config.grounding, object_score=True)
 
 
+@pytest.mark.slow
 def test_it_says_what_is_there_where_the_quality_never_would() -> None:
     """A thin thing's mask has a quality of 0.15 where it is there and 0.05 where not; a large one's 0.8 and 0.3."""
     random = np.random.default_rng(0)
@@ -59,7 +60,7 @@ def test_decoding_tells_what_it_read(scored_config: GroundingConfig) -> None:
 
 def test_without_an_object_score_the_quality_decides() -> None:
     quality = torch.tensor([0.2, 0.7])
-    assert torch.equal(Drawn(torch.zeros(2, 4, 4), quality).seen, quality)
+    assert torch.equal(MaskPrediction(torch.zeros(2, 4, 4), quality).seen, quality)
 
 
 def test_evidence_is_of_every_label_of_an_image_and_of_foreign_ones(scored_config: GroundingConfig) -> None:

@@ -22,6 +22,7 @@ def settings(make_qa: Callable[[], Path], checkpoint_folder: Path, tmp_path: Pat
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_as_it_began_or_not_at_all(settings: TrainSettings) -> None:
     run_training(settings)
     changed = settings.model_copy(update={"batch_size": 2, "lora": LoraSettings()})

@@ -13,16 +13,16 @@ import torch.nn.functional as F
 from PIL import Image
 
 from inference.errors import InferenceError
-from inference.medseg_r.checkpoint import Thresholds, load_checkpoint, set_thresholds
+from inference.medseg_qa.labels import DATASETS, LABELS
+from inference.medseg_r.checkpoint import load_checkpoint, set_thresholds
 from inference.medseg_r.config import PRESETS, MedSegRConfig
+from inference.medseg_r.description import Thresholds
+from inference.medseg_r.efficientnet_stem import EfficientNetStem
 from inference.medseg_r.model import mask_losses
-from inference.medseg_r.stem import MobileStem
-from inference.medseg_r.tiny import build_image_processor, train_tokenizer
-from inference.medseg_r.tokens import Words
+from inference.medseg_r.tiny import build_image_processor, build_tokenizer, train_tokenizer
 from inference.training import language, pretrained
 from inference.training.compose import compose_stages
 from inference.training.dialogues import Dialogues, dialogue_texts
-from inference.training.labels import DATASETS, LABELS
 from inference.training.language import LanguageStage, _pixels, train_language
 from inference.training.packing import Pack
 from inference.training.packing import pack as pack_images
@@ -46,7 +46,7 @@ def pack() -> Pack:
 
 
 def test_the_stem_starts_as_its_publisher_left_it() -> None:
-    stem = MobileStem().eval()
+    stem = EfficientNetStem().eval()
     pretrained.load_pretrained_stem(stem)
     package = pretrained.find_spec(pretrained._PACKAGE)
     assert package is not None and package.origin is not None
@@ -61,7 +61,7 @@ def test_the_stem_starts_as_its_publisher_left_it() -> None:
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pretrained, "find_spec", lambda name: None)
     with pytest.raises(InferenceError, match="pip install"):
-        pretrained.load_pretrained_stem(MobileStem())
+        pretrained.load_pretrained_stem(EfficientNetStem())
 
 
 def test_label_prompts_are_the_same_at_every_call() -> None:
@@ -142,14 +142,15 @@ def test_training_sees_what_the_image_processor_gives() -> None:
     assert float((given - wanted).abs().max()) < 1.01 * one_grey_level
 
 
+@pytest.mark.slow
 def test_the_language_stage_learns_words_prompts_what_is_asked_and_what_is_where(
     make_qa: Callable[[], Path], small_config: MedSegRConfig
 ) -> None:
     qa = make_qa()
-    words = Words(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
-    dialogues = Dialogues(qa, "train", words, small_config)
+    tokenizer = build_tokenizer(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
+    dialogues = Dialogues(qa, "train", tokenizer, small_config)
     torch.manual_seed(0)
-    stage = LanguageStage(small_config, words)
+    stage = LanguageStage(small_config, tokenizer)
     optimiser = torch.optim.AdamW(stage.parameters(), lr=5e-3)
     batches = dialogues.batches(np.random.default_rng(0), 4, 6)
     sums = []
@@ -165,8 +166,8 @@ def test_the_language_stage_learns_words_prompts_what_is_asked_and_what_is_where
 
 def test_a_batch_says_where_each_label_is(make_qa: Callable[[], Path], small_config: MedSegRConfig) -> None:
     qa = make_qa()
-    words = Words(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
-    batch = Dialogues(qa, "train", words, small_config).batches(np.random.default_rng(0), 4, 1)[0]
+    tokenizer = build_tokenizer(train_tokenizer(dialogue_texts(qa), small_config.vocabulary_size))
+    batch = Dialogues(qa, "train", tokenizer, small_config).batches(np.random.default_rng(0), 4, 1)[0]
     assert batch.occupied.shape == (len(batch.images), small_config.visual_tokens, len(LABELS))
     assert len(batch.images) > 4  # some for the tower alone
     known = batch.occupied[:, 0, LABELS.index("liver")] >= 0
@@ -193,6 +194,7 @@ def on(checkpoint_folder: Path, tmp_path: Path) -> TrainSettings:
     return TrainSettings(stage="language", out=tmp_path / "run", steps=2, batch_size=2, **start)
 
 
+@pytest.mark.slow
 def test_language_goes_on_from_a_checkpoint_once_its_new_heads_know_something(
     on: TrainSettings, make_qa: Callable[[], Path], small_config: MedSegRConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -209,6 +211,7 @@ def test_language_goes_on_from_a_checkpoint_once_its_new_heads_know_something(
     assert not torch.equal(state["asked.weight"], later["asked.weight"])
 
 
+@pytest.mark.slow
 def test_grounding_goes_on_from_a_checkpoint(on: TrainSettings, pack: Pack, small_config: MedSegRConfig) -> None:
     settings = on.model_copy(update={"stage": "grounding", "steps": 1, "learning_rate": 1e-9})
     train_vision(pack, small_config, settings)
@@ -217,6 +220,7 @@ def test_grounding_goes_on_from_a_checkpoint(on: TrainSettings, pack: Pack, smal
     assert all(torch.allclose(state[name].float(), begun[name].float(), atol=1e-5) for name in state)
 
 
+@pytest.mark.slow
 def test_composing_takes_what_no_stage_left_from_the_start(
     on: TrainSettings, pack: Pack, make_qa: Callable[[], Path], small_config: MedSegRConfig
 ) -> None:
@@ -227,9 +231,10 @@ def test_composing_takes_what_no_stage_left_from_the_start(
     begun = load_checkpoint(Path(on.start), accept_research_use=True).model
     for name, value in begun.grounding.state_dict().items():
         assert torch.equal(value, made.grounding.state_dict()[name])
-    assert made.words.tokenizer.get_vocab() == begun.words.tokenizer.get_vocab()
+    assert made.tokenizer.pretrained.get_vocab() == begun.tokenizer.pretrained.get_vocab()
 
 
+@pytest.mark.slow
 def test_a_calibrated_checkpoint_is_not_composed_over(
     on: TrainSettings, pack: Pack, small_config: MedSegRConfig
 ) -> None:

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from inference.medseg_qa.labels import canonical
 from inference.medseg_qa.records import Record, Turn
-from inference.training.labels import canonical
 
-__all__ = ["canonical_phrase", "matched", "names"]
+__all__ = ["canonical_phrase", "match_phrases", "names_label"]
 
 
-def matched(record: Record, turn: Turn, phrases: Sequence[str]) -> dict[str, int]:
+def match_phrases(record: Record, turn: Turn, phrases: Sequence[str]) -> dict[str, int]:
     """Return the place in `phrases` that answers for each asked label, where one does.
 
     By phrase first, what is left in order, present labels first.
     """
     left = list(range(len(phrases)))
-    own = {record.targets[index].label: record.targets[index].phrase for index in turn.targets}
-    asked = [*own, *turn.absent]
+    names = {record.targets[index].label: record.targets[index].phrase for index in turn.targets}
+    asked = [*names, *turn.absent]
     given: dict[str, int] = {}
     for label in asked:
-        named = [place for place in left if names(phrases[place], {label, own.get(label, label)})]
+        named = [place for place in left if names_label(phrases[place], {label, names.get(label, label)})]
         if named:
             given[label] = named[0]
             left.remove(named[0])
@@ -29,7 +29,7 @@ def matched(record: Record, turn: Turn, phrases: Sequence[str]) -> dict[str, int
     return given
 
 
-def names(phrase: str, labels: set[str]) -> bool:
+def names_label(phrase: str, labels: set[str]) -> bool:
     """Return whether a phrase is one of a label's names."""
     folded = {label.casefold() for label in labels} | {canonical(label) for label in labels}
     return phrase.casefold() in folded or canonical_phrase(phrase) in folded

@@ -16,15 +16,15 @@ from enum import IntEnum
 from typing import Any
 
 import torch
-from tokenizers import AddedToken, Tokenizer
+from tokenizers import AddedToken
 from torch import Tensor
 
 from inference.errors import CheckpointError
-from inference.medseg_r.tiny import wrap_tokenizer
+from inference.interface import Exchange, Question
 
-__all__ = ["IGNORED", "MARKS", "Place", "TokenisedConversation", "Turn", "Words", "add_marks"]
+__all__ = ["ADDED_TOKENS", "IGNORED", "ChatTokenizer", "GrammarState", "TokenisedConversation", "add_tokens"]
 
-MARKS = ("<p>", "</p>", "[SEG]")
+ADDED_TOKENS = ("<p>", "</p>", "[SEG]")
 """The tokens that MedSeg-R adds to a language model."""
 
 IGNORED = -100
@@ -38,26 +38,18 @@ _LLAVA_TEMPLATE = (
     "{% endfor %}{% if message['role'] != 'user' %}{{ eos_token }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ ' ASSISTANT:' }}{% endif %}"
 )
-_ASKED, _ANSWERED, _ASKED_NEXT = "\ue000", "\ue001", "\ue002"  # stand-ins: private-use characters, in no template
-_MARK = re.compile("(" + "|".join(map(re.escape, MARKS)) + ")")
+_QUESTION, _ANSWER, _NEXT_QUESTION = "\ue000", "\ue001", "\ue002"  # stand-ins: private-use characters, in no template
+_ADDED_TOKEN = re.compile("(" + "|".join(map(re.escape, ADDED_TOKENS)) + ")")
 
 
-class Place(IntEnum):
-    """Where in the grammar of an answer the next token stands: `text <p> phrase </p> [SEG] text`."""
+class GrammarState(IntEnum):
+    """How far an answer has come in its grammar, `text <p> phrase </p> [SEG] text`: it decides what may come next."""
 
     TEXT = 0
     OPENED = 1  # right after <p>
     PHRASE = 2
     NAMED = 3  # right after </p>
     SPACED = 4  # after the space between </p> and [SEG], where the tokenizer makes a token of it
-
-
-@dataclass(frozen=True)
-class Turn:
-    """A question and what was answered, its marks included: `The CT shows <p> liver </p> [SEG].`"""
-
-    question: str
-    answer: str
 
 
 @dataclass(frozen=True)
@@ -68,54 +60,55 @@ class TokenisedConversation:
     targets: list[int]
 
 
-def add_marks(tokenizer: Any) -> None:
+def add_tokens(tokenizer: Any) -> None:
     """Make `<p>`, `</p>` and `[SEG]` tokens of a transformers tokenizer, where they are not yet."""
     known = tokenizer.get_vocab()
-    tokenizer.add_tokens([AddedToken(mark, special=True, normalized=False) for mark in MARKS if mark not in known])
+    new = [token for token in ADDED_TOKENS if token not in known]
+    tokenizer.add_tokens([AddedToken(token, special=True, normalized=False) for token in new])
 
 
-class Words:
+class ChatTokenizer:
     """Text to token ids and back, with the ids of the tokens that mean something to the model.
 
-    `tokenizer`: a transformers tokenizer, or the bare one of `train_tokenizer`, with the marks in it. `image`: the
-    model's image token. `stops`: ids that end an answer besides the tokenizer's and the template's own.
-    Raises `CheckpointError` where the marks are missing or the template has no place for an image and a question.
+    `pretrained`: a transformers tokenizer with `ADDED_TOKENS` in it. `image`: the model's image token. `stops`: ids
+    that end an answer besides the tokenizer's and the template's own.
+    Raises `CheckpointError` where an added token is missing or the template has no place for an image and a question.
     """
 
-    def __init__(self, tokenizer: Any, image: int | None = None, stops: Iterable[int] = ()) -> None:
-        self.tokenizer = wrap_tokenizer(tokenizer) if isinstance(tokenizer, Tokenizer) else tokenizer
-        self.open, self.close, self.seg = (self._id(mark) for mark in MARKS)
+    def __init__(self, pretrained: Any, image: int | None = None, stops: Iterable[int] = ()) -> None:
+        self.pretrained = pretrained
+        self.open, self.close, self.seg = (self._id(token) for token in ADDED_TOKENS)
         self.image = self._id("<image>") if image is None else image
-        self.eos = int(self.tokenizer.eos_token_id)
-        pad = self.tokenizer.pad_token_id
+        self.eos = int(self.pretrained.eos_token_id)
+        pad = self.pretrained.pad_token_id
         self.pad = self.eos if pad is None else int(pad)
-        self._image_token = str(self.tokenizer.convert_ids_to_tokens(self.image))
-        added = map(str, self.tokenizer.get_added_vocab())  # special or not, each is found in any text
-        fixed = {*MARKS, self._image_token, *map(str, self.tokenizer.all_special_tokens), *added}
+        self._image_token = str(self.pretrained.convert_ids_to_tokens(self.image))
+        added = map(str, self.pretrained.get_added_vocab())  # special or not, each is found in any text
+        fixed = {*ADDED_TOKENS, self._image_token, *map(str, self.pretrained.all_special_tokens), *added}
         cut = sorted(token for token in fixed if len(token) > 1 and token.strip())  # runs of spaces are only text
         self._fixed = re.compile(f"(?=(?:{'|'.join(map(re.escape, cut))}))(.)", re.DOTALL)  # where one begins
         self._read_template()
         self.stops = frozenset({self.eos, self.end, *stops})
 
     def _id(self, token: str) -> int:
-        number = self.tokenizer.convert_tokens_to_ids(token)
-        if number is None or number == self.tokenizer.unk_token_id:
+        number = self.pretrained.convert_tokens_to_ids(token)
+        if number is None or number == self.pretrained.unk_token_id:
             raise CheckpointError(f"the tokenizer has no token {token}; compose the model with `medseg-r init`")
         return int(number)
 
     def _read_template(self) -> None:
-        asked = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _ASKED}]}
-        answered = {"role": "assistant", "content": [{"type": "text", "text": _ANSWERED}]}
-        next_asked = {"role": "user", "content": [{"type": "text", "text": _ASKED_NEXT}]}
-        opening, header = self._rendered([asked], True, _ASKED)
-        ending = self._rendered([asked, answered], False, _ASKED, _ANSWERED)[-1]
-        between = self._rendered([asked, answered, next_asked], False, _ASKED, _ANSWERED, _ASKED_NEXT)[2]
-        begins = getattr(self.tokenizer, "boi_token", None)
+        question = {"role": "user", "content": [{"type": "image"}, {"type": "text", "text": _QUESTION}]}
+        answer = {"role": "assistant", "content": [{"type": "text", "text": _ANSWER}]}
+        next_question = {"role": "user", "content": [{"type": "text", "text": _NEXT_QUESTION}]}
+        opening, header = self._rendered([question], True, _QUESTION)
+        ending = self._rendered([question, answer], False, _QUESTION, _ANSWER)[-1]
+        between = self._rendered([question, answer, next_question], False, _QUESTION, _ANSWER, _NEXT_QUESTION)[2]
+        begins = getattr(self.pretrained, "boi_token", None)
         if begins and self._image_token not in opening:  # Gemma's template leaves the image tokens to its processor
-            opening = opening.replace(begins, f"\n\n{begins}{self._image_token}{self.tokenizer.eoi_token}\n\n")
+            opening = opening.replace(begins, f"\n\n{begins}{self._image_token}{self.pretrained.eoi_token}\n\n")
         ids = self._encoded(opening)
-        bos = self.tokenizer.bos_token_id
-        if bos is not None and ids[:1] != [bos] and self.tokenizer.encode("a")[0] == bos:
+        bos = self.pretrained.bos_token_id
+        if bos is not None and ids[:1] != [bos] and self.pretrained.encode("a")[0] == bos:
             ids.insert(0, int(bos))
         if ids.count(self.image) != 1:
             raise CheckpointError(
@@ -134,9 +127,9 @@ class Words:
 
     def _rendered(self, messages: list[dict[str, Any]], asks: bool, *stand_ins: str) -> list[str]:
         """Return the template's own text around the stand-ins."""
-        text = self.tokenizer.apply_chat_template(
+        text = self.pretrained.apply_chat_template(
             messages,
-            chat_template=self.tokenizer.chat_template or _LLAVA_TEMPLATE,
+            chat_template=self.pretrained.chat_template or _LLAVA_TEMPLATE,
             tokenize=False,
             add_generation_prompt=asks,
         )
@@ -148,12 +141,12 @@ class Words:
     def _ended(self, text: str) -> list[int]:
         """Return the ids that follow an answer, the first of which ends it."""
         ids = self._encoded(text)
-        while ids and ids[0] not in self.tokenizer.all_special_ids and ids[0] != self.eos:
+        while ids and ids[0] not in self.pretrained.all_special_ids and ids[0] != self.eos:
             ids = ids[1:]  # such as a space before the end, which nothing is gained from learning
         return ids if ids else [self.eos]
 
     def _encoded(self, text: str) -> list[int]:
-        return [int(number) for number in self.tokenizer.encode(text, add_special_tokens=False)] if text else []
+        return [int(number) for number in self.pretrained.encode(text, add_special_tokens=False)] if text else []
 
     def _plain(self, text: str) -> list[int]:
         """Encode text as nothing but text: "[SEG]" typed by a person is cut in two, so that it is letters."""
@@ -166,35 +159,35 @@ class Words:
         letters = dict.fromkeys(letter for letter in text if letter.isalpha() and not letter.isascii())
         return [letter for letter in letters if len(self._plain("a" + letter)) > alone + 1]
 
-    def barred(self, size: int) -> Tensor:
-        """Return which tokens may not stand at each `Place`, bool `places size`: an answer keeps to the grammar.
+    def forbidden(self, size: int) -> Tensor:
+        """Return which tokens may not come next in each `GrammarState`, bool `states size`.
 
-        `size`: how many tokens the model scores. An image is shown, never said.
+        `size`: how many tokens the model scores. An answer never holds an image.
         """
-        bars = torch.zeros(len(Place), size, dtype=torch.bool)
-        bars[:, self.image] = True
-        bars[Place.TEXT, [self.close, self.seg]] = True
-        inside = [Place.OPENED, Place.PHRASE]
-        for mark in (self.open, self.seg, *self.stops):
-            bars[inside, mark] = True
-        bars[Place.OPENED, self.close] = True
-        bars[[Place.NAMED, Place.SPACED]] = True
-        bars[[Place.NAMED, Place.SPACED], self.seg] = False
-        bars[Place.NAMED, self._plain(" ")[:1]] = False
-        return bars
+        forbidden = torch.zeros(len(GrammarState), size, dtype=torch.bool)
+        forbidden[:, self.image] = True
+        forbidden[GrammarState.TEXT, [self.close, self.seg]] = True
+        inside = [GrammarState.OPENED, GrammarState.PHRASE]
+        for token in (self.open, self.seg, *self.stops):
+            forbidden[inside, token] = True
+        forbidden[GrammarState.OPENED, self.close] = True
+        forbidden[[GrammarState.NAMED, GrammarState.SPACED]] = True
+        forbidden[[GrammarState.NAMED, GrammarState.SPACED], self.seg] = False
+        forbidden[GrammarState.NAMED, self._plain(" ")[:1]] = False
+        return forbidden
 
-    def following(self, place: Place, token: int) -> Place:
-        """Return where the token after `token`, which stands at `place`, will stand."""
-        if place in (Place.OPENED, Place.PHRASE):
-            return Place.NAMED if token == self.close else Place.PHRASE
-        if place is Place.NAMED and token != self.seg:
-            return Place.SPACED
-        return Place.OPENED if token == self.open else Place.TEXT
+    def next_state(self, state: GrammarState, token: int) -> GrammarState:
+        """Return the state that `token` leads to from `state`."""
+        if state in (GrammarState.OPENED, GrammarState.PHRASE):
+            return GrammarState.NAMED if token == self.close else GrammarState.PHRASE
+        if state is GrammarState.NAMED and token != self.seg:
+            return GrammarState.SPACED
+        return GrammarState.OPENED if token == self.open else GrammarState.TEXT
 
     @property
     def size(self) -> int:
         """How many tokens there are."""
-        return len(self.tokenizer)
+        return len(self.pretrained)
 
     def prefix(self, visual_tokens: int) -> list[int]:
         """Return the ids that every conversation about an image begins with."""
@@ -207,31 +200,28 @@ class Words:
 
     def answer(self, text: str) -> list[int]:
         """Return the ids of an answer, <p>, </p> and [SEG] as tokens, with the one that ends it."""
-        return [*self._said(text), self.end]
-
-    def asked_after(self, earlier: Sequence[Turn], question: str) -> list[int]:
-        """Return the ids from the prefix to where the answer to `question` begins, `earlier` turns in between."""
         ids: list[int] = []
-        for place, turn in enumerate(earlier):
-            ids += [*self.question(turn.question, later=place > 0), *self.answer(turn.answer)]
-        return ids + self.question(question, later=bool(earlier))
+        for piece in _ADDED_TOKEN.split(text):
+            ids += [self._id(piece)] if piece in ADDED_TOKENS else self._plain(piece)
+        return [*ids, self.end]
 
-    def conversation(self, turns: Sequence[Turn], visual_tokens: int) -> TokenisedConversation:
+    def prompt(self, question: Question) -> list[int]:
+        """Return the ids from the prefix to where the answer begins, the earlier exchanges in between."""
+        ids: list[int] = []
+        for number, exchange in enumerate(question.earlier):
+            ids += [*self.question(exchange.question, later=number > 0), *self.answer(exchange.answer)]
+        return ids + self.question(question.text, later=bool(question.earlier))
+
+    def conversation(self, exchanges: Sequence[Exchange], visual_tokens: int) -> TokenisedConversation:
         """Return a whole conversation about one image as ids and targets."""
         ids = self.prefix(visual_tokens)
         targets = [IGNORED] * len(ids)
-        for place, turn in enumerate(turns):
-            asked, said = self.question(turn.question, later=place > 0), self.answer(turn.answer)
-            ids += [*asked, *said]
-            targets += [*([IGNORED] * len(asked)), *said]
+        for number, exchange in enumerate(exchanges):
+            question, answer = self.question(exchange.question, later=number > 0), self.answer(exchange.answer)
+            ids += [*question, *answer]
+            targets += [*([IGNORED] * len(question)), *answer]
         return TokenisedConversation(ids, targets)
 
-    def _said(self, text: str) -> list[int]:
-        ids: list[int] = []
-        for piece in _MARK.split(text):
-            ids += [self._id(piece)] if piece in MARKS else self._plain(piece)
-        return ids
-
     def text(self, ids: Sequence[int]) -> str:
-        """Return the text of token ids, marks included."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=False))
+        """Return the text of token ids, `ADDED_TOKENS` included."""
+        return str(self.pretrained.decode(list(ids), skip_special_tokens=False))

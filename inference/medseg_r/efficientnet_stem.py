@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-__all__ = ["STEM_CHANNELS", "MobileStem"]
+__all__ = ["STEM_CHANNELS", "EfficientNetStem"]
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class _InvertedBottleneck(nn.Module):
         return images + changed if self.residual else changed
 
 
-class MobileStem(nn.Module):
+class EfficientNetStem(nn.Module):
     """Images `n 3 rows columns` in, features at strides 2, 4, 8 and 16 out, `STEM_CHANNELS` channels each."""
 
     def __init__(self) -> None:

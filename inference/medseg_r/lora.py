@@ -48,8 +48,8 @@ def add_lora(
     try:
         peft.inject_adapter_in_model(config, language_model, adapter_name=_NAME)
     except ValueError as error:
-        own = (name.split(".") for name, part in language_model.named_modules() if isinstance(part, torch.nn.Linear))
-        known = sorted({path[-1] for path in own if "language_model" in path})
+        linear = (name.split(".") for name, part in language_model.named_modules() if isinstance(part, torch.nn.Linear))
+        known = sorted({path[-1] for path in linear if "language_model" in path})
         raise CheckpointError(
             f"the language model has no projections {', '.join(projections)} for LoRA; it has {', '.join(known)}"
         ) from error
@@ -82,8 +82,8 @@ def merge_lora(language_model: Any) -> None:
     """Add LoRA to the weights it stands beside and remove it, in place."""
     for name, module in list(_layers(language_model)):
         module.merge(adapter_names=[_NAME])
-        parent, _, own = name.rpartition(".")
-        setattr(language_model.get_submodule(parent), own, module.get_base_layer())
+        parent, _, attribute = name.rpartition(".")
+        setattr(language_model.get_submodule(parent), attribute, module.get_base_layer())
     if has_lora(language_model):
         del language_model.peft_config
 
