@@ -1,4 +1,4 @@
-"""Tolerant reading of data set headers: whatever can be read is, what cannot is empty.
+"""Tolerant reading of data set headers: what can be read is read, what cannot be read is empty.
 
 Nothing here decodes pixels, and nothing here trusts a length: a deflated data set is inflated up to a bound.
 """
@@ -28,7 +28,7 @@ __all__ = ["codes", "integer", "items", "number", "read_data_set_header", "read_
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 # What pydicom raises on data sets and values that are not what they claim to be.
-BROKEN = (
+_BROKEN = (
     ArithmeticError,
     AttributeError,
     EOFError,
@@ -47,6 +47,7 @@ BROKEN = (
 _DEFLATED = frozenset({"1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
 _INFLATE_AT_MOST = 64 * 1024 * 1024
 _PIXELS = 0x7FE00000
+_NO_DATA_SET = "the bytes are no DICOM data set: no attribute of the standard stands in them"
 _FILE_META = 0x0002
 
 
@@ -79,9 +80,9 @@ def read_data_set_header(stream: BinaryIO, transfer_syntax_uid: str, keywords: I
             stream.seek(start)
             if _is_data_set(read_dataset(stream, implicit, little, stop_when=_at_pixels)):
                 return header
-    except BROKEN as error:
+    except _BROKEN as error:
         raise UnparseableInstance(f"the data set cannot be read ({type(error).__name__})") from error
-    raise UnparseableInstance("the bytes are no DICOM data set: not one known attribute was found")
+    raise UnparseableInstance(_NO_DATA_SET)
 
 
 def read_file_header(path: Path, keywords: Iterable[str]) -> tuple[Dataset, Dataset]:
@@ -101,21 +102,21 @@ def read_file_header(path: Path, keywords: Iterable[str]) -> tuple[Dataset, Data
             return meta, read_data_set_header(stream, transfer_syntax, wanted)
         except UnparseableInstance as error:
             raise UnparseableInstance(f"{path}: {error}") from error
-        except BROKEN as error:
+        except _BROKEN as error:
             raise UnparseableInstance(f"{path}: not a DICOM file ({type(error).__name__})") from error
 
 
 def _without_prefix(stream: BinaryIO, keywords: Sequence[str]) -> tuple[Dataset, Dataset]:
     stream.seek(0)
-    found = pydicom.dcmread(stream, force=True, stop_before_pixels=True)
-    if not _is_data_set(found):
-        raise UnparseableInstance("the bytes are no DICOM data set: not one known attribute was found")
+    whole = pydicom.dcmread(stream, force=True, stop_before_pixels=True)
+    if not _is_data_set(whole):
+        raise UnparseableInstance(_NO_DATA_SET)
     header = Dataset()
     for keyword in ("SpecificCharacterSet", *keywords):
-        if keyword in found:
-            header[keyword] = found[keyword]
+        if keyword in whole:
+            header[keyword] = whole[keyword]
     meta = Dataset()
-    meta.update(getattr(found, "file_meta", Dataset()))
+    meta.update(getattr(whole, "file_meta", Dataset()))
     return meta, header
 
 
@@ -146,8 +147,8 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
         if value is None or value == "":
             return ()
         several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
-        return tuple(str(one).strip() for one in (value if several else (value,)))
-    except BROKEN:
+        return tuple(str(item).strip() for item in (value if several else (value,)))
+    except _BROKEN:
         return ()
 
 
@@ -170,10 +171,10 @@ def items(header: Dataset, *keywords: str) -> Iterator[Dataset]:
     """The items of the sequence that `keywords` lead to, one sequence inside the other; none where it is broken."""
     keyword, *inner = keywords
     try:
-        found = list(header.get(keyword) or ())
-    except BROKEN:
+        sequence = list(header.get(keyword) or ())
+    except _BROKEN:
         return
-    for item in found:
+    for item in sequence:
         if not isinstance(item, Dataset):
             continue
         if inner:
@@ -184,10 +185,10 @@ def items(header: Dataset, *keywords: str) -> Iterator[Dataset]:
 
 def codes(header: Dataset, *keywords: str) -> tuple[CodedHeader, ...]:
     """The coded concepts of the code sequence that `keywords` lead to (PS3.3 8.8), without repetition."""
-    found: dict[CodedHeader, None] = {}
+    concepts: dict[CodedHeader, None] = {}
     for item in items(header, *keywords):
         value = text(item, "CodeValue") or text(item, "LongCodeValue") or text(item, "URNCodeValue")
         if value:
             scheme = text(item, "CodingSchemeDesignator")
-            found.setdefault(CodedHeader(value, scheme, text(item, "CodeMeaning")))
-    return tuple(found)
+            concepts.setdefault(CodedHeader(value, scheme, text(item, "CodeMeaning")))
+    return tuple(concepts)

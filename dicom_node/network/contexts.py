@@ -72,9 +72,9 @@ def convertible(transfer_syntax_uid: str) -> bool:
 
 
 def wanted_contexts(key: ContextKey) -> tuple[ContextKey, ...]:
-    """What is proposed for one instance: its own encoding, and the default one where it can be converted to it.
+    """What is proposed for one instance: its encoding, and the default one (PS3.5 10.1) if it can be converted to that.
 
-    PS3.5 10.1 wants the default transfer syntax offered for whatever is not compressed.
+    The default transfer syntax must be offered for whatever is not compressed.
     """
     sop_class_uid, transfer_syntax_uid = key
     if not convertible(transfer_syntax_uid) or transfer_syntax_uid == ImplicitVRLittleEndian:

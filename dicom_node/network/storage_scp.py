@@ -58,7 +58,9 @@ class _Listener(ThreadedAssociationServer):
     request_queue_size = 128
 
     def shutdown(self) -> None:
-        # The parent also takes itself off a list that only AE.start_server puts it on.
+        # pynetdicom 3.0.4's own shutdown takes the server off a list that AE.start_server puts it on and AE.make_server
+        # does not, and so raises ValueError. Only make_server takes a class of server (pydicom/pynetdicom#453, and #533
+        # on how the two differ). tests/unit/dicom_node/network/test_pynetdicom.py fails once this can go.
         TCPServer.shutdown(self)
         self.server_close()
 
@@ -163,6 +165,7 @@ class StorageSCP:
 
 
 def _received_instance(event: evt.Event) -> ReceivedInstance:
+    """The request's data set as it was encoded, and who sent it to whom."""
     association = event.assoc
     request = cast(Any, event.request)
     proposal = cast(A_ASSOCIATE, association.requestor.primitive)
@@ -178,6 +181,7 @@ def _received_instance(event: evt.Event) -> ReceivedInstance:
 
 
 def _refusal(error: BaseException, received: ReceivedInstance) -> Dataset:
+    """The response's status and comment; the reason stands in the log alone, since it may name files and hosts."""
     status = store_status(error)
     _log.warning(
         "instance_refused",

@@ -1,1 +1,1 @@
-"""Instances on disk and the header attributes that reading protocols may ask for."""
+"""Instances on disk: Part 10 files that survive a crash."""

@@ -1,4 +1,4 @@
-"""An instance as it arrived and as it lies in the store."""
+"""An instance as it arrived, once it was looked at, and as it lies in the store."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
 
-from dicom_node.headers.headers import InstanceHeader
+from dicom_node.headers.instance import InstanceHeader, InstanceIdentifiers
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
 
-__all__ = ["ReceivedInstance", "StoredInstance", "WriteOutcome"]
+__all__ = ["InspectedInstance", "ReceivedInstance", "StoredInstance", "WriteOutcome"]
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class ReceivedInstance:
     """One C-STORE request: the data set as the peer encoded it, and what its command and association said.
 
     `data_set`: bytes without file meta, in `transfer_syntax_uid`. The UIDs are the command's (PS3.7 9.1.1), which the
-    data set may contradict until InstanceStore has checked them.
+    data set may contradict until `InstanceStore.inspect` has checked them.
     """
 
     data_set: bytes = field(repr=False)
@@ -27,6 +27,19 @@ class ReceivedInstance:
     calling_ae_title: str = ""
     called_ae_title: str = ""
     peer_address: str = ""
+
+
+@dataclass(frozen=True)
+class InspectedInstance:
+    """A received instance whose data set was parsed and agrees with its command; nothing is written yet.
+
+    `digest`: sha256 (hex) of the data set's bytes without file meta, so that it does not depend on who sent it.
+    """
+
+    received: ReceivedInstance
+    identifiers: InstanceIdentifiers
+    header: InstanceHeader
+    digest: str
 
 
 class WriteOutcome(Enum):
@@ -45,8 +58,7 @@ class WriteOutcome(Enum):
 class StoredInstance:
     """A file of the store that is synced and in its place, and what a row needs to know of it.
 
-    `path`: relative to the store's root. `size`: bytes of the file. `digest`: sha256 (hex) of the data set's bytes
-    without file meta, so that it does not depend on who sent it.
+    `path`: relative to the store's root. `size`: bytes of the file. `digest`: as InspectedInstance has it.
     """
 
     study_uid: StudyUID

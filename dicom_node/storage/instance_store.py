@@ -7,8 +7,8 @@
 
 No file is ever overwritten, so a row always points at the bytes it was made from: an instance that comes back changed
 lies beside the earlier one until its own row is committed, and a crash in between loses neither. Which of several files
-is the instance of today is for the rows to say. An instance whose file is in place but whose row never came was not
-acknowledged: its sender sends it again, and it is found IDENTICAL.
+is the current one is for the rows to say. An instance whose file is in place but whose row never came was not
+acknowledged: its sender sends it again, and it is IDENTICAL.
 """
 
 from __future__ import annotations
@@ -29,13 +29,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
 from dicom_node.headers.elements import read_data_set_header, read_file_header, text
-from dicom_node.headers.headers import (
-    INSTANCE_KEYWORDS,
-    InstanceIdentifiers,
-    checked_identifiers,
-    instance_header,
-)
-from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
+from dicom_node.headers.instance import INSTANCE_KEYWORDS, InstanceIdentifiers, checked_identifiers, instance_header
+from dicom_node.storage.instance import InspectedInstance, ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.part10 import data_set_offset, part10_prefix
 
 __all__ = ["InstanceStore"]
@@ -49,7 +44,7 @@ _log = structlog.get_logger()
 
 
 class InstanceStore:
-    """Writes instances under `root` (mode 0700) so that what `write` returned is on the disk.
+    """Instances under `root` (mode 0700); `inspect` looks at one, and what `write` returned is on the disk.
 
     `minimum_free_bytes`: room that is left to the rest of the node; below it instances are refused with StorageFull.
     Any number of threads and processes may write at once.
@@ -66,14 +61,26 @@ class InstanceStore:
         self._locks = root / _LOCKS
         self._locks.mkdir(mode=0o700, exist_ok=True)
 
-    def write(self, received: ReceivedInstance) -> StoredInstance:
-        """Keep an instance as it came: checked, synced, in its place, its directories synced.
+    def inspect(self, received: ReceivedInstance) -> InspectedInstance:
+        """Parse and check an instance, and write nothing, so that a caller can decide whether to keep it.
 
-        Raises UnparseableInstance, IdentifierMismatch or StorageFull; nothing is then left behind.
+        Raises UnparseableInstance for bytes that are no data set, and IdentifierMismatch for UIDs that are missing,
+        malformed or other than the C-STORE command's (PS3.4 B.2.3).
         """
         header = read_data_set_header(BytesIO(received.data_set), received.transfer_syntax_uid, INSTANCE_KEYWORDS)
-        identifiers = _agreed_identifiers(header, received)
-        digest = hashlib.sha256(received.data_set).hexdigest()
+        return InspectedInstance(
+            received=received,
+            identifiers=_agreed_identifiers(header, received),
+            header=instance_header(header),
+            digest=hashlib.sha256(received.data_set).hexdigest(),
+        )
+
+    def write(self, inspected: InspectedInstance) -> StoredInstance:
+        """Keep an instance as it came: synced, in its place, its directories synced.
+
+        Raises StorageFull; nothing is then left behind.
+        """
+        received, identifiers, digest = inspected.received, inspected.identifiers, inspected.digest
         prefix = part10_prefix(received)
         self._check_room(len(prefix) + len(received.data_set))
         try:
@@ -95,7 +102,7 @@ class InstanceStore:
             calling_ae_title=received.calling_ae_title,
             called_ae_title=received.called_ae_title,
             peer_address=received.peer_address,
-            header=instance_header(header),
+            header=inspected.header,
         )
 
     @contextmanager
@@ -146,19 +153,24 @@ class InstanceStore:
             header=instance_header(header),
         )
 
-    def sweep(self) -> Iterator[Path]:
-        """Remove what interrupted writes left, then yield the relative path of every file that is in its place.
-
-        A file that another thread or process is just writing stays.
-        """
+    def remove_leftovers(self) -> None:
+        """Remove what interrupted writes left. A file that another thread or process is just writing stays."""
         for leftover in self._incoming.iterdir():
             if _remove_if_abandoned(leftover):
                 _log.info("incoming_leftover_removed", name=leftover.name)
-        for study in sorted(self.root.iterdir()):
-            if study.name.startswith(".") or not study.is_dir():
-                continue
-            for file in sorted(study.glob("*/*.dcm")):
-                yield file.relative_to(self.root)
+
+    def study_uids(self) -> Iterator[str]:
+        """The Study Instance UID of every study that has a directory, sorted; its files may all be gone."""
+        with os.scandir(self.root) as entries:
+            studies = [entry.name for entry in entries if entry.is_dir() and not entry.name.startswith(".")]
+        yield from sorted(studies)
+
+    def files_of(self, study_uid: str) -> tuple[Path, ...]:
+        """Every file of a study that is in its place, sorted, relative to the root; () for a study that is not there.
+
+        So a caller can go through the store study by study without holding the paths of all.
+        """
+        return tuple(file.relative_to(self.root) for file in sorted((self.root / study_uid).glob("*/*.dcm")))
 
     def discard(self, path: Path) -> None:
         """Remove a file (relative path) that no row needs any more; one that is gone already is no error."""
@@ -207,7 +219,7 @@ class InstanceStore:
         path = self._incoming / f"{uuid.uuid4().hex}.part"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            # Held until the file is closed, by the kernel and so also through a kill: see sweep.
+            # Held until the file is closed, by the kernel and so also through a kill: see remove_leftovers.
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             for part in (prefix, data_set):
                 remaining = memoryview(part)
@@ -233,7 +245,7 @@ class InstanceStore:
 
 
 def _agreed_identifiers(header: Dataset, received: ReceivedInstance) -> InstanceIdentifiers:
-    """The data set's identifiers, where they agree with the C-STORE command's (PS3.4 B.2.3)."""
+    """The data set's identifiers, if they agree with the command's; raises IdentifierMismatch naming which does not."""
     identifiers = checked_identifiers(header)
     for name, in_data_set, in_command in (
         ("SOP Instance UID", identifiers.sop_instance_uid, received.sop_instance_uid),

@@ -40,7 +40,7 @@ structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.storage.instance_store import InstanceStore
 store = InstanceStore(Path(sys.argv[2]), minimum_free_bytes=0)
-with StorageSCP(StorageSCPSettings(port=int(sys.argv[1])), store.write):
+with StorageSCP(StorageSCPSettings(port=int(sys.argv[1])), lambda received: store.write(store.inspect(received))):
     sys.stdin.read()
 """
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import stat
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pydicom.filebase import DicomBytesIO
 from pydicom.filewriter import write_dataset
 
 from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
-from dicom_node.storage.instance import ReceivedInstance, WriteOutcome
+from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.instance_store import InstanceStore
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -49,12 +50,20 @@ def store(tmp_path: Path) -> InstanceStore:
     return InstanceStore(tmp_path / "store", minimum_free_bytes=0)
 
 
+def keep(store: InstanceStore, instance: ReceivedInstance) -> StoredInstance:
+    return store.write(store.inspect(instance))
+
+
+def held(store: InstanceStore) -> list[Path]:
+    return [path for study_uid in store.study_uids() for path in store.files_of(study_uid)]
+
+
 def leftovers(store: InstanceStore) -> list[Path]:
     return list((store.root / ".incoming").iterdir())
 
 
 def test_files_lie_under_study_and_series_and_only_their_owner_reads_them(store: InstanceStore) -> None:
-    stored = store.write(received())
+    stored = keep(store, received())
     assert stored.path == Path("1.2.1/1.2.2/1.2.3.4.dcm")
     assert stored.outcome is WriteOutcome.NEW
     absolute = store.absolute(stored.path)
@@ -66,33 +75,33 @@ def test_files_lie_under_study_and_series_and_only_their_owner_reads_them(store:
 
 
 def test_the_same_bytes_from_another_sender_are_identical(store: InstanceStore) -> None:
-    first = store.write(received())
-    again = store.write(replace(received(), calling_ae_title="ARCHIVE", peer_address="10.0.0.1"))
+    first = keep(store, received())
+    again = keep(store, replace(received(), calling_ae_title="ARCHIVE", peer_address="10.0.0.1"))
     assert again.outcome is WriteOutcome.IDENTICAL
     assert (again.path, again.digest, again.size) == (first.path, first.digest, first.size)
     assert store.read(first.path).calling_ae_title == "SCANNER"
 
 
 def test_a_changed_instance_leaves_the_earlier_file_alone(store: InstanceStore) -> None:
-    first = store.write(received())
+    first = keep(store, received())
     before = store.absolute(first.path).read_bytes()
-    second = store.write(received(Modality="MR"))
+    second = keep(store, received(Modality="MR"))
     assert second.outcome is WriteOutcome.CHANGED
     assert second.path == Path(f"1.2.1/1.2.2/1.2.3.4.{second.digest}.dcm")
     assert store.absolute(first.path).read_bytes() == before
-    assert store.write(received()).path == first.path
-    assert sorted(store.sweep()) == sorted([first.path, second.path])
+    assert keep(store, received()).path == first.path
+    assert held(store) == sorted([first.path, second.path])
 
 
 def test_what_was_written_can_be_read_back_from_the_file_alone(store: InstanceStore) -> None:
-    stored = store.write(received(Manufacturer="Maker", DeviceSerialNumber="7"))
+    stored = keep(store, received(Manufacturer="Maker", DeviceSerialNumber="7"))
     assert store.read(stored.path) == replace(stored, outcome=WriteOutcome.IDENTICAL)
 
 
 def test_a_torn_file_in_place_is_not_taken_for_the_instance(store: InstanceStore) -> None:
-    stored = store.write(received())
+    stored = keep(store, received())
     store.absolute(stored.path).write_bytes(b"")
-    again = store.write(received())
+    again = keep(store, received())
     assert again.outcome is WriteOutcome.CHANGED
     assert again.path != stored.path
 
@@ -114,15 +123,15 @@ def test_the_file_is_synced_before_it_is_in_place_and_the_directories_after(
 
     monkeypatch.setattr(os, "fsync", seen_fsync)
     monkeypatch.setattr(os, "link", seen_link)
-    store.write(received())
+    keep(store, received())
     assert steps == ["sync store", "sync store/1.2.1", "sync file", "in place", "sync store/1.2.1/1.2.2"]
 
 
 def test_too_little_free_room_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     store = InstanceStore(tmp_path / "store", minimum_free_bytes=2**62)
     with pytest.raises(StorageFull, match="bytes are free"):
-        store.write(received())
-    assert list(store.sweep()) == []
+        keep(store, received())
+    assert held(store) == []
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -134,10 +143,10 @@ def test_a_full_disk_is_storage_full_and_leaves_nothing(
 
     with monkeypatch.context() as patched, pytest.raises(StorageFull, match="no room"):
         patched.setattr(os, "write", full)
-        store.write(received())
+        keep(store, received())
     assert leftovers(store) == []
-    assert list(store.sweep()) == []
-    assert store.write(received()).outcome is WriteOutcome.NEW
+    assert held(store) == []
+    assert keep(store, received()).outcome is WriteOutcome.NEW
 
 
 @pytest.mark.parametrize("uid", ["../../etc/passwd", "1.2/3", "..", ".", "1.2.3\x00", "a.b", "", "1" * 65, "1..2"])
@@ -149,16 +158,19 @@ def test_no_identifier_leads_out_of_the_store(store: InstanceStore, keyword: str
     if uid == "1.2.3\x00" and keyword != "SOPInstanceUID":
         return  # a trailing null pads a UID (PS3.5 6.2)
     with pytest.raises(IdentifierMismatch):
-        store.write(instance)
+        keep(store, instance)
     assert [path for path in store.root.parent.rglob("*") if path.is_file()] == []
 
 
-@pytest.mark.parametrize("rubbish", [b"", b"\x00", b"\xff" * 999, os.urandom(64), b"GET / HTTP/1.1\r\n\r\n" * 9])
+RUBBISH = random.Random(7).randbytes(64)
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\x00", b"\xff" * 999, RUBBISH, b"GET / HTTP/1.1\r\n\r\n" * 9])
 @pytest.mark.parametrize("transfer_syntax", ["1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.1.99", "1.2.999"])
 def test_rubbish_is_unparseable(store: InstanceStore, rubbish: bytes, transfer_syntax: str) -> None:
     with pytest.raises((UnparseableInstance, IdentifierMismatch)):
-        store.write(ReceivedInstance(rubbish, CT, "1.2.3", transfer_syntax))
-    assert list(store.sweep()) == []
+        keep(store, ReceivedInstance(rubbish, CT, "1.2.3", transfer_syntax))
+    assert held(store) == []
 
 
 def test_every_truncation_is_stored_or_refused_and_never_anything_else(store: InstanceStore) -> None:
@@ -166,18 +178,51 @@ def test_every_truncation_is_stored_or_refused_and_never_anything_else(store: In
     outcomes = set()
     for length in range(len(whole.data_set)):
         try:
-            outcomes.add(store.write(replace(whole, data_set=whole.data_set[:length])).outcome)
+            outcomes.add(keep(store, replace(whole, data_set=whole.data_set[:length])).outcome)
         except (UnparseableInstance, IdentifierMismatch) as error:
             outcomes.add(type(error))
     assert outcomes >= {UnparseableInstance, IdentifierMismatch, WriteOutcome.NEW}
 
 
-def test_the_sweep_removes_what_a_killed_writer_left_and_keeps_what_is_being_written(store: InstanceStore) -> None:
+def test_what_a_killed_writer_left_is_removed_and_what_is_being_written_stays(
+    store: InstanceStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (store.root / ".incoming" / "killed.part").write_bytes(b"half")
-    with store._incoming_file(b"prefix", b"data") as living:
-        assert list(store.sweep()) == []
-        assert leftovers(store) == [living]
+    link, seen = os.link, []
+
+    def link_meanwhile(source: Path, target: Path) -> None:
+        store.remove_leftovers()
+        seen.append((leftovers(store), held(store)))
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", link_meanwhile)
+    stored = keep(store, received())
+    (([living], placed),) = seen
+    assert living.name != "killed.part"
+    assert placed == []
     assert leftovers(store) == []
+    assert held(store) == [stored.path]
+
+
+def test_looking_at_an_instance_writes_nothing(store: InstanceStore) -> None:
+    inspected = store.inspect(received(Manufacturer="Maker"))
+    assert (inspected.identifiers.study_uid, inspected.header.device.manufacturer) == ("1.2.1", "Maker")
+    assert [path for path in store.root.rglob("*") if not path.name.startswith(".")] == []
+    assert store.write(inspected).digest == inspected.digest
+
+
+def test_the_files_are_listed_study_by_study_in_order(store: InstanceStore) -> None:
+    for study_uid in ("1.9", "1.10", "1.1"):
+        for series_uid, number in (("1.2.2", 5), ("1.2.2", 4), ("1.2.1", 3)):
+            keep(store, received(f"{study_uid}.{number}", StudyInstanceUID=study_uid, SeriesInstanceUID=series_uid))
+    (store.root / "a letter.txt").write_text("not a study")
+    assert list(store.study_uids()) == ["1.1", "1.10", "1.9"]
+    assert [str(path) for path in store.files_of("1.9")] == [
+        "1.9/1.2.1/1.9.3.dcm",
+        "1.9/1.2.2/1.9.4.dcm",
+        "1.9/1.2.2/1.9.5.dcm",
+    ]
+    assert store.files_of("1.3") == ()
 
 
 def test_many_at_once_with_one_name_lose_nothing(store: InstanceStore) -> None:
@@ -186,22 +231,22 @@ def test_many_at_once_with_one_name_lose_nothing(store: InstanceStore) -> None:
 
     def write(number: int) -> WriteOutcome:
         ready.wait()
-        return store.write(versions[number % 8]).outcome
+        return keep(store, versions[number % 8]).outcome
 
     with ThreadPoolExecutor(16) as pool:
         outcomes = list(pool.map(write, range(16)))
     assert outcomes.count(WriteOutcome.NEW) == 1
     assert outcomes.count(WriteOutcome.CHANGED) == 7
     assert outcomes.count(WriteOutcome.IDENTICAL) == 8
-    assert {store.read(path).header.instance_number for path in store.sweep()} == set(range(8))
+    assert {store.read(path).header.instance_number for path in held(store)} == set(range(8))
 
 
 def test_a_directory_that_was_removed_is_made_again(store: InstanceStore) -> None:
-    stored = store.write(received())
+    stored = keep(store, received())
     store.discard(stored.path)
     store.absolute(stored.path).parent.rmdir()
     store.discard(stored.path)
-    assert store.write(received()).outcome is WriteOutcome.NEW
+    assert keep(store, received()).outcome is WriteOutcome.NEW
 
 
 def test_only_one_at_a_time_has_an_instance(store: InstanceStore) -> None:
@@ -219,7 +264,7 @@ def test_only_one_at_a_time_has_an_instance(store: InstanceStore) -> None:
         assert not other_entered.wait(0.1)
     assert other_entered.wait(10)
     other.join()
-    assert list(store.sweep()) == []
+    assert held(store) == []
 
 
 WRITER = """
@@ -234,7 +279,7 @@ template = Path(sys.argv[2]).read_bytes()
 for number in range(100_000):
     uid = f"1.2.3.{number:06}"
     data_set = template.replace(b"1.2.3.999999", uid.encode())
-    stored = store.write(ReceivedInstance(data_set, sys.argv[3], uid, "1.2.840.10008.1.2.1"))
+    stored = store.write(store.inspect(ReceivedInstance(data_set, sys.argv[3], uid, "1.2.840.10008.1.2.1")))
     print(stored.path, stored.digest, flush=True)
 """
 
@@ -252,7 +297,8 @@ def test_what_was_reported_before_a_kill_is_there_whole_after_it(tmp_path: Path)
             writer.kill()
             reported += [line for line in writer.stdout if line.endswith("\n")]
     store = InstanceStore(tmp_path / "store", minimum_free_bytes=0)
-    found = {str(path): store.read(path).digest for path in store.sweep()}
+    store.remove_leftovers()
+    found = {str(path): store.read(path).digest for path in held(store)}
     assert leftovers(store) == []
     assert reported
     told = dict(line.split() for line in reported)

@@ -1,4 +1,4 @@
-"""StudyHeader and SeriesHeader: what reading protocols may ask, read without pixels."""
+"""StudyHeader and SeriesHeader: what selectors of reading protocols may ask, read without pixels."""
 
 from __future__ import annotations
 
@@ -11,62 +11,11 @@ from typing import TypeVar
 
 from pydicom.dataset import Dataset
 
-from dicom_node.errors import IdentifierMismatch
 from dicom_node.headers.coded import CodedHeader
 from dicom_node.headers.elements import codes, integer, items, number, read_file_header, text, texts
-from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
+from dicom_node.headers.instance import IDENTIFIER_KEYWORDS
 
-__all__ = [
-    "INSTANCE_KEYWORDS",
-    "CodedHeader",
-    "Device",
-    "InstanceHeader",
-    "InstanceIdentifiers",
-    "SeriesHeader",
-    "StudyHeader",
-    "checked_identifiers",
-    "instance_header",
-    "read_identifiers",
-    "read_series_header",
-    "read_study_header",
-]
-
-
-@dataclass(frozen=True)
-class Device:
-    """Equipment named in a header (PS3.3 C.7.5.1 and C.12.1), with which a node knows its own results again."""
-
-    manufacturer: str = ""
-    model_name: str = ""
-    serial_number: str = ""
-    device_uid: str = ""
-
-
-@dataclass(frozen=True)
-class InstanceHeader:
-    """What rows and the loop guard need of one instance. Empty strings and None mean "not in the header".
-
-    `device`: the equipment that made it. `contributing`: the equipment that had a part in it.
-    """
-
-    modality: str = ""
-    accession_number: str = ""
-    study_description: str = ""
-    series_description: str = ""
-    series_number: int | None = None
-    instance_number: int | None = None
-    device: Device = Device()
-    contributing: tuple[Device, ...] = ()
-
-
-@dataclass(frozen=True)
-class InstanceIdentifiers:
-    """The UIDs that say which instance of which study a file is."""
-
-    study_uid: StudyUID
-    series_uid: SeriesUID
-    sop_instance_uid: SOPInstanceUID
-    sop_class_uid: str
+__all__ = ["SeriesHeader", "StudyHeader", "read_series_header", "read_study_header"]
 
 
 @dataclass(frozen=True)
@@ -105,23 +54,8 @@ class StudyHeader:
     series: tuple[SeriesHeader, ...] = field(default_factory=tuple)
 
 
-_IDENTIFIERS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
-_DEVICE = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "DeviceUID")
-
-INSTANCE_KEYWORDS = (
-    *_IDENTIFIERS,
-    *_DEVICE,
-    "Modality",
-    "AccessionNumber",
-    "StudyDescription",
-    "SeriesDescription",
-    "SeriesNumber",
-    "InstanceNumber",
-    "ContributingEquipmentSequence",
-)
-
 _SERIES_KEYWORDS = (
-    *_IDENTIFIERS,
+    *IDENTIFIER_KEYWORDS,
     "RequestAttributesSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
@@ -141,7 +75,7 @@ _SERIES_KEYWORDS = (
     "PerformedProtocolCodeSequence",
 )
 _STUDY_KEYWORDS = (
-    *_IDENTIFIERS,
+    *IDENTIFIER_KEYWORDS,
     "RequestAttributesSequence",
     "StudyDescription",
     "AccessionNumber",
@@ -153,47 +87,6 @@ _STUDY_KEYWORDS = (
     "PatientBirthDate",
     "StudyDate",
 )
-
-
-def checked_identifiers(header: Dataset) -> InstanceIdentifiers:
-    """The identifiers of a header read with INSTANCE_KEYWORDS; raises IdentifierMismatch naming what is wrong."""
-    return InstanceIdentifiers(
-        study_uid=StudyUID(checked_uid(text(header, "StudyInstanceUID"), "Study Instance UID")),
-        series_uid=SeriesUID(checked_uid(text(header, "SeriesInstanceUID"), "Series Instance UID")),
-        sop_instance_uid=SOPInstanceUID(checked_uid(text(header, "SOPInstanceUID"), "SOP Instance UID")),
-        sop_class_uid=checked_uid(text(header, "SOPClassUID"), "SOP Class UID"),
-    )
-
-
-def instance_header(header: Dataset) -> InstanceHeader:
-    """InstanceHeader of a header read with INSTANCE_KEYWORDS."""
-    return InstanceHeader(
-        modality=text(header, "Modality"),
-        accession_number=text(header, "AccessionNumber"),
-        study_description=text(header, "StudyDescription"),
-        series_description=text(header, "SeriesDescription"),
-        series_number=integer(header, "SeriesNumber"),
-        instance_number=integer(header, "InstanceNumber"),
-        device=_device(header),
-        contributing=tuple(_device(item) for item in items(header, "ContributingEquipmentSequence")),
-    )
-
-
-def _device(item: Dataset) -> Device:
-    return Device(*(text(item, keyword) for keyword in _DEVICE))
-
-
-def read_identifiers(path: Path) -> InstanceIdentifiers:
-    """Which instance a file is.
-
-    Raises UnparseableInstance if it is not DICOM and IdentifierMismatch if a UID is missing or malformed, both naming
-    the file.
-    """
-    _, header = read_file_header(path, _IDENTIFIERS)
-    try:
-        return checked_identifiers(header)
-    except IdentifierMismatch as error:
-        raise IdentifierMismatch(f"{path}: {error}") from error
 
 
 def read_series_header(paths: Sequence[Path]) -> SeriesHeader:
@@ -262,8 +155,9 @@ def _first(headers: Sequence[Dataset], read: Callable[[Dataset], _Value | None])
     return next((value for header in headers if (value := read(header)) not in (None, "")), None)
 
 
-def _united(*found: tuple[CodedHeader, ...]) -> tuple[CodedHeader, ...]:
-    return tuple(dict.fromkeys(chain.from_iterable(found)))
+def _united(*concepts: tuple[CodedHeader, ...]) -> tuple[CodedHeader, ...]:
+    """All of them, each once, in the order in which they first stand."""
+    return tuple(dict.fromkeys(chain.from_iterable(concepts)))
 
 
 def _sop_class(path: Path) -> str:
@@ -313,8 +207,8 @@ def _procedure_codes(header: Dataset) -> tuple[CodedHeader, ...]:
 
 def _requested_procedure_description(header: Dataset) -> str:
     requests = items(header, "RequestAttributesSequence")
-    requested = next((found for item in requests if (found := text(item, "RequestedProcedureDescription"))), "")
-    return text(header, "RequestedProcedureDescription") or requested
+    descriptions = [text(item, "RequestedProcedureDescription") for item in (header, *requests)]
+    return next(filter(None, descriptions), "")
 
 
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}

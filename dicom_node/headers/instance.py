@@ -1,0 +1,118 @@
+"""InstanceHeader and InstanceIdentifiers: which instance a data set is, and what a row keeps of its header."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from dicom_node.errors import IdentifierMismatch
+from dicom_node.headers.elements import integer, items, read_file_header, text
+from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
+
+__all__ = [
+    "IDENTIFIER_KEYWORDS",
+    "INSTANCE_KEYWORDS",
+    "Device",
+    "InstanceHeader",
+    "InstanceIdentifiers",
+    "checked_identifiers",
+    "instance_header",
+    "read_identifiers",
+]
+
+
+@dataclass(frozen=True)
+class Device:
+    """Equipment named in a header (PS3.3 C.7.5.1, C.12.1). A node knows other nodes' results by it."""
+
+    manufacturer: str = ""
+    model_name: str = ""
+    serial_number: str = ""
+    device_uid: str = ""
+
+
+@dataclass(frozen=True)
+class InstanceHeader:
+    """What a row keeps of one instance, and by which results of a node are recognised, so that none is read again.
+
+    Empty strings and None mean "not in the header". `device`: the equipment that made it. `contributing`: the
+    equipment that had a part in it.
+    """
+
+    modality: str = ""
+    accession_number: str = ""
+    study_description: str = ""
+    series_description: str = ""
+    series_number: int | None = None
+    instance_number: int | None = None
+    device: Device = Device()
+    contributing: tuple[Device, ...] = ()
+
+
+@dataclass(frozen=True)
+class InstanceIdentifiers:
+    """The UIDs that say which instance of which study a file is."""
+
+    study_uid: StudyUID
+    series_uid: SeriesUID
+    sop_instance_uid: SOPInstanceUID
+    sop_class_uid: str
+
+
+IDENTIFIER_KEYWORDS = ("SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID")
+_DEVICE = ("Manufacturer", "ManufacturerModelName", "DeviceSerialNumber", "DeviceUID")
+
+INSTANCE_KEYWORDS = (
+    *IDENTIFIER_KEYWORDS,
+    *_DEVICE,
+    "Modality",
+    "AccessionNumber",
+    "StudyDescription",
+    "SeriesDescription",
+    "SeriesNumber",
+    "InstanceNumber",
+    "ContributingEquipmentSequence",
+)
+
+
+def checked_identifiers(header: Dataset) -> InstanceIdentifiers:
+    """The identifiers of a header read with INSTANCE_KEYWORDS; raises IdentifierMismatch naming what is wrong."""
+    return InstanceIdentifiers(
+        study_uid=StudyUID(checked_uid(text(header, "StudyInstanceUID"), "Study Instance UID")),
+        series_uid=SeriesUID(checked_uid(text(header, "SeriesInstanceUID"), "Series Instance UID")),
+        sop_instance_uid=SOPInstanceUID(checked_uid(text(header, "SOPInstanceUID"), "SOP Instance UID")),
+        sop_class_uid=checked_uid(text(header, "SOPClassUID"), "SOP Class UID"),
+    )
+
+
+def instance_header(header: Dataset) -> InstanceHeader:
+    """InstanceHeader of a header read with INSTANCE_KEYWORDS."""
+    return InstanceHeader(
+        modality=text(header, "Modality"),
+        accession_number=text(header, "AccessionNumber"),
+        study_description=text(header, "StudyDescription"),
+        series_description=text(header, "SeriesDescription"),
+        series_number=integer(header, "SeriesNumber"),
+        instance_number=integer(header, "InstanceNumber"),
+        device=_device(header),
+        contributing=tuple(_device(item) for item in items(header, "ContributingEquipmentSequence")),
+    )
+
+
+def _device(item: Dataset) -> Device:
+    return Device(*(text(item, keyword) for keyword in _DEVICE))
+
+
+def read_identifiers(path: Path) -> InstanceIdentifiers:
+    """Which instance a file is.
+
+    Raises UnparseableInstance if it is not DICOM and IdentifierMismatch if a UID is missing or malformed, both naming
+    the file.
+    """
+    _, header = read_file_header(path, IDENTIFIER_KEYWORDS)
+    try:
+        return checked_identifiers(header)
+    except IdentifierMismatch as error:
+        raise IdentifierMismatch(f"{path}: {error}") from error
