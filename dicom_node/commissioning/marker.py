@@ -27,10 +27,10 @@ class Marker:
 
 
 def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[str, Marker]]:
-    """Copy the images among `files` that take one to `folder`, with a box at the top of the stored range.
+    """Copy grey images of one frame that have a position to `folder`, with a box at the top of the stored range.
 
-    Those are grey, of one frame, and have a position. Everything else is lowered to at most 80 % of the range, so that
-    only the box lies above 90 %. The copies get UIDs of their own. Returns the copies and the marker of each new Series
+    Other files are left out. Values outside the box are lowered to at most 80 % of the range, so that only the box lies
+    above 90 %. The copies get UIDs of their own. Returns the copies and the marker of each new Series
     Instance UID. Coordinates come straight from image position and orientation (PS3.3 C.7.6.2.1.1), not from the code
     that they are to prove.
     """
@@ -38,13 +38,13 @@ def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dic
     by_series: dict[str, list[Dataset]] = {}
     for file in files:
         dataset = pydicom.dcmread(file)
-        if _takes_a_box(dataset):
+        if _can_hold_a_box(dataset):
             by_series.setdefault(str(dataset.SeriesInstanceUID), []).append(dataset)
     copies: list[Path] = []
     markers: dict[str, Marker] = {}
     for instances in by_series.values():
         points = []
-        instances.sort(key=lambda one: float(_normal(one) @ np.array(one.ImagePositionPatient, dtype=float)))
+        instances.sort(key=_along_normal)
         count = len(instances)
         marked = range(count // 3, max(count // 3 + 1, 2 * count // 3))
         for index, instance in enumerate(instances):
@@ -52,17 +52,21 @@ def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dic
             path = folder / f"{instance.SOPInstanceUID}.dcm"
             instance.save_as(path, enforce_file_format=True)
             copies.append(path)
-        corners = np.concatenate([found for found in points if found is not None])
+        corners = np.concatenate([corner for corner in points if corner is not None])
         markers[str(instances[0].SeriesInstanceUID)] = Marker(
             corners.min(axis=0), corners.max(axis=0), _voxel(instances)
         )
     return copies, markers
 
 
-def _takes_a_box(dataset: Dataset) -> bool:
+def _can_hold_a_box(dataset: Dataset) -> bool:
     placed = all(keyword in dataset for keyword in ("ImagePositionPatient", "ImageOrientationPatient", "PixelSpacing"))
     grey = int(dataset.get("SamplesPerPixel") or 1) == 1 and dataset.get("BitsAllocated") in (8, 16)
     return placed and grey and "PixelData" in dataset and int(dataset.get("NumberOfFrames") or 1) == 1
+
+
+def _along_normal(instance: Dataset) -> float:
+    return float(_normal(instance) @ np.array(instance.ImagePositionPatient, dtype=float))
 
 
 def _normal(instance: Dataset) -> NDArray[np.float64]:

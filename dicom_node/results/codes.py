@@ -1,4 +1,4 @@
-"""Every coded concept that we write, once.
+"""Every coded concept that we write, but for the units that a volume's values have (`volumes.load`).
 
 SCT codes are those of PS3.16's context groups, as pydicom lists them (tests compare every one). Where no code there
 says what is meant, the private scheme 99MEDSEG names it: docs/codes.md.
@@ -10,21 +10,23 @@ import re
 
 from pydicom.sr.coding import Code
 
-from dicom_node.results.finding import SegmentedConcept
+from dicom_node.results.concept import SegmentedConcept
 from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
-    "COMMISSIONING_CONCEPT", "DEVICE_SERIAL_NUMBER", "LABELS", "MANUFACTURER", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME",
-    "concept_for", "concepts_in",
+    "COMMISSIONING_CONCEPT", "LABELS", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME", "UNSIDED", "concept_for",
+    "concepts_in",
 ]  # fmt: skip
 
-MANUFACTURER = "MedSeg Node"
-DEVICE_SERIAL_NUMBER = "MEDSEG-NODE"
 PRIVATE_SCHEME = "99MEDSEG"
 
 
 def _sct(value: str, meaning: str) -> Code:
     return Code(value, "SCT", meaning)
+
+
+def _dcm(value: str, meaning: str) -> Code:
+    return Code(value, "DCM", meaning)
 
 
 def _private(value: str, meaning: str) -> Code:
@@ -47,8 +49,24 @@ QUESTION = _private("question", "Clinical question")
 ANSWER = _private("answer", "Answer")
 CONFIDENCE = _private("confidence", "Confidence of mask")
 TERMS = _private("terms", "Terms of use")
-COMMENT = Code("121106", "DCM", "Comment")
+COMMENT = _dcm("121106", "Comment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+IMAGE_LIBRARY = _dcm("111028", "Image Library")
+IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")
+ONCOLOGY_MEASUREMENT_REPORT = _dcm("126001", "Oncology Measurement Report")
+IMAGING_PROCEDURE = _sct("363679005", "Imaging procedure")
+ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")
+DEVICE = _dcm("121007", "Device")
+PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
+ENGLISH = Code("en-US", "RFC5646", "English (United States)")
+
+VOLUME, AREA = _sct("118565006", "Volume"), _sct("42798000", "Area")
+LONG_AXIS, SHORT_AXIS = _sct("103339001", "Long Axis"), _sct("103340004", "Short Axis")
+ATTENUATION = _dcm("112031", "Attenuation Coefficient")
+MEAN, STANDARD_DEVIATION = _sct("373098007", "Mean"), _sct("386136009", "Standard Deviation")
+MILLILITRE, MILLIMETRE = Code("ml", "UCUM", "ml"), Code("mm", "UCUM", "mm")
+SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
+RATIO = Code("1", "UCUM", "no units")
 SPACING_METHODS = {
     SpacingBasis.CALIBRATED: _private("spacing-calibrated", "Pixel Spacing, corrected for magnification"),
     SpacingBasis.ESTIMATED: _private("spacing-estimated", "Detector spacing divided by estimated magnification"),
@@ -93,7 +111,7 @@ def _table() -> dict[str, SegmentedConcept]:
     add("breast tumour", ABNORMAL, _sct("108369006", "Neoplasm"), site=BREAST)
     add("polyp", ABNORMAL, _sct("68496003", "Polyp of colon"), site=_sct("71854001", "Colon"))
     add("consolidation", ABNORMAL, _private("consolidation", "Consolidation of lung"), site=LUNG)
-    add("ground glass opacities", ABNORMAL, Code("112120", "DCM", "Ground glass opacity"), site=LUNG)
+    add("ground glass opacities", ABNORMAL, _dcm("112120", "Ground glass opacity"), site=LUNG)
     add("pleural effusion", ABNORMAL, _sct("60046008", "Pleural effusion"), site=PLEURA)
     add("pneumothorax", ABNORMAL, _sct("36118008", "Pneumothorax"), site=PLEURA)
     add("central venous line", OBJECT, _sct("52124006", "Central venous catheter"))
@@ -106,7 +124,7 @@ def _table() -> dict[str, SegmentedConcept]:
 
 LABELS: dict[str, SegmentedConcept] = _table()
 
-_UNSIDED = {
+UNSIDED = {
     "kidney": SegmentedConcept("kidney", ANATOMY, _sct("64033007", "Kidney")),
     "adrenal gland": SegmentedConcept("adrenal gland", ANATOMY, _sct("23451007", "Adrenal gland")),
     "lung": SegmentedConcept("lung", ANATOMY, LUNG),
@@ -180,9 +198,9 @@ def concept_for(phrase: str) -> SegmentedConcept | None:
         return COMMISSIONING_CONCEPT
     for candidate in _forms(text):
         candidate = _SYNONYMS.get(candidate, candidate)
-        found = LABELS.get(candidate) or _UNSIDED.get(candidate)
-        if found is not None:
-            return found
+        concept = LABELS.get(candidate) or UNSIDED.get(candidate)
+        if concept is not None:
+            return concept
     return None
 
 

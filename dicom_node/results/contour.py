@@ -39,15 +39,15 @@ def outlines(mask: NDArray[np.bool_]) -> tuple[tuple[Outline, ...], int]:
     sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
     largest = np.argsort(-sizes, kind="stable")[:MAXIMUM_PARTS]
     boxes = ndimage.find_objects(parts)
-    found = []
+    outlined = []
     for index in largest:
         rows, columns = boxes[index]
         part = ndimage.binary_fill_holes(parts[rows, columns] == index + 1)
         points = _thinned(_around(np.pad(part, 1)) - 1)
         if len(points) == _RECTANGLE:
             points = np.insert(points, range(1, _RECTANGLE), (points[1:] + points[:-1]) / 2, axis=0)
-        found.append(Outline(points + np.array([columns.start, rows.start]), int(sizes[index])))
-    return tuple(found), int(count)
+        outlined.append(Outline(points + np.array([columns.start, rows.start]), int(sizes[index])))
+    return tuple(outlined), int(count)
 
 
 def _around(part: NDArray[np.bool_]) -> NDArray[np.float64]:

@@ -1,43 +1,29 @@
-"""Finding and ReadAnswer: what SEG and SR are made from."""
+"""Finding, ReadAnswer, ReadPart: what SEG, SR and picture are made from, and what they say about their making."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
-from pydicom.sr.coding import Code
 
-__all__ = ["Code", "Finding", "Profile", "ReadAnswer", "ResultContext", "SegmentedConcept"]
+from dicom_node.results.concept import Code, SegmentedConcept
+from dicom_node.results.measurement import Measurement
+from dicom_node.results.profiles import Profile
+from dicom_node.volumes.load import SeriesVolume
 
-
-class Profile(Enum):
-    """Destination profiles: the viewer or archive that results are shaped for."""
-
-    AIR = "air"
-    OHIF = "ohif"
-
-
-@dataclass(frozen=True)
-class SegmentedConcept:
-    """What a segment is of, coded (PS3.3 C.8.20.4): category, type, laterality, finding site."""
-
-    label: str
-    category: Code
-    type: Code
-    laterality: Code | None = None
-    site: Code | None = None
+__all__ = ["Code", "Finding", "ReadAnswer", "ReadPart", "ResultContext", "SegmentedConcept"]
 
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that an answer named and marked.
 
-    `mask`: bool `slices rows columns` on the source series' own grid, in the order of SeriesVolume.
-    `confidence`: 0 to 1. `tracking_uid` is shared by the segment and the measurement group.
+    `mask`: bool `slices rows columns` on the part's own grid, in the order of SeriesVolume.
+    `confidence`: 0 to 1. `tracking_uid` is shared by the segment and the measurement group. `measurements`: those of
+    `measure`, taken once; every result shows these and measures nothing itself.
     """
 
     phrase: str
@@ -46,6 +32,7 @@ class Finding:
     mask: NDArray[np.bool_]
     tracking_id: str
     tracking_uid: str
+    measurements: tuple[Measurement, ...]
 
 
 @dataclass(frozen=True)
@@ -59,10 +46,27 @@ class ReadAnswer:
 
 
 @dataclass(frozen=True)
-class ResultContext:
-    """What result objects say about their making. All UIDs derive from `job_key`, all dates are `created`."""
+class ReadPart:
+    """A part of a job, a volume or an image, with an answer for each question.
 
-    job_key: str
+    `ordinal`: its place among the job's parts, from 0.
+    """
+
+    ordinal: int
+    volume: SeriesVolume
+    answers: tuple[ReadAnswer, ...]
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """The findings of all answers; a finding's place, from 1, is the number of its segment."""
+        return tuple(finding for answer in self.answers for finding in answer.findings)
+
+
+@dataclass(frozen=True)
+class ResultContext:
+    """What result objects say about their making. All UIDs derive from `object_key`, all dates are `created`."""
+
+    object_key: str
     created: datetime
     algorithm_name: str
     algorithm_version: str

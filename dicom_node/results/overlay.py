@@ -3,41 +3,41 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
-from dicom_node.results.finding import Finding, ReadAnswer
-from dicom_node.results.measurement import area_mm2, volume_ml
+from dicom_node.results.finding import Finding, ReadPart
+from dicom_node.results.legend import DIM, GREY, WHITE, WIDTH, Line, font, on_paper, wrapped
+from dicom_node.results.measurement import MeasurementKind
+from dicom_node.volumes.display import image_sides
 from dicom_node.volumes.load import SeriesVolume
 from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = ["write_overlay"]
 
 _COLOURS = ("#ff6b6b", "#4fc3f7", "#ffd54f", "#81c784", "#ce93d8", "#ff8a65", "#4db6ac", "#f48fb1")
-_PAPER, _WHITE, _GREY, _DIM, _BLACK = "#14171a", "#ffffff", "#a7b0b8", "#3a4148", "#000000"
-_AMBER = "#ffb74d"
-_WIDTH, _TALLEST = 768, 960
-_MARGIN, _LINE = 16, 24
+_BLACK, _AMBER = "#000000", "#ffb74d"
+_TALLEST = 960
 _FINE = 2
 """Contours are drawn so many times finer than shown, and averaged: smooth lines."""
 _FILL = 0.15
 _WINDOWS = {"CT": (-160.0, 240.0)}
 
 
-def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Path, terms: str | None = None) -> None:
-    """Write a PNG of the slice with the most marked voxels (the middle one if nothing was seen).
+def write_overlay(part: ReadPart, path: Path, terms: str | None = None) -> None:
+    """Write a PNG of the slice of a part with the most marked voxels (the middle one if nothing was seen).
 
     In the slice's true shape, with the sides of the patient and a scale where the header gives them. `terms` of the
     weights, such as "research use only", stand in its last line.
     """
-    coloured = list(zip((one for answer in answers for one in answer.findings), cycle(_COLOURS), strict=False))
-    index = _telling_slice(volume, [finding for finding, _ in coloured])
+    volume = part.volume
+    coloured = list(zip(part.findings, cycle(_COLOURS), strict=False))
+    index = _telling_slice(volume, part.findings)
     picture = _slice_picture(volume, index)
     tags = [
         (place, finding.phrase, colour)
@@ -47,12 +47,12 @@ def write_overlay(volume: SeriesVolume, answers: Sequence[ReadAnswer], path: Pat
     draw = ImageDraw.Draw(picture)
     for place, phrase, colour in tags:
         _draw_tag(draw, picture.size, place, phrase, colour)
-    _draw_sides(draw, picture.size, _sides(volume))
+    _draw_sides(draw, picture.size, image_sides(volume))
     _draw_scale(draw, picture, volume)
-    lines = list(_lines(volume, answers, index))
+    lines = list(_lines(part, index))
     if terms is not None:
-        lines.append(_Line(terms, _AMBER))
-    _on_paper(picture, lines).save(path)
+        lines.append(Line(terms, _AMBER))
+    on_paper(picture, lines).save(path)
 
 
 def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
@@ -70,7 +70,7 @@ def _slice_picture(volume: SeriesVolume, index: int) -> Image.Image:
     rows, columns = grey.shape[:2]
     between_rows, between_columns = volume.pixel_spacing_mm or (1.0, 1.0)
     tall = rows * between_rows / (columns * between_columns)
-    width = min(_WIDTH, _TALLEST / tall)
+    width = min(WIDTH, _TALLEST / tall)
     size = max(1, round(width)), max(1, round(width * tall))
     enlarged = Image.Resampling.BICUBIC if size[0] > columns else Image.Resampling.LANCZOS
     return Image.fromarray(grey).convert("RGB").resize(size, enlarged)
@@ -84,9 +84,6 @@ def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], volume: SeriesVol
         low, high = (float(value) for value in np.percentile(values, (1, 99)))
     grey: NDArray[np.uint8] = (np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     return grey
-
-
-# --- On the image -----------------------------------------------------------------------------------------------------
 
 
 def _draw_finding(picture: Image.Image, mask: NDArray[np.bool_], colour: str) -> tuple[int, int] | None:
@@ -117,29 +114,15 @@ def _top(mask: NDArray[np.bool_], size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str, anchor: str, size: int) -> None:
-    draw.text(at, text, fill=colour, font=_font(size), anchor=anchor, stroke_width=2, stroke_fill=_BLACK)
+    draw.text(at, text, fill=colour, font=font(size), anchor=anchor, stroke_width=2, stroke_fill=_BLACK)
 
 
 def _draw_tag(
     draw: ImageDraw.ImageDraw, size: tuple[int, int], place: tuple[int, int], phrase: str, colour: str
 ) -> None:
-    half = draw.textlength(phrase, font=_font(16)) / 2 + 4
+    half = draw.textlength(phrase, font=font(16)) / 2 + 4
     column = min(max(place[0], half), max(size[0] - half, half))
     _text(draw, (column, max(place[1] - 5, 20)), phrase, colour, "ms", 16)
-
-
-def _sides(volume: SeriesVolume) -> tuple[str, str] | None:
-    """What lies to the right of the image and at its bottom, as letters (PS3.3 C.7.6.1.1.1)."""
-    if volume.geometry is None:
-        stated = [str(value) for value in volume.sources[0].get("PatientOrientation") or ()]
-        return (stated[0], stated[1]) if len(stated) == 2 and all(stated) else None
-    directions = np.asarray(volume.geometry.direction, dtype=float)
-    return _letter(directions[:, 2]), _letter(directions[:, 1])
-
-
-def _letter(direction: NDArray[np.float64]) -> str:
-    axis = int(np.argmax(np.abs(direction)))
-    return ("LPH", "RAF")[int(direction[axis] < 0)][axis]
 
 
 def _draw_sides(draw: ImageDraw.ImageDraw, size: tuple[int, int], sides: tuple[str, str] | None) -> None:
@@ -153,7 +136,7 @@ def _draw_sides(draw: ImageDraw.ImageDraw, size: tuple[int, int], sides: tuple[s
         (bottom, (width / 2, height - 10), "mb"),
         (bottom.translate(opposite), (width / 2, 10), "mt"),
     ):
-        _text(draw, at, letters, _GREY, anchor, 18)
+        _text(draw, at, letters, GREY, anchor, 18)
 
 
 def _draw_scale(draw: ImageDraw.ImageDraw, picture: Image.Image, volume: SeriesVolume) -> None:
@@ -166,91 +149,26 @@ def _draw_scale(draw: ImageDraw.ImageDraw, picture: Image.Image, volume: SeriesV
     length = round(length_mm / width_mm * picture.width)
     left, bottom = 14, picture.height - 14
     draw.rectangle((left - 1, bottom - 5, left + length + 1, bottom + 1), fill=_BLACK)
-    draw.rectangle((left, bottom - 4, left + length, bottom), fill=_WHITE)
+    draw.rectangle((left, bottom - 4, left + length, bottom), fill=WHITE)
     text = f"{length_mm / 10:g} cm" if length_mm >= 10 else f"{length_mm:g} mm"
-    _text(draw, (left, bottom - 9), text + _CAVEATS.get(volume.spacing_basis, ""), _WHITE, "ls", 15)
+    _text(draw, (left, bottom - 9), text + _CAVEATS.get(volume.spacing_basis, ""), WHITE, "ls", 15)
 
 
+_SIZES = (MeasurementKind.VOLUME, MeasurementKind.AREA)
 _CAVEATS: dict[SpacingBasis | None, str] = {SpacingBasis.DETECTOR: " at the detector"}
 
 
-# --- Beneath it -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class _Line:
-    """`swatch`: colour of the mark before it; `share`: 0 to 1, a bar behind the text's end."""
-
-    text: str
-    colour: str
-    size: int = 16
-    swatch: str | None = None
-    share: float | None = None
-
-
-def _lines(volume: SeriesVolume, answers: Sequence[ReadAnswer], index: int) -> Iterator[_Line]:
+def _lines(part: ReadPart, index: int) -> Iterator[Line]:
     colours = cycle(_COLOURS)
-    if volume.values.shape[0] > 1:
-        yield _Line(f"slice {index + 1} of {volume.values.shape[0]}", _GREY, 14)
-    for answer in answers:
-        yield from (_Line(text, _GREY) for text in _wrapped(answer.question, 16))
-        yield from (_Line(text, _WHITE, 18) for text in _wrapped(answer.text, 18))
+    slices = part.volume.values.shape[0]
+    if slices > 1:
+        yield Line(f"slice {index + 1} of {slices}", GREY, 14)
+    for answer in part.answers:
+        yield from (Line(text, GREY) for text in wrapped(answer.question, 16))
+        yield from (Line(text, WHITE, 18) for text in wrapped(answer.text, 18))
         for finding, colour in zip(answer.findings, colours, strict=False):
-            text = ", ".join([finding.phrase, *_sizes(volume, finding)])
-            yield _Line(text, colour, swatch=colour, share=finding.confidence)
+            sizes = [item.text for item in finding.measurements if item.kind in _SIZES]
+            text = ", ".join([finding.phrase, *sizes])
+            yield Line(text, colour, swatch=colour, share=finding.confidence)
         for concept in answer.not_seen:
-            yield _Line(f"{concept.label}: looked for and not seen", _GREY, swatch=_DIM)
-
-
-def _sizes(volume: SeriesVolume, finding: Finding) -> Iterator[str]:
-    if (millilitres := volume_ml(volume, finding.mask)) is not None:
-        yield f"{millilitres:.3g} ml" if millilitres < 100 else f"{millilitres:.0f} ml"
-    if (area := area_mm2(volume, finding.mask)) is not None:
-        yield f"{area / 100:.3g} cm2" if area < 10_000 else f"{area / 100:.0f} cm2"
-
-
-def _wrapped(text: str, size: int) -> Iterator[str]:
-    """The text in lines that fit the paper; a word that does not is cut."""
-    room = _WIDTH - 2 * _MARGIN
-    line = ""
-    for word in text.split():
-        while _font(size).getlength(word) > room:
-            cut = next(end for end in range(len(word), 0, -1) if end == 1 or _font(size).getlength(word[:end]) <= room)
-            yield from [line] * bool(line)
-            yield word[:cut]
-            line, word = "", word[cut:]
-        longer = f"{line} {word}".strip()
-        if _font(size).getlength(longer) > room:
-            yield line
-            longer = word
-        line = longer
-    if line:
-        yield line
-
-
-def _on_paper(picture: Image.Image, lines: Sequence[_Line]) -> Image.Image:
-    sheet = Image.new("RGB", (_WIDTH, picture.height + _LINE * len(lines) + 2 * _MARGIN), _PAPER)
-    sheet.paste(picture, ((_WIDTH - picture.width) // 2, 0))
-    draw = ImageDraw.Draw(sheet)
-    for row, line in enumerate(lines):
-        middle = picture.height + _MARGIN + _LINE * row + _LINE / 2
-        left: float = _MARGIN
-        if line.swatch is not None:
-            draw.rounded_rectangle((left, middle - 6, left + 12, middle + 6), 3, fill=line.swatch)
-            left += 22
-        draw.text((left, middle), line.text, fill=line.colour, font=_font(line.size), anchor="lm")
-        if line.share is not None:
-            _draw_confidence(draw, middle, line.share, line.colour)
-    return sheet
-
-
-def _draw_confidence(draw: ImageDraw.ImageDraw, middle: float, share: float, colour: str) -> None:
-    right, length = _WIDTH - _MARGIN, 110
-    draw.text((right - length - 12, middle), f"confidence {share:.2f}", fill=_GREY, font=_font(15), anchor="rm")
-    draw.rounded_rectangle((right - length, middle - 4, right, middle + 4), 4, fill=_DIM)
-    if share > 0:
-        draw.rounded_rectangle((right - length, middle - 4, right - length * (1 - share), middle + 4), 4, fill=colour)
-
-
-def _font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    return ImageFont.load_default(size)
+            yield Line(f"{concept.label}: looked for and not seen", GREY, swatch=DIM)

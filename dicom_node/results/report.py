@@ -3,153 +3,145 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 import highdicom as hd
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
+from dicom_node.errors import ResultRefused
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
-from dicom_node.results.finding import Profile, ReadAnswer, ResultContext
-from dicom_node.results.groups import (
+from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.finding import ReadPart, ResultContext
+from dicom_node.results.identity import copy_identity, tolerant_source
+from dicom_node.results.making import series_description, stamp
+from dicom_node.results.measurement_groups import (
     finding_groups,
     has_contours,
     not_outlined,
     qualitative_evaluations,
     unseen_groups,
 )
-from dicom_node.results.identity import copy_identity, tolerant_source
-from dicom_node.results.segmentation import series_description, stamp
-from dicom_node.volumes.load import SeriesVolume
+from dicom_node.results.profiles import PROFILES, ReportForm
 from dicom_node.volumes.planes import functional_group
 
 __all__ = ["SERIES_NUMBER_SR", "build_report"]
 
 SERIES_NUMBER_SR = 9302
-_IMAGING_MEASUREMENTS = Code("126000", "DCM", "Imaging Measurement Report")
-_ONCOLOGY_MEASUREMENTS = Code("126001", "DCM", "Oncology Measurement Report")
-_IMAGE_LIBRARY = "111028"
-_PROCEDURE = Code("363679005", "SCT", "Imaging procedure")
 
 
-@dataclass(frozen=True)
-class _Form:
-    """How a report is laid out (PS3.16 TID 1500).
+def build_report(parts: Sequence[ReadPart], segmentations: Sequence[Dataset | None], context: ResultContext) -> Dataset:
+    """The SR of a job over all of its parts: a measurement group per finding, an evaluation for each "not seen".
 
-    `unseen_in_groups`: a measurement group for what was not seen, else the container Qualitative Evaluations.
+    `segmentations`: the SEG of each part, or None where nothing was seen. The same input gives the same bytes. Raises
+    ResultRefused where the parts are not of one series.
     """
-
-    title: Code
-    unseen_in_groups: bool
-    image_library: bool
-
-
-_STRICT = _Form(_IMAGING_MEASUREMENTS, unseen_in_groups=True, image_library=True)
-# OHIF 3.13.2 draws the contours of a report so titled, and crashes on a group that has none.
-_DRAWN = _Form(_IMAGING_MEASUREMENTS, unseen_in_groups=False, image_library=True)
-# A report so titled opens there as text, a line for each content item; a reference to an image is a line without sense.
-_READ = _Form(_ONCOLOGY_MEASUREMENTS, unseen_in_groups=True, image_library=False)
-
-
-def _form(profile: Profile, drawn: bool) -> _Form:
-    match profile:
-        case Profile.AIR:
-            return _STRICT
-        case Profile.OHIF:
-            return _DRAWN if drawn else _READ
-        case _:
-            assert_never(profile)
-
-
-def build_report(
-    volume: SeriesVolume, answers: Sequence[ReadAnswer], segmentation: Dataset | None, context: ResultContext
-) -> Dataset:
-    """The SR of a job: a measurement group per finding, a qualitative evaluation for each "not seen".
-
-    `segmentation`: the SEG of the same job, or None when nothing was seen. The same input gives the same bytes.
-    """
-    instance_uid = derived_uid(context.job_key, "sr", "instance")
-    form = _form(context.profile, has_contours(volume, answers))
-    groups = list(finding_groups(volume, answers, segmentation, context))
-    if form.unseen_in_groups:
-        groups += unseen_groups(answers, context)
-    device = hd.sr.ObserverContext(
-        observer_type=hd.sr.CodedConcept("121007", "DCM", "Device"),
-        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=derived_uid("device", codes.DEVICE_SERIAL_NUMBER),
-            name=context.station_ae_title,
-            manufacturer_name=codes.MANUFACTURER,
-            model_name=context.algorithm_name,
-            serial_number=codes.DEVICE_SERIAL_NUMBER,
-        ),
-    )
+    _require_one_series(parts)
+    sources = _without_repeats([source for part in parts for source in part.volume.sources])
+    first = sources[0]
+    instance_uid = derived_uid(context.object_key, "sr", "instance")
+    meaning = PROFILES[context.profile]
+    form = meaning.drawn_report if has_contours(parts) else meaning.report
     content = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(observer_device_context=device),
-        procedure_reported=_PROCEDURE,
-        imaging_measurements=groups,
+        observation_context=_observation_context(context),
+        procedure_reported=codes.IMAGING_PROCEDURE,
+        imaging_measurements=list(_groups(parts, segmentations, context, form)),
         title=form.title,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
-            hd.sr.CodedConcept("en-US", "RFC5646", "English (United States)")
+            hd.sr.CodedConcept.from_code(codes.ENGLISH)
         ),
-        referenced_images=[_library_entry(source) for source in volume.sources] if form.image_library else None,
+        referenced_images=[_library_entry(source) for source in sources] if form.image_library else None,
     )
-    _finish_content(content[0], volume, answers, context, form)
-    evidence = [tolerant_source(source) for source in volume.sources]
-    if segmentation is not None:
-        evidence.append(tolerant_source(segmentation))
+    _finish_content(content[0], parts, context, form)
+    written = [segmentation for segmentation in segmentations if segmentation is not None]
     report = hd.sr.Comprehensive3DSR(
-        evidence=evidence,
+        evidence=[tolerant_source(dataset) for dataset in (*sources, *written)],
         content=content[0],
         series_instance_uid=_series_uid(instance_uid),
         series_number=SERIES_NUMBER_SR,
         sop_instance_uid=instance_uid,
         instance_number=1,
-        manufacturer=codes.MANUFACTURER,
+        manufacturer=MANUFACTURER,
         is_complete=context.complete,
         is_final=False,
         is_verified=False,
         series_description=series_description("SR", context),
         record_evidence=True,
     )
-    _complete(report, volume, context)
-    copy_identity(volume.sources[0], report)
+    _complete_header(report, first, context)
+    copy_identity(first, report)
     return report
 
 
-def _finish_content(
-    root: Any, volume: SeriesVolume, answers: Sequence[ReadAnswer], context: ResultContext, form: _Form
-) -> None:
+def _require_one_series(parts: Sequence[ReadPart]) -> None:
+    series = {(part.volume.study_uid, part.volume.series_uid) for part in parts}
+    if len(series) != 1:
+        raise ResultRefused(f"a report is about the parts of one series, not of {len(series)}")
+
+
+def _without_repeats(sources: Sequence[Dataset]) -> list[Dataset]:
+    """Each source once: two parts may be frames of one multi-frame instance."""
+    return list({str(source.SOPInstanceUID): source for source in sources}.values())
+
+
+def _observation_context(context: ResultContext) -> Any:
+    device = hd.sr.ObserverContext(
+        observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
+        observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
+            uid=derived_uid("device", DEVICE_SERIAL_NUMBER),
+            name=context.station_ae_title,
+            manufacturer_name=MANUFACTURER,
+            model_name=context.algorithm_name,
+            serial_number=DEVICE_SERIAL_NUMBER,
+        ),
+    )
+    return hd.sr.ObservationContext(observer_device_context=device)
+
+
+def _groups(
+    parts: Sequence[ReadPart], segmentations: Sequence[Dataset | None], context: ResultContext, form: ReportForm
+) -> Iterator[Any]:
+    """Measurement groups: first of what was seen in any part, then of what was not."""
+    for part, segmentation in zip(parts, segmentations, strict=True):
+        yield from finding_groups(part, segmentation, image_references=form.image_references)
+    if form.unseen_in_groups:
+        for part in parts:
+            yield from unseen_groups(part, context, name_image=form.image_references and len(parts) > 1)
+
+
+def _finish_content(root: Any, parts: Sequence[ReadPart], context: ResultContext, form: ReportForm) -> None:
     """Question and answer before everything else that is contained, each content item on its own."""
     items = list(root.ContentSequence)
     first = next(index for index, item in enumerate(items) if item.ValueType == "CONTAINER")
-    items[first:first] = _texts(volume, answers, context)
-    if not form.unseen_in_groups and (evaluations := qualitative_evaluations(answers)) is not None:
-        items.append(evaluations)
+    items[first:first] = _texts(parts, context)
+    if not form.unseen_in_groups:
+        answers = [answer for part in parts for answer in part.answers]
+        if (evaluations := qualitative_evaluations(answers)) is not None:
+            items.append(evaluations)
     root.ContentSequence = items
     # The items are statements of their own, no running text (PS3.3 C.17.3.2.3); viewers then name each.
     root.ContinuityOfContent = "SEPARATE"
     for container in items:
-        if container.ValueType == "CONTAINER" and container.ConceptNameCodeSequence[0].CodeValue != _IMAGE_LIBRARY:
+        library = container.ConceptNameCodeSequence[0].CodeValue == codes.IMAGE_LIBRARY.value
+        if container.ValueType == "CONTAINER" and not library:
             for item in (container, *container.ContentSequence):
                 if item.ValueType == "CONTAINER":
                     item.ContinuityOfContent = "SEPARATE"
 
 
-def _complete(report: Dataset, volume: SeriesVolume, context: ResultContext) -> None:
+def _complete_header(report: Dataset, source: Dataset, context: ResultContext) -> None:
     report.ManufacturerModelName = context.algorithm_name
     report.SoftwareVersions = context.algorithm_version
-    report.DeviceSerialNumber = codes.DEVICE_SERIAL_NUMBER
+    report.DeviceSerialNumber = DEVICE_SERIAL_NUMBER
     item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept("109102", "DCM", "Processing Equipment")]
-    item.Manufacturer, item.ManufacturerModelName = codes.MANUFACTURER, context.algorithm_name
-    item.SoftwareVersions, item.DeviceSerialNumber = context.algorithm_version, codes.DEVICE_SERIAL_NUMBER
+    item.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)]
+    item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, context.algorithm_name
+    item.SoftwareVersions, item.DeviceSerialNumber = context.algorithm_version, DEVICE_SERIAL_NUMBER
     item.ContributionDescription = f"weights sha256 {context.weights_digest}"
     report.ContributingEquipmentSequence = [item]
     if context.predecessors:
-        report.PredecessorDocumentsSequence = [_predecessor(volume.sources[0], context)]
-    stamp(report, volume.sources[0], context)
+        report.PredecessorDocumentsSequence = [_predecessor(source, context)]
+    stamp(report, source, context)
 
 
 def _series_uid(instance_uid: str) -> str:
@@ -188,14 +180,31 @@ def _library_entry(source: Dataset) -> Dataset:
     return entry
 
 
-def _texts(volume: SeriesVolume, answers: Sequence[ReadAnswer], context: ResultContext) -> Iterator[Any]:
-    """The terms, where there are any; question and answer, so that a reader needs no table of codes; left-out parts."""
+def _texts(parts: Sequence[ReadPart], context: ResultContext) -> Iterator[Any]:
+    """The terms, where there are any; question and answer, so that a reader needs no table of codes; comments.
+
+    A comment says which part the answers after it are about, where there are several, and which pieces of a mask were
+    not outlined.
+    """
     contains = hd.sr.RelationshipTypeValues.CONTAINS
     if context.terms:
         yield hd.sr.TextContentItem(codes.TERMS, context.terms.upper(), contains)
-    for answer in answers:
-        yield hd.sr.TextContentItem(codes.QUESTION, answer.question, contains)
-        yield hd.sr.TextContentItem(codes.ANSWER, answer.text, contains)
-        for finding in answer.findings:
-            if volume.geometry is None and (note := not_outlined(finding)) is not None:
-                yield hd.sr.TextContentItem(codes.COMMENT, note, contains)
+    for place, part in enumerate(parts, start=1):
+        if len(parts) > 1:
+            yield hd.sr.TextContentItem(codes.COMMENT, f"Part {place} of {len(parts)}: {_instances(part)}", contains)
+        for answer in part.answers:
+            yield hd.sr.TextContentItem(codes.QUESTION, answer.question, contains)
+            yield hd.sr.TextContentItem(codes.ANSWER, answer.text, contains)
+            for finding in answer.findings:
+                if part.volume.geometry is None and (note := not_outlined(finding)) is not None:
+                    yield hd.sr.TextContentItem(codes.COMMENT, note, contains)
+
+
+def _instances(part: ReadPart) -> str:
+    """The images of a part as people find them in a viewer."""
+    numbers = sorted(int(source.InstanceNumber) for source in part.volume.sources if source.get("InstanceNumber"))
+    if not numbers:
+        return f"{len(part.volume.values)} images"
+    if len(numbers) == 1:
+        return f"instance {numbers[0]}"
+    return f"{len(part.volume.sources)} instances, numbers {numbers[0]} to {numbers[-1]}"

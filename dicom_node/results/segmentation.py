@@ -3,63 +3,59 @@
 from __future__ import annotations
 
 import colorsys
-from collections.abc import Sequence
-from datetime import datetime, tzinfo
 
 import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.errors import ResultRefused
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, LABELS, MANUFACTURER
-from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
+from dicom_node.results.codes import ARTIFICIAL_INTELLIGENCE, LABELS
+from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.finding import Finding, ReadPart, ResultContext
 from dicom_node.results.identity import copy_identity, tolerant_source
+from dicom_node.results.making import series_description, stamp
+from dicom_node.results.profiles import PROFILES
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["SERIES_NUMBER_SEG", "build_segmentation", "series_description"]
+__all__ = ["SERIES_NUMBER_SEG", "build_segmentation"]
 
 SERIES_NUMBER_SEG = 9301
-_FAMILY = Code("123110", "DCM", "Artificial Intelligence")
 
 
-def series_description(kind: str, context: ResultContext) -> str:
-    """At most 64 characters (LO), with the terms first, so that no column of a worklist cuts them off."""
-    terms = f"{context.terms.upper()}: " if context.terms else ""
-    return f"{terms}{MANUFACTURER} {kind} {context.protocol}"[:64]
+def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None:
+    """A BINARY SEG with a segment per finding of a part, or None when nothing was seen.
 
-
-def build_segmentation(volume: SeriesVolume, answers: Sequence[ReadAnswer], context: ResultContext) -> Dataset | None:
-    """A BINARY SEG with a segment per finding, or None when nothing was seen. The same input gives the same bytes.
-
-    Raises ResultRefused where the source cannot carry a SEG.
+    The same input gives the same bytes. Raises ResultRefused where the source cannot carry a SEG.
     """
-    findings = [finding for answer in answers for finding in answer.findings]
+    volume, findings = part.volume, part.findings
     if not findings:
         return None
     masks = np.stack([finding.mask for finding in findings], axis=-1)
     if masks.shape[:3] != volume.values.shape[:3]:
         raise ResultRefused(f"masks {masks.shape[:3]} are not on the source grid {volume.values.shape[:3]}")
+    kind = f"SEG part {part.ordinal + 1}" if part.ordinal else "SEG"
     try:
         segmentation = hd.seg.Segmentation(
             source_images=[tolerant_source(source) for source in volume.sources],
             pixel_array=_in_source_order(volume, masks),
             segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
-            segment_descriptions=[_segment(number, one, context) for number, one in enumerate(findings, start=1)],
-            series_instance_uid=derived_uid(context.job_key, "seg", "series"),
+            segment_descriptions=[
+                _segment(number, finding, context) for number, finding in enumerate(findings, start=1)
+            ],
+            series_instance_uid=_uid(part, context, "series"),
             series_number=SERIES_NUMBER_SEG,
-            sop_instance_uid=derived_uid(context.job_key, "seg", "instance"),
+            sop_instance_uid=_uid(part, context, "instance"),
             instance_number=1,
             manufacturer=MANUFACTURER,
             manufacturer_model_name=context.algorithm_name,
             software_versions=context.algorithm_version,
             device_serial_number=DEVICE_SERIAL_NUMBER,
             transfer_syntax_uid=ExplicitVRLittleEndian,
-            omit_empty_frames=context.profile is not Profile.OHIF,
-            series_description=series_description("SEG", context),
+            omit_empty_frames=PROFILES[context.profile].omit_empty_frames,
+            series_description=series_description(kind, context),
             content_label="MEDSEG",
             content_description="Answers of MedSeg-R",
         )
@@ -69,9 +65,14 @@ def build_segmentation(volume: SeriesVolume, answers: Sequence[ReadAnswer], cont
     if volume.geometry is None:
         # Type 2C without an image orientation (PS3.3 C.7.6.1.1.1); unknown stays empty.
         segmentation.PatientOrientation = volume.sources[0].get("PatientOrientation")
-    _derive(segmentation, context)
+    _set_dimension_organization(segmentation, _uid(part, context, "dimensions"))
     stamp(segmentation, volume.sources[0], context)
     return segmentation
+
+
+def _uid(part: ReadPart, context: ResultContext, entity: str) -> str:
+    """A series for each part's SEG: a series has one frame of reference, and parts may differ in theirs."""
+    return derived_uid(context.object_key, "seg", str(part.ordinal), entity)
 
 
 def _in_source_order(volume: SeriesVolume, masks: NDArray[np.bool_]) -> NDArray[np.uint8]:
@@ -94,7 +95,7 @@ def _segment(number: int, finding: Finding, context: ResultContext) -> hd.seg.Se
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=hd.AlgorithmIdentificationSequence(
             name=context.algorithm_name,
-            family=_FAMILY,
+            family=ARTIFICIAL_INTELLIGENCE,
             version=context.algorithm_version,
             parameters={"weights_sha256": context.weights_digest},
         ),
@@ -126,40 +127,9 @@ def _without_side(label: str) -> str:
 _PLACES = {base: place for place, base in enumerate(dict.fromkeys(map(_without_side, LABELS)))}
 
 
-def _derive(dataset: Dataset, context: ResultContext) -> None:
-    """Replace what highdicom invents (dates, dimension organization UID) by what follows from the job."""
-    organization = derived_uid(context.job_key, "dimensions")
-    for item in dataset.get("DimensionOrganizationSequence", []):
-        item.DimensionOrganizationUID = organization
-    for item in dataset.get("DimensionIndexSequence", []):
-        if "DimensionOrganizationUID" in item:
-            item.DimensionOrganizationUID = organization
-
-
-def stamp(dataset: Dataset, source: Dataset, context: ResultContext) -> None:
-    """Dates and times of the object's making: the job's creation, never the clock.
-
-    In the time zone that the source says its dates are in (PS3.3 C.12.1.1.8), which the result then says too; else in
-    the node's own, as DICOM means a time without a zone.
-    """
-    created = context.created
-    zone = _zone(source.get("TimezoneOffsetFromUTC"))
-    if created.tzinfo is not None:
-        created = created.astimezone(zone)
-    if zone is not None:
-        dataset.TimezoneOffsetFromUTC = source.TimezoneOffsetFromUTC
-    date, time = created.strftime("%Y%m%d"), created.strftime("%H%M%S")
-    for keyword in ("InstanceCreationDate", "ContentDate", "SeriesDate"):
-        setattr(dataset, keyword, date)
-    for keyword in ("InstanceCreationTime", "ContentTime", "SeriesTime"):
-        setattr(dataset, keyword, time)
-    # Nothing else in the file may tell one run from another; when the source was acquired, its own header says.
-    for item in dataset.get("ContributingEquipmentSequence", []):
-        item.pop("ContributionDateTime", None)
-
-
-def _zone(offset: str | None) -> tzinfo | None:
-    try:
-        return datetime.strptime(str(offset), "%z").tzinfo
-    except ValueError:
-        return None
+def _set_dimension_organization(segmentation: Dataset, uid: str) -> None:
+    """Replace the UID that highdicom invents."""
+    for keyword in ("DimensionOrganizationSequence", "DimensionIndexSequence"):
+        for item in segmentation.get(keyword, []):
+            if "DimensionOrganizationUID" in item:
+                item.DimensionOrganizationUID = uid

@@ -22,9 +22,9 @@ from dicom_node.volumes.pixels import is_color, stored_frames
 from dicom_node.volumes.planes import Rescale, instance_plane, instance_rescale, number_of_frames, numbers
 from dicom_node.volumes.projection import SpacingBasis, projected_spacing
 
-__all__ = ["SeriesVolume", "load_series"]
+__all__ = ["HOUNSFIELD", "SeriesVolume", "load_series"]
 
-_HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
 _BECQUEREL_PER_ML = Code("Bq/ml", "UCUM", "Becquerels/milliliter")
 
 
@@ -282,7 +282,7 @@ def _stored_range(ordered: Sequence[_Slice]) -> tuple[float, float]:
 def _unit(header: Dataset, rescale: Rescale) -> Code | None:
     modality = header.get("Modality")
     if modality == "CT" and rescale.type in ("", "HU"):
-        return _HOUNSFIELD
+        return HOUNSFIELD
     if modality == "PT" and header.get("Units") == "BQML":
         return _BECQUEREL_PER_ML
     return None

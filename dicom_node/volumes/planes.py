@@ -10,7 +10,10 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import VolumeRefusal, VolumeRefused
 from dicom_node.volumes.geometry import Plane
 
-__all__ = ["Rescale", "functional_group", "instance_plane", "instance_rescale", "number_of_frames", "numbers"]
+__all__ = [
+    "Rescale", "functional_group", "functional_group_items", "instance_plane", "instance_rescale", "number_of_frames",
+    "numbers",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -43,18 +46,25 @@ def number_of_frames(header: Dataset) -> int:
 
 
 def functional_group(header: Dataset, frame: int | None, name: str) -> Dataset | None:
-    """The functional group macro `name` of a frame (from 0), its own or the shared one (PS3.3 C.7.6.16)."""
+    """The first item of a functional group macro, or None."""
+    return next(iter(functional_group_items(header, frame, name)), None)
+
+
+def functional_group_items(header: Dataset, frame: int | None, name: str) -> Sequence[Dataset]:
+    """The items of the functional group macro `name` of a frame (from 0), its own or the shared ones (PS3.3 C.7.6.16).
+
+    None at all where neither the frame nor the shared groups have it.
+    """
     candidates: list[Dataset] = []
     per_frame = header.get("PerFrameFunctionalGroupsSequence") or []
     if frame is not None and frame < len(per_frame):
         candidates.append(per_frame[frame])
     candidates.extend((header.get("SharedFunctionalGroupsSequence") or [])[:1])
     for candidate in candidates:
-        items = candidate.get(name)
-        if items:
-            item: Dataset = items[0]
-            return item
-    return None
+        if items := candidate.get(name):
+            found: Sequence[Dataset] = items
+            return found
+    return ()
 
 
 def instance_plane(header: Dataset, frame: int | None = None) -> Plane:

@@ -12,7 +12,9 @@ import pytest
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import LABELS
-from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
+from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext
+from dicom_node.results.measurement import measure
+from dicom_node.results.profiles import Profile
 from dicom_node.volumes.load import SeriesVolume, load_series
 
 
@@ -20,7 +22,7 @@ from dicom_node.volumes.load import SeriesVolume, load_series
 def context() -> Callable[..., ResultContext]:
     def make(profile: Profile = Profile.AIR, **changes: object) -> ResultContext:
         values: dict[str, object] = {
-            "job_key": "job 1",
+            "object_key": "job 1",
             "created": datetime(2026, 1, 2, 3, 4, 5),
             "algorithm_name": "MedSeg-R tiny",
             "algorithm_version": "0.1.0",
@@ -36,16 +38,29 @@ def context() -> Callable[..., ResultContext]:
 
 
 @pytest.fixture
-def answered() -> Callable[..., tuple[ReadAnswer, ...]]:
-    """One answer with a finding per mask, labelled in turn, and a spleen looked for and not seen."""
+def read() -> Callable[..., ReadPart]:
+    """A part whose one answer has a finding per mask, labelled in turn, and a spleen looked for and not seen."""
 
-    def make(*masks: np.ndarray, labels: tuple[str, ...] = ("liver", "kidney left", "kidney right")) -> tuple:
+    def make(
+        volume: SeriesVolume,
+        *masks: np.ndarray,
+        labels: tuple[str, ...] = ("liver", "kidney left", "kidney right"),
+        ordinal: int = 0,
+    ) -> ReadPart:
         findings = tuple(
-            Finding(label, LABELS[label], 0.875, mask, f"{label} {number}", derived_uid("tracking", str(number)))
+            Finding(
+                phrase=label,
+                concept=LABELS[label],
+                confidence=0.875,
+                mask=mask,
+                tracking_id=f"{label} {number}",
+                tracking_uid=derived_uid("tracking", str(ordinal), str(number)),
+                measurements=measure(volume, mask) if mask.shape == volume.values.shape[:3] else (),
+            )
             for number, (label, mask) in enumerate(zip(labels, masks, strict=False), start=1)
         )
         answer = ReadAnswer("Where is the liver?", "The liver is <p> here </p> [SEG].", findings, (LABELS["spleen"],))
-        return (answer,)
+        return ReadPart(ordinal, volume, (answer,))
 
     return make
 

@@ -51,13 +51,13 @@ def test_random_masks_come_back(density: float, seed: int) -> None:
     found, parts = outlines(mask)
     assert parts == count and len(found) == min(count, MAXIMUM_PARTS)
     sizes = sorted(np.bincount(labels.ravel())[1:].tolist(), reverse=True)
-    assert [one.pixels for one in found] == sizes[: len(found)]
-    for one in found:
-        inside = enclosed(one, mask.shape)
-        assert signed_area(one.points) == inside.sum()  # clockwise, and nothing is counted twice
-        column, row = one.points[0].astype(int)  # an outline begins at the corner of its first pixel
+    assert [outline.pixels for outline in found] == sizes[: len(found)]
+    for outline in found:
+        inside = enclosed(outline, mask.shape)
+        assert signed_area(outline.points) == inside.sum()  # clockwise, and nothing is counted twice
+        column, row = outline.points[0].astype(int)  # an outline begins at the corner of its first pixel
         label = labels[row, column]
-        assert label and one.pixels == (labels == label).sum()
+        assert label and outline.pixels == (labels == label).sum()
         np.testing.assert_array_equal(inside, ndimage.binary_fill_holes(labels == label))
 
 

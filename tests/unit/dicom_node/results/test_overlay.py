@@ -10,14 +10,15 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from dicom_node.results.overlay import _sides, _wrapped, write_overlay
+from dicom_node.results.finding import ReadPart
+from dicom_node.results.overlay import write_overlay
 from dicom_node.volumes.load import load_series
 
 WIDTH = 768
 
 
-def drawn(volume, answers, folder: Path) -> np.ndarray:
-    write_overlay(volume, answers, folder / "overlay.png")
+def drawn(part: ReadPart, folder: Path) -> np.ndarray:
+    write_overlay(part, folder / "overlay.png")
     return np.asarray(Image.open(folder / "overlay.png").convert("RGB")).astype(int)
 
 
@@ -25,7 +26,7 @@ def coloured(pixels: np.ndarray) -> np.ndarray:
     return np.ptp(pixels, axis=2) > 60
 
 
-def test_the_fullest_slice_in_its_true_shape(box_series, answered, tmp_path) -> None:
+def test_the_fullest_slice_in_its_true_shape(box_series, read, tmp_path) -> None:
     def flat(index: int, header: Dataset) -> None:
         header.PixelSpacing = [1.6, 0.7]
 
@@ -33,7 +34,7 @@ def test_the_fullest_slice_in_its_true_shape(box_series, answered, tmp_path) -> 
     mask = np.zeros(volume.values.shape, dtype=bool)
     mask[2, 4:8, 4:8] = True
     mask[6, 4:12, 4:20] = True
-    pixels = drawn(volume, answered(mask), tmp_path)
+    pixels = drawn(read(volume, mask), tmp_path)
     tall = (24 * 1.6) / (32 * 0.7)  # higher than wide: 960 high, in the middle of the paper
     height, width = 960, 960 / tall
     left = (WIDTH - width) / 2
@@ -48,61 +49,38 @@ def test_the_fullest_slice_in_its_true_shape(box_series, answered, tmp_path) -> 
     assert coloured(pixels)[height:].any()  # swatch, phrase, confidence
 
 
-def test_nothing_seen_has_no_colour(box_series, answered, tmp_path) -> None:
-    assert not coloured(drawn(load_series(box_series().files), answered(), tmp_path)).any()
+def test_nothing_seen_has_no_colour(box_series, read, tmp_path) -> None:
+    assert not coloured(drawn(read(load_series(box_series().files)), tmp_path)).any()
 
 
 @pytest.mark.parametrize("zoom", [1, 12])
-def test_large_and_small_images_make_pictures_of_one_size(shared_data, answered, tmp_path, zoom) -> None:
+def test_large_and_small_images_make_pictures_of_one_size(shared_data, read, tmp_path, zoom) -> None:
     file = shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"
     volume = load_series([file])
     mask = np.zeros(volume.values.shape, dtype=bool)
     mask[0, 40:80, 60:120] = True
     volume = dataclasses.replace(volume, values=np.kron(volume.values, np.ones((1, zoom, zoom), dtype=np.float32)))
-    pixels = drawn(volume, answered(np.kron(mask, np.ones((1, zoom, zoom))) > 0), tmp_path)
+    pixels = drawn(read(volume, np.kron(mask, np.ones((1, zoom, zoom))) > 0), tmp_path)
     height = round(WIDTH * 169 * 1.2 / (211 * 1.201199999999))
     assert pixels.shape[1] == WIDTH and height < pixels.shape[0] < height + 250
     rows = np.flatnonzero(coloured(pixels)[:height].sum(axis=1) > 150)
     assert (rows.min(), rows.max()) == pytest.approx((height * 40 / 169, height * 80 / 169), abs=3)
 
 
-def test_a_single_pixel_of_a_large_image_is_seen(shared_data, answered, tmp_path) -> None:
+def test_a_single_pixel_of_a_large_image_is_seen(shared_data, read, tmp_path) -> None:
     volume = load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
     volume = dataclasses.replace(volume, values=np.kron(volume.values, np.ones((1, 12, 12), dtype=np.float32)))
     mask = np.zeros(volume.values.shape, dtype=bool)
     mask[0, 1000, 1000] = True
-    pixels = drawn(volume, answered(mask), tmp_path)
+    pixels = drawn(read(volume, mask), tmp_path)
     spot = pixels[round(1000 / 12 * 3.636) - 6 :, round(1000 / 12 * 3.64) - 6 :][:12, :12]
     assert coloured(spot).any()
 
 
-@pytest.mark.parametrize("text", ["word " * 60, "x" * 400, "short", "", "a " + "y" * 200 + " b"])
-def test_text_stays_on_the_paper_and_loses_no_letter(text) -> None:
-    from PIL import ImageFont
-
-    lines = list(_wrapped(text, 18))
-    assert all(ImageFont.load_default(18).getlength(line) <= WIDTH - 32 for line in lines)
-    assert "".join(lines).replace(" ", "") == text.replace(" ", "")
-
-
-@pytest.mark.parametrize(
-    ("orientation", "sides"),
-    [((1, 0, 0, 0, 1, 0), ("L", "P")), ((-1, 0, 0, 0, -1, 0), ("R", "A")), ((0, 1, 0, 0, 0, -1), ("P", "F"))],
-)
-def test_sides_of_the_patient(box_series, orientation, sides) -> None:
-    assert _sides(load_series(box_series(orientation).files)) == sides
-
-
-def test_sides_of_a_radiograph_are_those_its_header_states(shared_data) -> None:
-    assert _sides(load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])) == ("L", "F")
-    pattern = "dicom/cornerstone3D/packages/dicomImageLoader/testImages/TestPattern_RGB.dcm"
-    assert _sides(load_series([shared_data / pattern])) is None
-
-
-def test_terms_of_the_weights_stand_on_the_picture(box_series, answered, tmp_path) -> None:
+def test_terms_of_the_weights_stand_on_the_picture(box_series, read, tmp_path) -> None:
     volume = load_series(box_series().files)
-    plain = drawn(volume, answered(), tmp_path)
-    write_overlay(volume, answered(), tmp_path / "marked.png", "research use only")
+    plain = drawn(read(volume), tmp_path)
+    write_overlay(read(volume), tmp_path / "marked.png", "research use only")
     marked = np.asarray(Image.open(tmp_path / "marked.png").convert("RGB")).astype(int)
     assert marked.shape[0] > plain.shape[0]
     assert coloured(marked)[plain.shape[0] - 16 :].any()

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
-import subprocess
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 
 import highdicom as hd
 import numpy as np
@@ -17,38 +13,31 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultRefused
-from dicom_node.results.codes import DEVICE_SERIAL_NUMBER, LABELS, MANUFACTURER
-from dicom_node.results.finding import Profile
-from dicom_node.results.gate import check_segmentation, read_segment_points
+from dicom_node.results.codes import LABELS
+from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.gate import check_segmentation
 from dicom_node.results.identity import PATIENT_AND_STUDY
+from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
-from dicom_node.results.segmentation import _colour, build_segmentation
-from dicom_node.results.write import save
+from dicom_node.results.saving import save
+from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.stored_segmentation import read_segment_points
 from dicom_node.volumes.load import load_series
+from tests.unit.dicom_node.results.checkers import errors_of_dciodvfy
 
 ORIENTATIONS = [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1), (0.9, 0.3, -0.2, -0.25, 0.9, 0.3)]
 
 
-def complaints(path: Path) -> list[str]:
-    """What dciodvfy calls an error."""
-    if shutil.which("dciodvfy") is None:
-        if os.environ.get("CI", "").lower() == "true":
-            pytest.fail("no dciodvfy: install dicom3tools")
-        pytest.skip("no dciodvfy: install dicom3tools")
-    verdict = subprocess.run(["dciodvfy", path], capture_output=True, check=False).stderr.decode(errors="replace")
-    assert "Segmentation" in verdict or "SR" in verdict
-    return [line for line in verdict.splitlines() if line.startswith("Error")]
-
-
+@pytest.mark.service("dcmtk")
 @pytest.mark.parametrize(("count", "profile"), [(1, Profile.AIR), (2, Profile.OHIF)])
-def test_it_is_valid_and_covers_the_masks(real_volume, context, answered, blob_in, tmp_path, count, profile) -> None:
+def test_it_is_valid_and_covers_the_masks(real_volume, context, read, blob_in, tmp_path, count, profile) -> None:
     shape = real_volume.values.shape[:3]
-    answers = answered(*[blob_in(shape, number) for number in range(count)])
-    segmentation = build_segmentation(real_volume, answers, context(profile))
+    part = read(real_volume, *[blob_in(shape, number) for number in range(count)])
+    segmentation = build_segmentation(part, context(profile))
     path = tmp_path / "seg.dcm"
     save(segmentation, path)
-    assert complaints(path) == []
-    check_segmentation(path, real_volume, answers)
+    assert errors_of_dciodvfy(path) == []
+    check_segmentation(path, part)
     stored = pydicom.dcmread(path)
     source = real_volume.sources[0]
     for keyword in PATIENT_AND_STUDY:
@@ -64,11 +53,11 @@ def test_it_is_valid_and_covers_the_masks(real_volume, context, answered, blob_i
 @pytest.mark.parametrize("step_sign", [1, -1])
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 def test_highdicom_reads_the_mask_back_at_its_patient_coordinates(
-    box_series, context, answered, tmp_path, orientation, step_sign
+    box_series, context, read, tmp_path, orientation, step_sign
 ) -> None:
     series = box_series(orientation, step_sign)
     volume = load_series(series.files)
-    save(build_segmentation(volume, answered(volume.values > 3000), context()), tmp_path / "seg.dcm")
+    save(build_segmentation(read(volume, volume.values > 3000), context()), tmp_path / "seg.dcm")
     read = hd.seg.segread(tmp_path / "seg.dcm").get_volume(combine_segments=True)
     points = np.argwhere(read.array == 1) @ np.asarray(read.affine)[:3, :3].T + np.asarray(read.affine)[:3, 3]
     np.testing.assert_allclose(points.min(axis=0), series.low, atol=0.01)
@@ -77,65 +66,68 @@ def test_highdicom_reads_the_mask_back_at_its_patient_coordinates(
     assert uid == "1.2.2" and len(ours) == len(points)
 
 
-def test_the_same_job_gives_the_same_bytes_and_another_job_others(box_series, context, answered, tmp_path) -> None:
+def test_the_same_job_gives_the_same_bytes_and_another_job_others(box_series, context, read, tmp_path) -> None:
     files = box_series().files
     written = []
     for turn, job in enumerate(("job 1", "job 1", "job 2")):
         volume = load_series(files if turn % 2 else files[::-1])
-        save(build_segmentation(volume, answered(volume.values > 3000), context(job_key=job)), tmp_path / f"{turn}.dcm")
+        save(
+            build_segmentation(read(volume, volume.values > 3000), context(object_key=job)),
+            tmp_path / f"{turn}.dcm",
+        )
         written.append((tmp_path / f"{turn}.dcm").read_bytes())
     assert written[0] == written[1] != written[2]
     assert pydicom.dcmread(tmp_path / "0.dcm").ContentDate == "20260102"
 
 
-def test_nothing_seen_is_no_segmentation(box_series, context, answered) -> None:
-    assert build_segmentation(load_series(box_series().files), answered(), context()) is None
+def test_nothing_seen_is_no_segmentation(box_series, context, read) -> None:
+    assert build_segmentation(read(load_series(box_series().files)), context()) is None
 
 
-def test_overlapping_segments_stay_whole(box_series, context, answered, blob_in, tmp_path) -> None:
+def test_overlapping_segments_stay_whole(box_series, context, read, blob_in, tmp_path) -> None:
     volume = load_series(box_series().files)
     masks = volume.values > 3000, np.ones(volume.values.shape, dtype=bool), blob_in(volume.values.shape)
-    answers = answered(*masks)
-    save(build_segmentation(volume, answers, context()), tmp_path / "seg.dcm")
-    check_segmentation(tmp_path / "seg.dcm", volume, answers)
+    part = read(volume, *masks)
+    save(build_segmentation(part, context()), tmp_path / "seg.dcm")
+    check_segmentation(tmp_path / "seg.dcm", part)
     assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentsOverlap == "YES"
 
 
-def test_ohif_gets_empty_frames_and_others_do_not(box_series, context, answered) -> None:
+def test_ohif_gets_empty_frames_and_others_do_not(box_series, context, read) -> None:
     volume = load_series(box_series().files)
-    answers = answered(volume.values > 3000)
-    assert build_segmentation(volume, answers, context(Profile.OHIF)).NumberOfFrames == 9
-    assert build_segmentation(volume, answers, context(Profile.AIR)).NumberOfFrames == 3
+    part = read(volume, volume.values > 3000)
+    assert build_segmentation(part, context(Profile.OHIF)).NumberOfFrames == 9
+    assert build_segmentation(part, context(Profile.AIR)).NumberOfFrames == 3
 
 
-def test_a_side_is_a_modifier_of_the_type(box_series, context, answered) -> None:
+def test_a_side_is_a_modifier_of_the_type(box_series, context, read) -> None:
     volume = load_series(box_series().files)
-    segmentation = build_segmentation(volume, answered(volume.values > 3000, labels=("kidney left",)), context())
+    segmentation = build_segmentation(read(volume, volume.values > 3000, labels=("kidney left",)), context())
     type_ = segmentation.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
     assert type_.CodeValue == "64033007"
     assert type_.SegmentedPropertyTypeModifierCodeSequence[0].CodeMeaning == "Left"
 
 
-def test_dates_are_in_the_time_zone_that_the_source_states(box_series, context, answered) -> None:
+def test_dates_are_in_the_time_zone_that_the_source_states(box_series, context, read) -> None:
     def eastern(_: int, header: Dataset) -> None:
         header.TimezoneOffsetFromUTC = "+0530"
 
     made = context(created=datetime(2026, 1, 2, 22, 4, 5, tzinfo=UTC))
     volume = load_series(box_series(change=eastern).files)
-    answers = answered(volume.values > 3000)
-    segmentation = build_segmentation(volume, answers, made)
-    for result in (segmentation, build_report(volume, answers, segmentation, made)):
+    part = read(volume, volume.values > 3000)
+    segmentation = build_segmentation(part, made)
+    for result in (segmentation, build_report([part], [segmentation], made)):
         assert (result.ContentDate, result.ContentTime) == ("20260103", "033405")
         assert result.TimezoneOffsetFromUTC == "+0530"
 
 
-def test_dates_are_the_nodes_own_where_the_source_states_no_zone(box_series, context, answered, monkeypatch) -> None:
+def test_dates_are_the_nodes_own_where_the_source_states_no_zone(box_series, context, read, monkeypatch) -> None:
     monkeypatch.setenv("TZ", "America/Santiago")
     time.tzset()
     try:
         volume = load_series(box_series().files)
         made = context(created=datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC))
-        segmentation = build_segmentation(volume, answered(volume.values > 3000), made)
+        segmentation = build_segmentation(read(volume, volume.values > 3000), made)
     finally:
         monkeypatch.undo()
         time.tzset()
@@ -143,17 +135,24 @@ def test_dates_are_the_nodes_own_where_the_source_states_no_zone(box_series, con
     assert "TimezoneOffsetFromUTC" not in segmentation
 
 
-def test_no_two_labels_look_alike_but_for_their_side() -> None:
-    colours = {label: np.array(_colour(label).value, dtype=float) / 65535 for label in LABELS}
-    for one, other in itertools.combinations(LABELS, 2):
-        apart = float(np.abs(colours[one] - colours[other]).max())
-        assert apart > 0.015, f"{one} and {other}"
+def test_no_two_labels_look_alike_but_for_their_side(box_series, context, read) -> None:
+    volume = load_series(box_series().files)
+    masks = [volume.values > 3000] * len(LABELS)
+    segmentation = build_segmentation(read(volume, *masks, labels=tuple(LABELS)), context())
+    colours = {
+        segment.SegmentLabel: np.array(segment.RecommendedDisplayCIELabValue, dtype=float) / 65535
+        for segment in segmentation.SegmentSequence
+    }
+    assert set(colours) == set(LABELS)
+    for first, second in itertools.combinations(LABELS, 2):
+        apart = float(np.abs(colours[first] - colours[second]).max())
+        assert apart > 0.015, f"{first} and {second}"
 
 
-def test_a_mask_of_another_grid_is_refused(box_series, context, answered) -> None:
+def test_a_mask_of_another_grid_is_refused(box_series, context, read) -> None:
     volume = load_series(box_series().files)
     with pytest.raises(ResultRefused, match="grid"):
-        build_segmentation(volume, answered(np.ones((2, 3, 4), dtype=bool)), context())
+        build_segmentation(read(volume, np.ones((2, 3, 4), dtype=bool)), context())
 
 
 # The gate refuses what went wrong elsewhere.
@@ -237,26 +236,24 @@ def moved_locations(segmentation) -> None:
      other_patient, other_study, other_frame_of_reference, other_tracking, no_reference],
 )  # fmt: skip
 @pytest.mark.parametrize("profile", Profile)
-def test_the_gate_refuses_a_spoilt_segmentation(
-    box_series, context, answered, blob_in, tmp_path, spoil, profile
-) -> None:
+def test_the_gate_refuses_a_spoilt_segmentation(box_series, context, read, blob_in, tmp_path, spoil, profile) -> None:
     volume = load_series(box_series().files)
-    answers = answered(blob_in(volume.values.shape))
-    segmentation = build_segmentation(volume, answers, context(profile))
+    part = read(volume, blob_in(volume.values.shape))
+    segmentation = build_segmentation(part, context(profile))
     save(segmentation, tmp_path / "good.dcm")
-    check_segmentation(tmp_path / "good.dcm", volume, answers)
+    check_segmentation(tmp_path / "good.dcm", part)
     spoilt = pydicom.dcmread(tmp_path / "good.dcm")
     spoil(spoilt)
     save(spoilt, tmp_path / "spoilt.dcm")
     with pytest.raises(ResultRefused):
-        check_segmentation(tmp_path / "spoilt.dcm", volume, answers)
+        check_segmentation(tmp_path / "spoilt.dcm", part)
 
 
-def test_the_gate_refuses_a_mirrored_x_ray_mask(shared_data, context, answered, blob_in, tmp_path) -> None:
+def test_the_gate_refuses_a_mirrored_x_ray_mask(shared_data, context, read, blob_in, tmp_path) -> None:
     volume = load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
-    answers = answered(blob_in(volume.values.shape))
-    segmentation = build_segmentation(volume, answers, context())
+    part = read(volume, blob_in(volume.values.shape))
+    segmentation = build_segmentation(part, context())
     mirror(segmentation)
     save(segmentation, tmp_path / "seg.dcm")
     with pytest.raises(ResultRefused, match="does not cover"):
-        check_segmentation(tmp_path / "seg.dcm", volume, answers)
+        check_segmentation(tmp_path / "seg.dcm", part)

@@ -8,28 +8,23 @@ from typing import Any
 import highdicom as hd
 import numpy as np
 from pydicom.dataset import Dataset
-from pydicom.sr.coding import Code
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
 from dicom_node.results.contour import outlines
-from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext, SegmentedConcept
-from dicom_node.results.measurement import area_mm2, diameters, mean_and_deviation, volume_ml
+from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
+from dicom_node.results.measurement import DEFINITIONS
 from dicom_node.volumes.load import SeriesVolume
+from dicom_node.volumes.planes import functional_group
 
 __all__ = ["finding_groups", "has_contours", "not_outlined", "qualitative_evaluations", "unseen_groups"]
 
-_MILLILITRE = Code("ml", "UCUM", "ml")
-_MILLIMETRE = Code("mm", "UCUM", "mm")
-_SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
-_HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
-_RATIO = Code("1", "UCUM", "no units")
 
-
-def has_contours(volume: SeriesVolume, answers: Sequence[ReadAnswer]) -> bool:
-    """Whether every finding gets a contour: on an image without patient geometry, where anything was marked."""
-    findings = [finding for answer in answers for finding in answer.findings]
-    return volume.geometry is None and bool(findings) and all(finding.mask.any() for finding in findings)
+def has_contours(parts: Sequence[ReadPart]) -> bool:
+    """Whether something was marked, and every finding gets a contour: on images without patient geometry."""
+    findings = [finding for part in parts for finding in part.findings]
+    projections = all(part.volume.geometry is None for part in parts)
+    return projections and bool(findings) and all(finding.mask.any() for finding in findings)
 
 
 def not_outlined(finding: Finding) -> str | None:
@@ -40,43 +35,53 @@ def not_outlined(finding: Finding) -> str | None:
     return f"{finding.tracking_id}: the {len(parts)} largest of {count} parts are outlined; the segmentation holds all."
 
 
-def finding_groups(
-    volume: SeriesVolume, answers: Sequence[ReadAnswer], segmentation: Dataset | None, context: ResultContext
-) -> Iterator[Any]:
+def finding_groups(part: ReadPart, segmentation: Dataset | None, *, image_references: bool) -> Iterator[Any]:
     """A group per finding that references its segment; on an image without patient geometry contours follow it.
 
-    TID 1411 with a segment of a volume; TID 1410 with a frame of the SEG, then TID 1410 with an image region per part.
-    The first contour shares the finding's tracking UID, others have their own: viewers show one contour per UID.
+    TID 1411 with a segment of a volume; TID 1410 with a frame of the SEG, then TID 1410 with an image region for each
+    piece of the mask. The first contour shares the finding's tracking UID, others have their own: viewers show one
+    contour per UID. `segmentation`: the part's. `image_references`: a segment of a volume names the images that it was
+    drawn on, else their series.
     """
-    findings = [finding for answer in answers for finding in answer.findings]
-    for number, finding in enumerate(findings, start=1):
-        yield _segment_group(volume, finding, number, segmentation, context)
-        if volume.geometry is None:
-            yield from _contour_groups(volume, finding)
+    for number, finding in enumerate(part.findings, start=1):
+        yield _segment_group(part.volume, finding, number, segmentation, image_references)
+        if part.volume.geometry is None:
+            yield from _contour_groups(part.volume, finding)
 
 
-def unseen_groups(answers: Sequence[ReadAnswer], context: ResultContext) -> Iterator[Any]:
-    """A group without measurements for what was looked for and not seen, and for a question that marked nothing."""
-    for ordinal, answer in enumerate(answers):
+def unseen_groups(part: ReadPart, context: ResultContext, *, name_image: bool) -> Iterator[Any]:
+    """A group without measurements for what was looked for and not seen, and for a question that marked nothing.
+
+    `name_image`: the group references its image, where the part is one: a report of several parts would otherwise not
+    say in which of them nothing was seen.
+    """
+    source = part.volume.sources[0]
+    single = name_image and len(part.volume.values) == 1
+    images = [hd.sr.SourceImageForMeasurementGroup(source.SOPClassUID, source.SOPInstanceUID)] if single else None
+    where = f" part {part.ordinal + 1}" if part.ordinal else ""
+    for ordinal, answer in enumerate(part.answers):
+        place = (str(part.ordinal), str(ordinal))
         if not answer.findings and not answer.not_seen:
             # A question without a coded target still leaves its trace; TID 1500 wants a group for it.
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(
-                    uid=derived_uid(context.job_key, "nothing marked", str(ordinal)),
-                    identifier=f"question {ordinal + 1}",
+                    uid=derived_uid(context.object_key, "nothing marked", *place),
+                    identifier=f"question {ordinal + 1}{where}",
                 ),
                 qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOTHING_MARKED)],
+                source_images=images,
             )
         for concept in answer.not_seen:
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(
-                    uid=derived_uid(context.job_key, "not seen", str(ordinal), concept.label),
-                    identifier=f"{concept.label} {ordinal + 1}",
+                    uid=derived_uid(context.object_key, "not seen", *place, concept.label),
+                    identifier=f"{concept.label} {ordinal + 1}{where}",
                 ),
                 finding_type=concept.type,
                 finding_category=concept.category,
                 finding_sites=_sites(concept),
                 qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOT_SEEN)],
+                source_images=images,
             )
 
 
@@ -118,11 +123,11 @@ def _what(finding: Finding, uid: str, identifier: str) -> dict[str, Any]:
 
 
 def _segment_group(
-    volume: SeriesVolume, finding: Finding, number: int, segmentation: Dataset | None, context: ResultContext
+    volume: SeriesVolume, finding: Finding, number: int, segmentation: Dataset | None, image_references: bool
 ) -> Any:
     common: dict[str, Any] = {
         **_what(finding, finding.tracking_uid, finding.tracking_id),
-        "measurements": list(_measurements(volume, finding)),
+        "measurements": list(_measurements(finding)),
         "qualitative_evaluations": [hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.SEEN)],
     }
     if segmentation is None:
@@ -138,15 +143,13 @@ def _segment_group(
         # A frame says its segment; both numbers must not stand together (PS3.3 table 10-3).
         del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
         return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **common)
-    # A reader of text gets one line for the series instead of one for every slice.
-    by_series = context.profile is Profile.OHIF
     # from_segmentation() fails on a SEG with one segment, whose identification stands in the shared group.
     segment = hd.sr.ReferencedSegment(
         sop_class_uid=segmentation.SOPClassUID,
         sop_instance_uid=segmentation.SOPInstanceUID,
         segment_number=number,
-        source_images=None if by_series else _source_images(volume, finding),
-        source_series=hd.sr.SourceSeriesForSegmentation(volume.series_uid) if by_series else None,
+        source_images=_source_images(volume, finding) if image_references else None,
+        source_series=None if image_references else hd.sr.SourceSeriesForSegmentation(volume.series_uid),
     )
     return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
 
@@ -170,11 +173,10 @@ def _contour_groups(volume: SeriesVolume, finding: Finding) -> Iterator[Any]:
 
 def _frame_number(segmentation: Dataset, segment: int) -> int:
     """The frame (from 1) of a segment of a projection image, which has one."""
-    shared = segmentation.SharedFunctionalGroupsSequence[0]
-    for number, group in enumerate(segmentation.PerFrameFunctionalGroupsSequence, start=1):
-        stands = group if "SegmentIdentificationSequence" in group else shared
-        if int(stands.SegmentIdentificationSequence[0].ReferencedSegmentNumber) == segment:
-            return number
+    for frame in range(len(segmentation.PerFrameFunctionalGroupsSequence)):
+        identification = functional_group(segmentation, frame, "SegmentIdentificationSequence")
+        if identification is not None and int(identification.ReferencedSegmentNumber) == segment:
+            return frame + 1
     return 1
 
 
@@ -190,25 +192,14 @@ def _source_image(source: Dataset, frame_numbers: list[int] | None) -> Any:
     return hd.sr.SourceImageForSegmentation(source.SOPClassUID, source.SOPInstanceUID, frame_numbers)
 
 
-def _measurements(volume: SeriesVolume, finding: Finding) -> Iterator[Any]:
-    def measurement(value: str, scheme: str, meaning: str, number: float, unit: Code, **more: Any) -> Any:
-        return hd.sr.Measurement(
-            name=hd.sr.CodedConcept(value, scheme, meaning), value=round(number, 3), unit=unit, **more
+def _measurements(finding: Finding) -> Iterator[Any]:
+    for measurement in finding.measurements:
+        definition = DEFINITIONS[measurement.kind]
+        yield hd.sr.Measurement(
+            name=definition.concept,
+            value=measurement.rounded,
+            unit=measurement.unit,
+            derivation=definition.derivation,
+            method=measurement.method,
         )
-
-    method = codes.SPACING_METHODS.get(volume.spacing_basis) if volume.spacing_basis is not None else None
-    if (millilitres := volume_ml(volume, finding.mask)) is not None:
-        yield measurement("118565006", "SCT", "Volume", millilitres, _MILLILITRE)
-    if (area := area_mm2(volume, finding.mask)) is not None:
-        yield measurement("42798000", "SCT", "Area", area, _SQUARE_MILLIMETRE, method=method)
-    if (size := diameters(volume, finding.mask)) is not None:
-        yield measurement("103339001", "SCT", "Long Axis", size.longest_mm, _MILLIMETRE, method=method)
-        yield measurement("103340004", "SCT", "Short Axis", size.perpendicular_mm, _MILLIMETRE, method=method)
-    if volume.modality == "CT" and (values := mean_and_deviation(volume, finding.mask)) is not None:
-        for (value, meaning), number in zip(
-            (("373098007", "Mean"), ("386136009", "Standard Deviation")), values, strict=True
-        ):
-            yield measurement("112031", "DCM", "Attenuation Coefficient", number, _HOUNSFIELD,
-                              derivation=Code(value, "SCT", meaning))  # fmt: skip
-    confidence = codes.CONFIDENCE
-    yield measurement(confidence.value, confidence.scheme_designator, confidence.meaning, finding.confidence, _RATIO)
+    yield hd.sr.Measurement(name=codes.CONFIDENCE, value=round(finding.confidence, 3), unit=codes.RATIO)

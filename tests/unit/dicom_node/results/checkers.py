@@ -1,0 +1,32 @@
+"""What others' tools say about a result."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+def installed(tool: str) -> str:
+    if shutil.which(tool) is None:
+        if os.environ.get("CI", "").lower() == "true":
+            pytest.fail(f"no {tool}: install dicom3tools and dcmtk")
+        pytest.skip(f"no {tool}: install dicom3tools and dcmtk")
+    return tool
+
+
+def errors_of_dciodvfy(path: Path) -> list[str]:
+    done = subprocess.run([installed("dciodvfy"), path], capture_output=True, check=False)
+    verdict = done.stderr.decode(errors="replace")
+    assert "Segmentation" in verdict or "SR" in verdict
+    return [line for line in verdict.splitlines() if line.startswith("Error")]
+
+
+def dsrdump(path: Path) -> str:
+    # The full path: pynetdicom's environment may have commands that are named like DCMTK's.
+    done = subprocess.run([installed("/usr/bin/dsrdump"), path], capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.decode(errors="replace")
