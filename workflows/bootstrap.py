@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
-import sys
 from functools import cached_property
 from importlib.metadata import version
 
 import structlog
-from structlog.typing import Processor
 
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
-from inference.interface import Predictor
+from inference.interface import Predictor, PredictorDescription
 from inference.open import describe_predictor, open_predictor
-from workflows.errors import SettingsError
+from workflows.data_folder import DataFolder
+from workflows.errors import OtherWeights, SettingsError
+from workflows.ownership import require_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import Settings
+from workflows.settings import COMMISSIONING, ArchiveSettings, Settings
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
+from workflows.state.records import Destination
 from workflows.state.repository import Repository
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
-from workflows.steps.publish import Destination
-from workflows.steps.receive import receive_instance
+from workflows.steps.publish import Sender
+from workflows.steps.receive import Receiver, receive_instance
 
-__all__ = ["COMMISSIONING", "Node", "configure_logging", "repository_to_read"]
+__all__ = ["Node", "repository_to_read"]
 
-COMMISSIONING = "commissioning"
+log = structlog.get_logger()
 
 
 class Node:
-    """One node's objects. Roles share nothing but the database, the queue and the data directory."""
+    """One node's objects. Roles share nothing but the database, the queue and the data folder."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -45,71 +45,126 @@ class Node:
         except OSError as error:
             raise SettingsError(f"[node] data_dir {data_dir} cannot be used: {error.strerror}") from error
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
+        self.folder = DataFolder(data_dir.resolve())
+        self._predictor: Predictor | None = None
 
     @property
     def broker_url(self) -> str:
         return self.settings.broker_url
 
     @cached_property
-    def store(self) -> InstanceStore:
-        node = self.settings.node
-        return InstanceStore(node.data_dir / "instances", minimum_free_bytes=node.minimum_free_mb * 1024 * 1024)
-
     def repository(self) -> Repository:
-        """The repository, with the schema at its newest migration."""
-        return self._repository
+        """The repository, with the schema at its newest migration and the data folder known to be this node's.
+
+        Raises SettingsError for another node's folder, DatabaseUnavailable.
+        """
+        return self._opened[0]
 
     @cached_property
-    def _repository(self) -> Repository:
+    def node_uid(self) -> str:
+        """The identity that data folder and database share."""
+        return self._opened[1]
+
+    @cached_property
+    def _opened(self) -> tuple[Repository, str]:
         engine = open_engine(self.settings.database_url)
         upgrade_schema(engine)
-        return Repository(engine, rewake_s=self.settings.node.rewake_s)
+        repository = Repository(engine, rewake_s=self.settings.node.rewake_s)
+        return repository, require_own_folder(self.folder, repository)
 
     @cached_property
-    def predictor(self) -> Predictor:
-        """The model, loaded. Its terms are logged every time."""
-        model = self.settings.model
-        predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
-        description = predictor.description
-        structlog.get_logger().info(
-            "model_loaded", name=description.name, digest=description.digest[:16], terms=description.terms
-        )
-        return predictor
+    def store(self) -> InstanceStore:
+        minimum = self.settings.node.minimum_free_mb * 1024 * 1024
+        return InstanceStore(self.folder.instances, minimum_free_bytes=minimum)
+
+    # --- What the steps need ------------------------------------------------------------------------------------------
+
+    @cached_property
+    def receiver(self) -> Receiver:
+        return Receiver(self.store, self.folder, self.repository, self.quiet_period_s)
+
+    def quiet_period_s(self, calling_ae_title: str) -> float:
+        """How long a study from a source must be quiet to be complete: its own setting, or the node's."""
+        own = {peer.ae_title: peer.quiet_period_s for peer in self.settings.peers}
+        return own.get(calling_ae_title) or self.settings.node.quiet_period_s
 
     def planner(self) -> Planner:
         """Protocols are read anew for each study, so that an edit needs no restart."""
         commissioning = self.settings.model.checkpoint == COMMISSIONING
+        archives = self.settings.destinations
+        waits = (Destination("", self.settings.results.profile),)
         return Planner(
             protocols=() if commissioning else load_directory(self.settings.protocols.directory),
-            model=describe_predictor(self.settings.model.checkpoint, self.settings.model.accept_research_use),
-            profile=self.settings.results.profile,
-            software_version=version("medseg-node"),
+            model=self.configured_weights(),
+            destinations=tuple(Destination(one.name, self.settings.profile_of(one)) for one in archives) or waits,
+            software=version("medseg-node"),
+            node_uid=self.node_uid,
             commissioning=commissioning,
         )
 
+    def configured_weights(self) -> PredictorDescription:
+        """What the configuration names now, without loading it: a link may have moved since a worker loaded."""
+        return describe_predictor(self.settings.model.checkpoint, self.settings.model.accept_research_use)
+
+    def predictor_for(self, wanted: PredictorDescription) -> Predictor:
+        """The predictor that holds the wanted weights, loaded anew if the configuration names them by now.
+
+        Raises OtherWeights, and what opening a predictor raises.
+        """
+        if self._predictor is not None and self._predictor.description.digest == wanted.digest:
+            return self._predictor
+        configured = self.configured_weights()
+        if configured.digest != wanted.digest:
+            held = self._predictor.description if self._predictor is not None else configured
+            raise OtherWeights(
+                f"planned for weights {_named(wanted)}, this worker holds {_named(held)}; "
+                "`medseg-node reread` asks the study anew"
+            )
+        self._predictor = None  # room for the new ones
+        self._predictor = self._load()
+        loaded = self._predictor.description
+        if loaded.digest != wanted.digest:  # the folder changed while it was read
+            raise OtherWeights(f"planned for weights {_named(wanted)}, this worker has just loaded {_named(loaded)}")
+        return self._predictor
+
+    def _load(self) -> Predictor:
+        model = self.settings.model
+        predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
+        weights = predictor.description
+        log.info(
+            "model_loaded", name=weights.name, version=weights.version, digest=weights.digest[:16], terms=weights.terms
+        )
+        return predictor
+
     def inference(self) -> Inference:
-        node, archive = self.settings.node, self.settings.archive
+        node = self.settings.node
         return Inference(
-            predictor=self.predictor,
+            predictor_for=self.predictor_for,
             owner=self.owner,
-            results_directory=(node.data_dir / "results").resolve(),
             station_ae_title=node.ae_title,
-            archive=archive.name if archive is not None else "",
             lease_s=node.lease_s,
             heartbeat_s=node.lease_s / 4,
             maximum_attempts=node.maximum_attempts,
+            retry_s=node.rewake_s,
         )
 
-    def destination(self) -> Destination:
-        archive = self.settings.archive
-        peer = Peer(archive.ae_title, archive.host, archive.port) if archive is not None else None
-        return Destination(peer=peer, calling_ae_title=self.settings.node.ae_title, owner=self.owner)
+    def sender(self) -> Sender:
+        node, destinations = self.settings.node, self.settings.destinations
+        return Sender(
+            calling_ae_title=node.ae_title,
+            owner=self.owner,
+            archives={archive.name: _peer(archive) for archive in self.settings.archives},
+            default=_peer(destinations[0]) if destinations else None,
+            lease_s=2 * node.lease_s,
+            heartbeat_s=node.lease_s / 2,
+            retry_s=node.rewake_s,
+        )
 
     def storage_scp(self) -> StorageSCP:
-        node, store, repository = self.settings.node, self.store, self.repository()
+        node, receiver = self.settings.node, self.receiver
 
         def receive(received: ReceivedInstance) -> None:
-            receive_instance(received, store, repository)
+            receive_instance(received, receiver)
 
         settings = StorageSCPSettings(
             ae_title=node.ae_title,
@@ -125,42 +180,17 @@ class Node:
         return StorageSCP(settings, receive)
 
 
+def _peer(archive: ArchiveSettings) -> Peer:
+    return Peer(archive.ae_title, archive.host, archive.port)
+
+
+def _named(weights: PredictorDescription) -> str:
+    return f"{weights.name} {weights.version} ({weights.digest[:12]})"
+
+
 def repository_to_read(settings: Settings) -> Repository:
     """What a node with these settings has kept, for commands that only read: they create no folder and no table.
 
     Raises SettingsError where no node has run.
     """
     return Repository(open_existing_engine(settings.database_url))
-
-
-def configure_logging(log_format: str, level: int = logging.INFO) -> None:
-    """structlog to standard error, from `level` on: JSON in production, readable on a terminal. Times are UTC.
-
-    Libraries log through the standard library; their warnings get the same shape.
-    """
-    as_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
-    renderer = structlog.processors.JSONRenderer() if as_json else structlog.dev.ConsoleRenderer()
-    shared: list[Processor] = [
-        structlog.contextvars.merge_contextvars,
-        structlog.processors.add_log_level,
-        structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
-    ]
-    structlog.configure(
-        processors=[*shared, renderer],
-        wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-        cache_logger_on_first_use=True,
-    )
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=[*shared, structlog.stdlib.add_logger_name],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-        )
-    )
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.captureWarnings(True)
-    # What these say may hold values of the header, and so a patient's name; what matters of it comes as our own error.
-    for name in ("pynetdicom", "pydicom", "py.warnings"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)

@@ -4,15 +4,23 @@ WorkflowError
 ├── CallError            wrong call: an argument that names nothing that can be worked on (exit code 2)
 ├── SettingsError        wrong configuration; the message lists every mistake (exit code 2)
 ├── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
-└── DatabaseUnavailable  the database does not answer; trying again later may help
+├── DatabaseUnavailable  the database does not answer; trying again later may help
+└── NotThisWorker        a job that this worker cannot take up, and another or a later one may
+    ├── OtherWeights         it was planned for other weights than this worker's
+    └── FilesUnreadable      its files cannot be read here
 """
 
 from __future__ import annotations
 
+import re
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["CallError", "DatabaseUnavailable", "ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError"]
+__all__ = [
+    "CallError", "DatabaseUnavailable", "FilesUnreadable", "NotThisWorker", "OtherWeights", "ProtocolErrors",
+    "ProtocolMistake", "SettingsError", "WorkflowError", "defect",
+]  # fmt: skip
 
 
 class WorkflowError(Exception):
@@ -29,6 +37,32 @@ class SettingsError(WorkflowError):
 
 class DatabaseUnavailable(WorkflowError):
     """The database does not answer, or broke off; nothing was changed, and trying again later may help."""
+
+
+class NotThisWorker(WorkflowError):
+    """A job that this worker cannot take up; the message says why, and what helps."""
+
+
+class OtherWeights(NotThisWorker):
+    """The job was planned for other weights than those that this worker holds."""
+
+
+class FilesUnreadable(NotThisWorker):
+    """Files of the job cannot be read on this host."""
+
+
+def defect(error: BaseException) -> str:
+    """An error that nobody foresaw, told as what it is: kind and place, never its text, which may quote headers."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _PACKAGES.search(frame.filename)]
+    frames = frames or list(traceback.extract_tb(error.__traceback__))
+    where = "an unknown place"
+    if frames:
+        file = Path(frames[-1].filename)
+        where = f"{'/'.join(file.parts[-3:])} line {frames[-1].lineno} ({frames[-1].name})"
+    return f"the program failed: {type(error).__name__} in {where}; please report it"
+
+
+_PACKAGES = re.compile(r"[/\\](dicom_node|inference|workflows)[/\\]")
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from orthanc_api_client import OrthancApiClient
 from pydicom.dataset import Dataset
 
 from dicom_node.network.storage_scu import Peer, echo
-from dicom_node.results.codes import MANUFACTURER
+from dicom_node.results.equipment import MANUFACTURER
 from tests.services import Orthanc, Postgres, RabbitMQ, await_true, free_port, running_orthanc
 
 COMMAND = Path(sys.executable).with_name("medseg-node")

@@ -22,7 +22,7 @@ from inference.medseg_qa.records import read_records, record_to_json
 from inference.medseg_qa.review.accepted import export_accepted
 from inference.medseg_qa.review.app import make_review_app
 from inference.medseg_qa.review.store import ReviewStore
-from inference.medseg_qa.sources.source import open_source
+from inference.medseg_qa.sources import open_source
 
 CHROMIUM = Path("/usr/bin/chromium")
 ARGUMENTS = [

@@ -29,13 +29,16 @@ from numpy.typing import NDArray
 
 from dicom_node.commissioning.marker import burn_in_marker
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import LABELS
-from dicom_node.results.finding import Finding, Profile, ReadAnswer, ResultContext
+from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
+from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
+from dicom_node.results.gate import check_segmentation
+from dicom_node.results.measurement import measure
+from dicom_node.results.profiles import Profile
+from dicom_node.results.report import build_report
+from dicom_node.results.saving import save
+from dicom_node.results.segmentation import build_segmentation
 from dicom_node.volumes.load import SeriesVolume, load_series
-from inference.commissioning import CommissioningPredictor
 from tests.services import Orthanc, missing
-from workflows.steps.plan import COMMISSIONING_QUESTION
-from workflows.steps.predict import answer_series, save_objects
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -222,10 +225,23 @@ def page() -> Iterator[Page]:
     assert thrown == []
 
 
-def made_for_ohif(job_key: str, protocol: str) -> ResultContext:
-    return ResultContext(
-        job_key, datetime(2026, 1, 2, 3, 4, 5), "commissioning", "1", "ab" * 32, None, protocol, "MEDSEG", Profile.OHIF
+def found(volume: SeriesVolume, concept: SegmentedConcept, mask: NDArray[np.bool_]) -> Finding:
+    label = concept.label
+    return Finding(label, concept, 0.8, mask, f"{label} 1.1", derived_uid(label), measure(volume, mask))
+
+
+def written_for_ohif(part: ReadPart, protocol: str, folder: Path) -> list[Path]:
+    """The SEG, which has passed the gate, and the SR of a job with one part."""
+    context = ResultContext(
+        protocol, datetime(2026, 1, 2, 3, 4, 5), "commissioning", "1", "ab" * 32, None, protocol, "MEDSEG", Profile.OHIF
     )
+    folder.mkdir()
+    segmentation = build_segmentation(part, context)
+    assert segmentation is not None
+    save(segmentation, folder / "seg.dcm")
+    check_segmentation(folder / "seg.dcm", part)
+    save(build_report([part], [segmentation], context), folder / "sr.dcm")
+    return [folder / "seg.dcm", folder / "sr.dcm"]
 
 
 def store(archive: Orthanc, files: list[Path]) -> None:
@@ -275,13 +291,16 @@ def test_masks_lie_on_their_voxels_and_the_report_reads(
     abdomen = sorted((shared_data / "dicom" / "totalseg_ct_dicom" / "example_ct_dicom").iterdir())
     files, _ = burn_in_marker(abdomen, tmp_path / "images")
     volume = load_series(files)
-    commissioned = answer_series(volume, [COMMISSIONING_QUESTION], CommissioningPredictor(), "one")
-    (bright,) = commissioned[0].findings
-    liver = Finding("liver", LABELS["liver"], 0.8, lopsided(bright.mask.shape), "liver 2.1", derived_uid("liver"))
+    low, high = volume.stored_range
+    bright = found(volume, COMMISSIONING_CONCEPT, volume.values > low + 0.9 * (high - low))
+    liver = found(volume, LABELS["liver"], lopsided(bright.mask.shape))
+    first = ReadAnswer("What is bright?", "The bright voxels are here.", (bright,), ())
     second = ReadAnswer("Where is the liver?", "The liver is here.", (liver,), (LABELS["spleen"],))
-    one = save_objects(volume, commissioned, made_for_ohif("one", "first"), tmp_path / "one")
-    two = save_objects(volume, (*commissioned, second), made_for_ohif("two", "second"), tmp_path / "two")
-    store(orthanc, [*files, *(Path(result.path) for result in (*one, *two))])
+    results = [
+        *written_for_ohif(ReadPart(0, volume, (first,)), "first", tmp_path / "first"),
+        *written_for_ohif(ReadPart(0, volume, (first, second)), "second", tmp_path / "second"),
+    ]
+    store(orthanc, [*files, *results])
 
     open_study(page, viewer, str(volume.study_uid), series=5)
     for name in ("SEG first", "SEG second"):
@@ -318,10 +337,10 @@ def test_a_radiographs_contours_are_drawn_with_their_measurements(
     mask[0, 40:80, 30:90] = True
     mask[0, 40:60, 30:40] = False
     mask[0, 100:140, 120:160] = True
-    lung = Finding("right lung", LABELS["right lung"], 0.8, mask, "right lung 1.1", derived_uid("lung"))
+    lung = found(volume, LABELS["right lung"], mask)
     answer = ReadAnswer("Where is the right lung?", "The lung is here.", (lung,), (LABELS["pneumothorax"],))
-    results = save_objects(volume, (answer,), made_for_ohif("radiograph", "chest"), tmp_path / "results")
-    store(orthanc, [file, *(Path(result.path) for result in results)])
+    results = written_for_ohif(ReadPart(0, volume, (answer,)), "chest", tmp_path / "results")
+    store(orthanc, [file, *results])
 
     open_study(page, viewer, str(volume.study_uid), series=3)
     open_series(page, "SR")

@@ -20,7 +20,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.network.storage_scu import send
-from dicom_node.results.gate import read_segment_points
+from dicom_node.results.stored_segmentation import read_segment_points
 from tests.services import await_true, missing
 
 if TYPE_CHECKING:
@@ -153,7 +153,7 @@ class TestCommissioning:
         identifier = commissioning.api.studies.lookup(study_uid)
         answer = archive.post("/modalities/medseg-node/store", {"Resources": [identifier], "Synchronous": True})
         assert (answer["InstancesCount"], answer["FailedInstancesCount"]) == (len(files) + 2, 0)
-        outcomes = send([Path(str(one.filename)) for one in results.values()], node.peer, "OTHER")
+        outcomes = list(send([Path(str(one.filename)) for one in results.values()], node.peer, "OTHER"))
         assert all(outcome.ok for outcome in outcomes)
 
         assert len(node.events("scp", "own_result_ignored")) == 4

@@ -65,7 +65,7 @@ class Node:
         repository = self.repository()
 
         def there() -> list[str]:
-            return [study.reason for study in repository.studies() if study.state.value == wanted]
+            return [view.study.reason for view in repository.study_views() if view.study.state.value == wanted]
 
         return str(await_true(there, f"a study that is {wanted}", PATIENCE_S)[0])
 
@@ -141,10 +141,9 @@ def send_study(node: Node, study: list[Path]) -> None:
 
 def require_delivered_once(node: Node) -> None:
     """Each result of the study's one job reached the archive, and none twice."""
-    repository = node.repository()
-    (study,) = repository.studies()
-    (job,) = repository.jobs(study.study_uid)
-    results = [(row.kind, row.sop_instance_uid) for row in repository.results(job.job_key)]
+    (view,) = node.repository().study_views()
+    (job,) = view.jobs
+    results = [(one.result.kind.value, one.result.sop_instance_uid) for one in job.objects]
     assert [kind for kind, _uid in results] == ["SEG", "SR"]
     assert Counter(node.received) == Counter(uid for _kind, uid in results)
 

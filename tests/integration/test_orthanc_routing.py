@@ -17,7 +17,7 @@ from pydicom.data import get_testdata_file
 from pydicom.uid import generate_uid
 from pynetdicom import AE, StoragePresentationContexts, evt
 
-from dicom_node.results.codes import MANUFACTURER
+from dicom_node.results.equipment import MANUFACTURER
 from tests.services import Orthanc, await_true, free_port, running_orthanc
 
 SCRIPT = Path("deploy") / "orthanc" / "medseg-node.lua"

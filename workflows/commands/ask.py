@@ -6,21 +6,24 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.headers.headers import read_identifiers, read_series_header
+from dicom_node.headers.instance import read_identifiers
+from dicom_node.headers.study import read_series_header
 from dicom_node.results.codes import concepts_in
-from dicom_node.results.finding import ResultContext
 from dicom_node.volumes.load import load_series
+from inference.interface import PredictorDescription
 from inference.open import describe_predictor, open_predictor
 from workflows.errors import CallError
 from workflows.protocols.schema import ProtocolQuestion
+from workflows.reading import Reading, ReadingContext, read
 from workflows.settings import Settings
-from workflows.steps.predict import answer_series, answers_as_json, save_objects
+from workflows.state.keys import answer_key, job_key, request_key
 
 __all__ = ["ask", "series_in"]
 
@@ -54,38 +57,47 @@ def ask(
     volume = load_series(paths)
     tell("loading the model")
     predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
-    description = predictor.description
-    digests = sorted(hashlib.sha256(one.read_bytes()).hexdigest() for one in paths)
-    key = hashlib.sha256(json.dumps([digests, question, description.digest]).encode()).hexdigest()
-    asked = ProtocolQuestion("ask", question, concepts_in(question))  # one that is not seen can then be told
     tell("asking")
-    answers = answer_series(
-        volume,
-        [asked],
+    reading = read(
+        [volume],
+        [ProtocolQuestion("ask", question, concepts_in(question))],  # one that is not seen can then be told
         predictor,
-        key,
-        only_findings=False,
+        _context(paths, question, predictor.description, settings, folder.resolve()),
         progress=lambda done, total: tell(f"drawing: slice {done} of {total}"),
     )
-    tell("writing the results")
-    context = ResultContext(
-        job_key=key,
+    answer = _as_json(reading, question, paths)
+    (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
+    return answer
+
+
+def _context(
+    paths: Sequence[Path], question: str, weights: PredictorDescription, settings: Settings, folder: Path
+) -> ReadingContext:
+    """The keys of an answer outside any node follow from the files, the question and the weights."""
+    inputs = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
+    software, profile = version("medseg-node"), settings.results.profile
+    request = request_key("", "", inputs, "ask", software, [ProtocolQuestion("ask", question, ())])
+    answer = answer_key(request, weights.digest)
+    return ReadingContext(
+        job_key=job_key(answer, software, ""),
+        answer_key=answer,
         created=datetime.now(UTC),
-        algorithm_name=description.name,
-        algorithm_version=description.version,
-        weights_digest=description.digest,
-        terms=description.terms,
-        protocol=f"ask {version('medseg-node')}",
+        protocol=f"ask {software}",
         station_ae_title=settings.node.ae_title,
-        profile=settings.results.profile,
+        folders={profile: folder},
+        predecessors={},
+        only_findings=False,
     )
-    results = save_objects(volume, answers, context, folder.resolve())
-    [entry] = answers_as_json(volume, answers)
+
+
+def _as_json(reading: Reading, question: str, paths: Sequence[Path]) -> dict[str, Any]:
+    """What `answer.json` holds: the first part's answer at the top, as ever, and every part's under `parts`."""
     header = read_series_header(paths[:1])
-    answer = {
-        "text": entry["answer"],
-        "findings": entry["findings"],
-        "not_seen": entry["not_seen"],
+    entries = [answer.as_json() for answer in reading.answers]
+    return {
+        "text": entries[0]["answer"],
+        "findings": entries[0]["findings"],
+        "not_seen": entries[0]["not_seen"],
         "question": question,
         "series": {
             "series_uid": header.series_uid,
@@ -93,11 +105,15 @@ def ask(
             "series_description": header.series_description,
             "instances": len(paths),
         },
-        "terms": description.terms,
-        "results": [{"kind": one.kind, "path": one.path} for one in results],
+        "model": asdict(reading.model),
+        "terms": reading.model.terms,
+        "results": [{"kind": one.kind.value, "path": str(one.path)} for one in reading.objects],
+        "parts": [{"part": answer["part"], **_shown(answer)} for answer in entries],
     }
-    (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
-    return answer
+
+
+def _shown(answer: dict[str, Any]) -> dict[str, Any]:
+    return {"text": answer["answer"], "findings": answer["findings"], "not_seen": answer["not_seen"]}
 
 
 def series_in(path: Path) -> dict[str, list[Path]]:

@@ -8,30 +8,37 @@ import signal
 import sys
 import threading
 from collections.abc import Iterable
+from contextvars import ContextVar
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
 
 from dicom_node.errors import DicomNodeError, ListenError
 from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
-from workflows.bootstrap import Node, configure_logging, repository_to_read
+from workflows.bootstrap import Node, repository_to_read
 from workflows.commands import ask as asking
 from workflows.commands import demo as demonstration
 from workflows.commands import doctor as examination
+from workflows.commands import reread as rereading
 from workflows.commands.doctor import Outcome
 from workflows.commands.reporting import explain_study, explained, seen, status_of_all
-from workflows.errors import CallError, DatabaseUnavailable, ProtocolErrors, SettingsError, WorkflowError
+from workflows.commands.selection import selection_of
+from workflows.data_folder import DataFolder
+from workflows.errors import CallError, ProtocolErrors, SettingsError, WorkflowError, defect
+from workflows.logs import configure_logging
 from workflows.protocols.loader import load_directory
+from workflows.roles.scheduler import run_scheduler
+from workflows.roles.scp import run_scp
 from workflows.roles.supervisor import Supervisor
-from workflows.roles.worker import CeleryWaker, make_app, run_worker
+from workflows.roles.worker import run_worker
 from workflows.settings import Settings, load_settings
-from workflows.steps.complete import complete_quiet_studies, wake_due
-from workflows.steps.receive import reconcile
+from workflows.state.answers import FindingRecord
+from workflows.state.views import EVERY_STUDY
 
 __all__ = ["main"]
 
@@ -44,7 +51,6 @@ app.add_typer(protocols_app, name="protocols")
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-log = structlog.get_logger()
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -77,17 +83,15 @@ def up(config: Config = None) -> None:
         "io": ["worker", "--role", "io"],
         "inference": ["worker", "--role", "inference"],
     }
-    node.repository()  # one migration, not four at once
-    Supervisor({name: _forward(config, *words) for name, words in roles.items()}).run()
+    node.repository.close()  # one migration, not four at once
+    command = [sys.executable, "-m", "workflows.commands.cli"]
+    Supervisor({name: [*command, *_forward(config, *words)] for name, words in roles.items()}).run()
 
 
 @app.command()
 def scp(config: Config = None) -> None:
     """Run the storage SCP: C-ECHO and C-STORE."""
-    node = Node(_settings(config))
-    reconcile(node.store, node.repository())
-    with node.storage_scp():
-        _until_told_to_stop()
+    run_scp(Node(_settings(config)), _stop_event())
 
 
 @app.command()
@@ -95,39 +99,58 @@ def worker(role: Annotated[Role, typer.Option(help="What this worker does.")], c
     """Run a Celery worker for one role."""
     node = Node(_settings(config))
     examination.require_usable(node, *(("checkpoint",) if role is Role.INFERENCE else ("checkpoint", "protocols")))
-    run_worker(node, role.value)
+    raise typer.Exit(run_worker(node, role.value))
 
 
 @app.command()
 def scheduler(config: Config = None) -> None:
     """Complete quiet studies and wake whatever is due."""
-    node = Node(_settings(config))
-    waker, repository = CeleryWaker(make_app(node)), node.repository()
-    stop = _stop_event()
-    while not stop.wait(node.settings.node.scheduler_interval_s):
-        try:
-            complete_quiet_studies(repository, node.settings, waker)
-            wake_due(repository, waker)
-        except DatabaseUnavailable as error:
-            log.error("database_unavailable", reason=str(error))
+    run_scheduler(Node(_settings(config)), _stop_event())
+
+
+Study = Annotated[str | None, typer.Option("--study", metavar="UID", help="Study Instance UID.")]
+Accession = Annotated[str | None, typer.Option("--accession", metavar="N", help="Accession number.")]
+State = Annotated[str | None, typer.Option("--state", help="A study's state, such as FAILED.")]
+ProtocolName = Annotated[str | None, typer.Option("--protocol", metavar="NAME", help="Asked by this reading protocol.")]
+Since = Annotated[str | None, typer.Option("--since", help="Last instance since then: 2d, 12h, or 2026-11-01.")]
+Until = Annotated[str | None, typer.Option("--until", help="Last instance until then: 2d, 12h, or 2026-11-01.")]
 
 
 @app.command()
-def status(config: Config = None, as_json: AsJson = False) -> None:
-    """List the studies and where they stand."""
-    studies = status_of_all(repository_to_read(_settings(config)))
+def status(
+    config: Config = None,
+    study: Study = None,
+    accession: Accession = None,
+    state: State = None,
+    protocol: ProtocolName = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Annotated[int, typer.Option(min=1, help="At most so many studies.")] = 50,
+    as_json: AsJson = False,
+) -> None:
+    """List the studies and where they stand, those that got an instance last first.
+
+    Example: medseg-node status --state FAILED --since 2d
+    """
+    settings = _settings(config)
+    selection = selection_of(study, accession, state, protocol, since, until)
+    repository = repository_to_read(settings)
+    studies = status_of_all(repository, DataFolder(settings.node.data_dir), selection, limit)
     if as_json:
         print(json.dumps(studies, indent=2))
         return
-    for study in studies:  # a UID is needed whole: `explain` takes it
-        progress = study["progress"]
+    for known in studies:  # a UID is needed whole: `explain` takes it
+        progress = known["progress"]
         done = f"  {progress['done']} of {progress['of']} jobs done" if progress["of"] else ""
-        head = f"[bold]{study['state']:<10}[/] {study['study_uid']}  generation {study['generation']}{done}"
-        out.print(f"{head}  {escape(study['protocol'] or '')}", highlight=False)
-        out.print(f"{'':<11}{escape(study['reason'])}", highlight=False)
+        head = f"[bold]{known['state']:<10}[/] {known['study_uid']}  generation {known['generation']}{done}"
+        out.print(f"{head}  {escape(known['protocol'] or '')}", highlight=False)
+        out.print(f"{'':<11}{escape(known['reason'])}", highlight=False)
+    count = repository.count_studies(selection)
+    if count > len(studies):
+        out.print(f"{len(studies)} of {count} studies; --limit {count} lists all", highlight=False)
     if not studies:
-        out.print("no studies yet")
-    _print_terms(job["terms"] for study in studies for job in study["jobs"])
+        out.print("no studies yet" if selection == EVERY_STUDY else "no study is like that")
+    _print_terms(job["terms"] for known in studies for job in known["jobs"])
 
 
 def _print_terms(terms: Iterable[str | None]) -> None:
@@ -136,19 +159,55 @@ def _print_terms(terms: Iterable[str | None]) -> None:
 
 
 @app.command()
+def reread(
+    config: Config = None,
+    study: Study = None,
+    accession: Accession = None,
+    state: State = None,
+    protocol: ProtocolName = None,
+    since: Since = None,
+    until: Until = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read again, and do nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Plan studies again with today's protocols, weights and software; what none of them changes is not asked again.
+
+    New results name those that they replace. Example: medseg-node reread --state UNMATCHED --since 7d
+    """
+    settings = _settings(config)
+    selection = selection_of(study, accession, state, protocol, since, until)
+    if selection == EVERY_STUDY:
+        raise CallError("name the studies: --study, --accession, --state, --protocol, --since or --until")
+    chosen = rereading.candidates(repository_to_read(settings), selection)
+    if not (dry_run or yes or as_json):
+        typer.confirm(f"read {sum(one.ready for one in chosen)} of {len(chosen)} studies again?", abort=True)
+    if not dry_run:
+        chosen = rereading.reopen(Node(settings).repository, chosen)
+    if as_json:
+        print(json.dumps([asdict(one) for one in chosen], indent=2))
+        return
+    for one in chosen:
+        out.print(f"{one.study_uid}: {one.outcome}", markup=False, highlight=False)
+    if not chosen:
+        out.print("no study is like that")
+
+
+@app.command()
 def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> None:
-    """Say what happened to one study and why: what matched, what was seen and not seen, where the results are."""
-    found = explain_study(repository_to_read(_settings(config)), study_uid)
-    if found is None:
+    """Say what happened to one study and why: what matched, what was seen and not seen, where each result went."""
+    settings = _settings(config)
+    known = explain_study(repository_to_read(settings), DataFolder(settings.node.data_dir), study_uid)
+    if known is None:
         raise CallError(f"no study {study_uid} was received here; `medseg-node status` lists those that were")
     if as_json:
-        print(json.dumps(found, indent=2))
+        print(json.dumps(known, indent=2))
         return
-    head, *lines = explained(found)
+    head, *lines = explained(known)
     out.print(head, style="bold", markup=False, highlight=False)
     for line in lines:
         out.print(line, markup=False, highlight=False)
-    _print_terms(job["terms"] for job in found["jobs"])
+    _print_terms(job["terms"] for job in known["jobs"])
 
 
 @app.command()
@@ -164,8 +223,13 @@ def ask(
         str | None, typer.Option("--series", help="Series Instance UID; needed where a folder holds several.")
     ] = None,
     as_json: AsJson = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
-    """Ask the model about a DICOM file or a folder, without any node."""
+    """Ask the model about a DICOM file or a folder, without any node.
+
+    Example: medseg-node ask CT_FOLDER "Where is the liver?" --out answers
+    """
+    _debug.set(debug)
     with err.status("looking at the files") as status:  # on a terminal; nothing where standard error is none
         answer = asking.ask(path, question, _settings(config), folder, series_uid, tell=status.update)
     if as_json:
@@ -174,7 +238,8 @@ def ask(
     series = answer["series"]
     what = f"{series['modality']} {series['series_description']}".strip()
     lines = [f"{what}, {series['instances']} instances, series {series['series_uid']}", answer["text"]]
-    lines += [*seen(answer["findings"], answer["not_seen"] or None), f"written to {folder}"]
+    findings = [FindingRecord.from_json(finding) for finding in answer["findings"]]
+    lines += [*seen(findings, answer["not_seen"] or None), f"written to {folder}"]
     for line in lines:
         out.print(line, markup=False, highlight=False)
     _print_terms([answer["terms"]])
@@ -183,8 +248,7 @@ def ask(
 @protocols_app.command("check")
 def check(directory: Path) -> None:
     """Check reading protocols and report every mistake with its line."""
-    found = load_directory(directory)
-    for protocol in found:
+    for protocol in load_directory(directory):
         out.print(f"{protocol.name} {protocol.version}: {len(protocol.questions)} questions")
 
 
@@ -220,23 +284,25 @@ def _stop_event() -> threading.Event:
     return stop
 
 
-def _until_told_to_stop() -> None:
-    _stop_event().wait()
-
-
 def main() -> None:
-    """The entry point: errors become exit codes here and nowhere else."""
+    """The entry point: errors become a line and an exit code here and nowhere else."""
     try:
         app()
-    except ProtocolErrors as error:  # each line begins with its file
-        err.print(escape(str(error)), style="red", highlight=False)
-        sys.exit(2)
-    except (CallError, SettingsError, CheckpointError, DeviceMissing, InputRefused, ListenError) as error:
-        err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
-        sys.exit(2)
-    except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:
-        err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
-        sys.exit(1)
+    except Exception as error:
+        if _debug.get():
+            raise
+        if isinstance(error, ProtocolErrors):  # each line begins with its file
+            err.print(escape(str(error)), style="red", highlight=False)
+        elif isinstance(error, _FORESEEN):
+            err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
+        else:
+            err.print(f"[red]{escape(defect(error))}[/]", highlight=False)
+        sys.exit(2 if isinstance(error, _WRONG_CALL) else 1)
+
+
+_WRONG_CALL = (ProtocolErrors, CallError, SettingsError, CheckpointError, DeviceMissing, InputRefused, ListenError)
+_FORESEEN = (*_WRONG_CALL, WorkflowError, DicomNodeError, InferenceError, OSError)
+_debug: ContextVar[bool] = ContextVar("debug", default=False)
 
 
 if __name__ == "__main__":

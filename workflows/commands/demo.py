@@ -28,14 +28,15 @@ from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.errors import PeerError
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, echo, send
-from dicom_node.results.gate import read_segment_points
+from dicom_node.results.stored_segmentation import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
-from workflows.bootstrap import COMMISSIONING, Node
+from workflows.bootstrap import Node
 from workflows.commands.ask import series_in
-from workflows.commands.reporting import measured, status_of_all
+from workflows.commands.reporting import overlay_of, size_of, status_of_all
 from workflows.errors import CallError, WorkflowError
-from workflows.settings import CHECKOUT, Settings
+from workflows.settings import CHECKOUT, COMMISSIONING, Settings
+from workflows.state.answers import FindingRecord
 
 __all__ = ["run"]
 
@@ -132,7 +133,7 @@ def _archive(wanted: str | None, root: Path) -> tuple[Peer, set[str] | None, Sto
     store = InstanceStore(root / "archive", minimum_free_bytes=0)
 
     def keep(instance: ReceivedInstance) -> None:
-        store.write(instance)
+        store.write(store.inspect(instance))
         received.add(instance.sop_instance_uid)
 
     receiver = StorageSCP(StorageSCPSettings(ae_title="DEMOARCHIVE", port=0, allowed_calling_ae=("MEDSEG",)), keep)
@@ -181,9 +182,9 @@ def _follow(
         refused = [outcome for outcome in send(act.files, peer, "DEMO") if not outcome.ok]
         if refused:
             raise WorkflowError(f"the node refused {len(refused)} instances: {refused[0].message}")
-        repository = Node(_of(act, settings)).repository()
+        node_to_read = Node(_of(act, settings))
         while True:
-            studies = status_of_all(repository)
+            studies = status_of_all(node_to_read.repository, node_to_read.folder)
             ended, what = _progress_of(studies)
             tell(0.2 + 0.8 * ended, what)
             if studies and all(study["state"] not in _STAGES for study in studies):
@@ -283,10 +284,10 @@ def _lines_of_series(jobs: list[dict[str, Any]]) -> list[str]:
     lines = ["", f"series    {jobs[0]['series_uid']}"]
     for job in jobs:
         lines += [f"question  {job['question']}", f"answer    {job['answer'] or job['reason']}"]
-        lines += [f"measured  {measured(finding)}" for finding in job["findings"]]
+        lines += [f"measured  {size_of(FindingRecord.from_json(finding))}" for finding in job["findings"]]
     objects = {result["path"]: result["kind"] for job in jobs for result in job["results"]}
     lines += [f"{kind:<9} {path}" for path, kind in objects.items()]
-    lines += [f"overlay   {Path(path).parent / 'overlay.png'}" for path in list(objects)[:1]]
+    lines += [f"overlay   {overlay_of(result)}" for job in jobs[:1] for result in job["results"][:1]]
     return lines + [f"terms     {terms.upper()}" for terms in sorted({job["terms"] for job in jobs if job["terms"]})]
 
 

@@ -14,10 +14,12 @@ from dicom_node.errors import DicomNodeError
 from dicom_node.network.storage_scu import Peer, echo
 from inference.errors import InferenceError
 from inference.open import describe_predictor
-from workflows.bootstrap import COMMISSIONING, Node
+from workflows.bootstrap import Node, repository_to_read
+from workflows.data_folder import DataFolder
 from workflows.errors import SettingsError, WorkflowError
+from workflows.ownership import check_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import Settings
+from workflows.settings import COMMISSIONING, Settings
 from workflows.state.engine import find_database
 
 __all__ = ["Check", "Outcome", "examine", "require_usable"]
@@ -49,6 +51,7 @@ def examine(settings: Settings) -> list[Check]:
     checks = {
         "data directory": _data_directory,
         "database": _database,
+        "node": _node,
         "broker": _broker,
         "port": _port,
         "checkpoint": _checkpoint,
@@ -96,6 +99,18 @@ def _database(settings: Settings) -> str:
     return settings.database_url.split("@")[-1] if file is None else f"{file} (the node will make it)"
 
 
+def _node(settings: Settings) -> str:
+    """Whether data directory and database are one node's."""
+    if find_database(settings.database_url) is not None:
+        return "none has run here yet"
+    try:
+        repository = repository_to_read(settings)
+    except SettingsError as error:  # no table yet, or a schema that the node brings up to date
+        raise _Warning(str(error)) from error
+    uid = check_own_folder(DataFolder(settings.node.data_dir), repository)
+    return f"{uid[:8]}, data directory and database are one node's" if uid else "none has run here yet"
+
+
 def _broker(settings: Settings) -> str:
     if settings.broker_url.startswith("filesystem:"):
         return settings.broker_url
@@ -135,8 +150,9 @@ _REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
 
 
 def _archive(settings: Settings) -> str:
-    archive = settings.archive
-    if archive is None:
+    if not settings.destinations:
         raise _Warning("none: results are saved and not sent; name one under [[archives]] to have them delivered")
-    echo(Peer(archive.ae_title, archive.host, archive.port), settings.node.ae_title)
-    return f"{archive.ae_title}@{archive.host}:{archive.port} answers C-ECHO"
+    for archive in settings.destinations:
+        echo(Peer(archive.ae_title, archive.host, archive.port), settings.node.ae_title)
+    named = [f"{archive.ae_title}@{archive.host}:{archive.port}" for archive in settings.destinations]
+    return f"{', '.join(named)} answers C-ECHO" if len(named) == 1 else f"{', '.join(named)} answer C-ECHO"

@@ -2,147 +2,169 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
+from workflows.data_folder import DataFolder
+from workflows.state.answers import AnswerRecord, FindingRecord
+from workflows.state.records import Delivery, Job, ResultObject
 from workflows.state.repository import Repository
-from workflows.state.states import JobState
-from workflows.state.tables import JobRow, StudyRow
+from workflows.state.views import EVERY_STUDY, JobView, Selection, StudyDetails, StudyView
 
-__all__ = ["explain_study", "explained", "measured", "seen", "status_of", "status_of_all"]
-
-_ENDED = (JobState.DELIVERED, JobState.FAILED)
+__all__ = ["explain_study", "explained", "seen", "size_of", "status_of", "status_of_all"]
 
 
-def status_of_all(repository: Repository) -> list[dict[str, Any]]:
-    """Every study as `status --json` shows it, the latest first."""
-    return [status_of(repository, study) for study in repository.studies()]
+def status_of_all(
+    repository: Repository,
+    folder: DataFolder,
+    selection: Selection = EVERY_STUDY,
+    limit: int | None = None,
+) -> list[dict[str, Any]]:
+    """Studies as `status --json` shows them, those that got an instance last first; at most `limit`."""
+    return [status_of(view, folder) for view in repository.study_views(selection, limit)]
 
 
-def status_of(repository: Repository, study: StudyRow) -> dict[str, Any]:
+def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
     """One study: `{study_uid, generation, state, reason, accession_number, protocol, progress, jobs}`.
 
-    `jobs` has an entry per question; `progress` counts jobs, which are series asked by a protocol: `{done, of}`.
+    `jobs` has an entry per question and part; `progress` counts jobs, series asked by a protocol: `{done, of}`.
     """
-    jobs = [job for job in repository.jobs(study.study_uid) if job.generation == study.generation]
+    study = view.study
     return {
         "study_uid": study.study_uid,
         "generation": study.generation,
         "state": study.state.value,
         "reason": study.reason,
         "accession_number": study.accession_number,
-        "protocol": ", ".join(sorted({_name(job) for job in jobs})) or None,
-        "progress": {"done": sum(job.state in _ENDED for job in jobs), "of": len(jobs)},
-        "jobs": [entry for job in jobs for entry in _questions(repository, job)],
+        "protocol": ", ".join(sorted({one.job.protocol_name for one in view.jobs})) or None,
+        "progress": {"done": view.ended_jobs, "of": len(view.jobs)},
+        "jobs": [entry for one in view.jobs for entry in _questions(one, folder)],
     }
 
 
-def _name(job: JobRow) -> str:
-    return f"{job.protocol} {job.protocol_version}"
-
-
-def _questions(repository: Repository, job: JobRow) -> list[dict[str, Any]]:
+def _questions(view: JobView, folder: DataFolder) -> Iterator[dict[str, Any]]:
+    job = view.job
     results = [
-        {
-            "kind": row.kind,
-            "sop_instance_uid": row.sop_instance_uid,
-            "path": row.path,
-            "state": row.state.value,
-            "reason": row.reason,
-            "archive": row.archive,
-            "delivered_at": row.delivered_at.isoformat() if row.delivered_at is not None else None,
-        }
-        for row in repository.results(job.job_key)
+        _result(one.result, delivery, folder) for one in view.objects for delivery in (one.deliveries or (None,))
     ]
-    answers = {answer["question"]: answer for answer in job.answers}
-    return [
-        {
-            "question": question["text"],
-            "state": job.state.value,
-            "reason": job.reason,
-            "answer": answers.get(question["text"], {}).get("answer"),
-            "findings": answers.get(question["text"], {}).get("findings", []),
-            "not_seen": answers.get(question["text"], {}).get("not_seen"),
-            "results": results,
-            "series_uid": job.series_uid,
-            "protocol": _name(job),
-            "terms": job.model.get("terms"),
-        }
-        for question in job.questions
-    ]
+    for question in job.questions:
+        answers: Sequence[AnswerRecord | None] = [one for one in job.answers if one.question == question.text]
+        for answer in answers or [None]:
+            yield _question(job, question.text, answer, results)
 
 
-def explain_study(repository: Repository, study_uid: str) -> dict[str, Any] | None:
-    """All that is known of one study: status, its series, what was lost, and why protocols matched or did not."""
-    study = repository.study(study_uid)
-    if study is None:
-        return None
-    held = Counter(row.series_uid for row in repository.instances(study_uid))
+def _question(job: Job, question: str, answer: AnswerRecord | None, results: list[dict[str, Any]]) -> dict[str, Any]:
     return {
-        **status_of(repository, study),
+        "question": question,
+        "state": job.state.value,
+        "reason": job.reason,
+        "answer": None if answer is None else answer.text,
+        "findings": [] if answer is None else [finding.as_json() for finding in answer.findings],
+        "not_seen": None if answer is None or answer.not_seen is None else list(answer.not_seen),
+        "results": results,
+        "series_uid": job.series_uid,
+        "part": 0 if answer is None else answer.part,
+        "protocol": job.protocol_name,
+        "model": asdict(job.model),
+        "terms": job.model.terms,
+    }
+
+
+def _result(result: ResultObject, delivery: Delivery | None, folder: DataFolder) -> dict[str, Any]:
+    """A result object and one of the archives that it goes to."""
+    when = None if delivery is None or delivery.delivered_at is None else delivery.delivered_at.isoformat()
+    return {
+        "kind": result.kind.value,
+        "sop_instance_uid": result.sop_instance_uid,
+        "path": str(folder.absolute(result.path)),
+        "profile": result.profile.value,
+        "state": "SAVED" if delivery is None else delivery.state.value,
+        "reason": "" if delivery is None else delivery.reason,
+        "archive": "" if delivery is None else delivery.archive,
+        "attempts": 0 if delivery is None else delivery.attempts,
+        "delivered_at": when,
+    }
+
+
+def explain_study(repository: Repository, folder: DataFolder, study_uid: str) -> dict[str, Any] | None:
+    """All that is known of one study: status, its series, what was lost, and why protocols matched or did not."""
+    details = repository.study_details(study_uid)
+    return None if details is None else _details(details, folder)
+
+
+def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
+    study = details.view.study
+    verdicts = [(verdict.asked, asdict(verdict)) for verdict in study.verdicts]
+    for _, entry in verdicts:
+        del entry["asked"]
+    return {
+        **status_of(details.view, folder),
         "source_ae_title": study.source_ae_title,
         "first_received_at": study.first_received_at.isoformat(),
         "last_received_at": study.last_received_at.isoformat(),
         "series": [
             {
-                "series_uid": row.series_uid,
-                "modality": row.modality,
-                "series_description": row.series_description,
-                "instances": held[row.series_uid],
+                "series_uid": one.series.series_uid,
+                "modality": one.series.modality,
+                "series_description": one.series.series_description,
+                "instances": one.instances,
             }
-            for row in repository.series(study_uid)
+            for one in details.series
         ],
         "lost": [
-            {"series_uid": row.series_uid, "sop_instance_uid": row.sop_instance_uid}
-            for row in repository.lost_instances(study_uid)
+            {"series_uid": instance.series_uid, "sop_instance_uid": instance.sop_instance_uid}
+            for instance in details.lost
         ],
-        "asked": [_verdict(one) for one in study.plan_reasons if one.get("asked")],
-        "not_asked": [_verdict(one) for one in study.plan_reasons if not one.get("asked")],
+        "asked": [entry for asked, entry in verdicts if asked],
+        "not_asked": [entry for asked, entry in verdicts if not asked],
     }
 
 
-def _verdict(one: dict[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in one.items() if key != "asked"}
+# --- As lines to read -------------------------------------------------------------------------------------------------
 
 
-def explained(found: dict[str, Any]) -> Iterator[str]:
-    """What `explain_study` found as lines to read, without markup."""
-    yield f"{found['state']} generation {found['generation']}: {found['reason']}"
-    when = f"the first instance at {found['first_received_at']}, the last at {found['last_received_at']}"
-    yield f"received from {found['source_ae_title']}, {when}"
-    if found["jobs"]:
-        yield f"{found['progress']['done']} of {found['progress']['of']} jobs done"
-    for series in found["series"]:
+def explained(known: dict[str, Any]) -> Iterator[str]:
+    """What `explain_study` returned as lines to read, without markup."""
+    yield f"{known['state']} generation {known['generation']}: {known['reason']}"
+    when = f"the first instance at {known['first_received_at']}, the last at {known['last_received_at']}"
+    yield f"received from {known['source_ae_title']}, {when}"
+    if known["jobs"]:
+        yield f"{known['progress']['done']} of {known['progress']['of']} jobs done"
+    for series in known["series"]:
         what = f"{series['modality']} {series['series_description']}".strip()
         yield f"series {series['series_uid']}: {what}, {series['instances']} instances"
-        yield from _asked_of(series["series_uid"], found)
-    yield from _asked_of(None, found)
-    for lost in found["lost"]:
+        yield from _asked_of(series["series_uid"], known)
+    yield from _asked_of(None, known)
+    for lost in known["lost"]:
         yield f"gone from the store: instance {lost['sop_instance_uid']}; send it again"
 
 
-def _asked_of(series_uid: str | None, found: dict[str, Any]) -> Iterator[str]:
+def _asked_of(series_uid: str | None, known: dict[str, Any]) -> Iterator[str]:
     """What was asked of a series and why, what became of it, and why it was not asked; None: of the study."""
-    because = {one["protocol"]: one["reason"] for one in found["asked"] if one["series_uid"] == series_uid}
-    jobs = [job for job in found["jobs"] if job["series_uid"] == series_uid]
+    because = {one["protocol"]: one["reason"] for one in known["asked"] if one["series_uid"] == series_uid}
+    jobs = [job for job in known["jobs"] if job["series_uid"] == series_uid]
     for protocol in dict.fromkeys(job["protocol"] for job in jobs):
         yield f"  asked by {protocol}" + (f": {because[protocol]}" if because.get(protocol) else "")
         yield from _answered([job for job in jobs if job["protocol"] == protocol])
-    for refusal in found["not_asked"]:
+    for refusal in known["not_asked"]:
         if refusal["series_uid"] == series_uid:
             yield f"  not asked by {refusal['protocol']}: {refusal['reason']}"
 
 
 def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """One job's questions with their answers, then the objects that hold them all."""
+    """One job's questions with their answers, then the objects that hold them all and where each went."""
     job = questions[0]
     yield f"    {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
+    parts = {question["part"] for question in questions}
     for question in questions:
-        yield f"    asked: {question['question']}"
+        where = f" (part {question['part'] + 1})" if len(parts) > 1 else ""
+        yield f"    asked: {question['question']}{where}"
         if question["answer"] is not None:
             yield f"      answer: {question['answer']}"
-            yield from (f"      {line}" for line in seen(question["findings"], question["not_seen"]))
+            findings = [FindingRecord.from_json(finding) for finding in question["findings"]]
+            yield from (f"      {line}" for line in seen(findings, question["not_seen"]))
     for result in job["results"]:
         to = f" to {result['archive']}" if result["archive"] else ""
         when = f" at {result['delivered_at']}" if result["delivered_at"] else ""
@@ -150,21 +172,22 @@ def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
         yield f"    {result['kind']} {result['state']}{to}{when}{why}: {result['path']}"
 
 
-def seen(findings: Sequence[dict[str, Any]], not_seen: Sequence[str] | None) -> Iterator[str]:
+def seen(findings: Sequence[FindingRecord], not_seen: Sequence[str] | None) -> Iterator[str]:
     """What an answer marked, with its size, and what was asked for and not seen; None: that was not recorded."""
-    yield from (f"seen: {measured(finding)}" for finding in findings)
+    yield from (f"seen: {size_of(finding)}" for finding in findings)
     if not findings:
         yield "seen: nothing"
     if not_seen is not None:
         yield f"asked for and not seen: {', '.join(not_seen) or 'nothing'}"
 
 
-def measured(finding: dict[str, Any]) -> str:
+def size_of(finding: FindingRecord) -> str:
     """A finding's size and confidence."""
-    size = f"{finding['voxels']} voxels"
-    if finding["volume_ml"] is not None:
-        digits = ".1f" if finding["volume_ml"] >= 1 else ".2g"
-        size = f"{finding['volume_ml']:{digits}} ml, {size}"
-    elif finding["area_mm2"] is not None:
-        size = f"{finding['area_mm2']:.0f} mm2, {size}"
-    return f"{finding['label']}: {size}, confidence {finding['confidence']:.2f}"
+    measured = [one.text for one in finding.measurements if one.kind in ("volume", "area")]
+    sizes = ", ".join([*measured, f"{finding.voxels} voxels"])
+    return f"{finding.label}: {sizes}, confidence {finding.confidence:.2f}"
+
+
+def overlay_of(result: dict[str, Any]) -> Path:
+    """The picture beside a result object."""
+    return Path(result["path"]).with_name("overlay.png")

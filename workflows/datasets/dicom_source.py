@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.headers.headers import read_identifiers
-from dicom_node.results.segments import ReadSegment, read_segments
+from dicom_node.headers.instance import read_identifiers
+from dicom_node.results.stored_segmentation import ReadSegment, read_segments
+from dicom_node.volumes.display import display_view
 from dicom_node.volumes.load import SeriesVolume, load_series
-from inference.medseg_qa.sources.source import Pixels, Problem, Skip, SourceImage
-from workflows.reading import display_view
+from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage
 
 __all__ = ["DicomSegSource", "open_dicom"]
 

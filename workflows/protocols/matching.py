@@ -5,26 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from dicom_node.headers.headers import CodedHeader, SeriesHeader, StudyHeader
+from dicom_node.headers.coded import CodedHeader
+from dicom_node.headers.study import SeriesHeader, StudyHeader
+from dicom_node.sop_classes import holds_images
 from workflows.protocols.schema import ReadingProtocol, Selector, TextPattern
+from workflows.protocols.verdicts import Verdict
 
 __all__ = ["Plan", "Refusal", "SeriesMatch", "is_image_series", "match", "why", "why_not"]
 
-# Modalities (PS3.3 C.7.3.1.1.1) whose instances hold no image to ask about. Our own SEG and SR are among them.
+# Modalities (PS3.3 C.7.3.1.1.1) whose instances hold no image to ask about. The SOP class is asked too: a modality is
+# a free text that some systems fill in wrongly.
 _NO_IMAGES = frozenset(
     {"ANN", "AU", "DOC", "ECG", "EPS", "FID", "HD", "KO", "M3D", "PLAN", "PR", "REG", "RESP", "RTDOSE", "RTPLAN"}
     | {"RTRECORD", "RTSTRUCT", "RWV", "SEG", "SMR", "SR", "STAIN", "TEXTUREMAP"}
-)
-# Their SOP classes too: a modality is a free text that some systems fill in wrongly.
-_RAW_DATA = "1.2.840.10008.5.1.4.1.1.66"
-_NO_IMAGE_CLASSES = (
-    "1.2.840.10008.5.1.4.1.1.11.",  # presentation states
-    "1.2.840.10008.5.1.4.1.1.66.",  # registration, fiducials, segmentation, surface, tractography
-    "1.2.840.10008.5.1.4.1.1.67",  # real world value mapping
-    "1.2.840.10008.5.1.4.1.1.88.",  # structured reports, key object selection
-    "1.2.840.10008.5.1.4.1.1.9.",  # waveforms
-    "1.2.840.10008.5.1.4.1.1.104.",  # encapsulated documents
-    "1.2.840.10008.5.1.4.1.1.481.3",  # RT structure set
 )
 
 
@@ -53,6 +46,15 @@ class Plan:
     matches: tuple[SeriesMatch, ...]
     refusals: tuple[Refusal, ...]
 
+    @property
+    def verdicts(self) -> tuple[Verdict, ...]:
+        """Why each series is asked or not, those that are asked first."""
+        asked = (
+            Verdict(True, f"{found.protocol.name} {found.protocol.version}", found.series_uid, found.reason)
+            for found in self.matches
+        )
+        return (*asked, *(Verdict(False, no.protocol, no.series_uid, no.reason) for no in self.refusals))
+
 
 def match(study: StudyHeader, protocols: Sequence[ReadingProtocol]) -> Plan:
     """Every protocol against every series of the study: a match or a refusal for each pair."""
@@ -72,9 +74,7 @@ def match(study: StudyHeader, protocols: Sequence[ReadingProtocol]) -> Plan:
 
 def is_image_series(series: SeriesHeader) -> bool:
     """Whether a series can hold images to ask about; segmentations, reports and the like never do."""
-    classes = series.sop_class_uids
-    unfit = any(uid == _RAW_DATA or uid.startswith(_NO_IMAGE_CLASSES) for uid in classes)
-    return series.modality not in _NO_IMAGES and not unfit
+    return series.modality not in _NO_IMAGES and all(holds_images(uid) for uid in series.sop_class_uids)
 
 
 def why_not(study: StudyHeader, series: SeriesHeader, selector: Selector) -> str | None:

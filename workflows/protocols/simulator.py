@@ -17,7 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from dicom_node.errors import InstanceRefused
-from dicom_node.headers.headers import StudyHeader, read_identifiers, read_study_header
+from dicom_node.headers.instance import read_identifiers
+from dicom_node.headers.study import StudyHeader, read_study_header
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory
 from workflows.protocols.matching import match

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ log = structlog.get_logger()
 
 
 class Supervisor:
-    """Keeps `roles` (name -> arguments of `medseg-node`) running until it is told to stop.
+    """Keeps `roles` (name -> the whole command) running until it is told to stop.
 
     A role that dies is started again, after a pause that doubles up to `longest_pause_s` while it keeps dying.
     """
@@ -57,8 +56,7 @@ class Supervisor:
         self._stop.set()
 
     def _start(self, name: str) -> float:
-        command = [sys.executable, "-m", "workflows.commands.cli", *self._roles[name]]
-        self._running[name] = subprocess.Popen(command, start_new_session=True)
+        self._running[name] = subprocess.Popen(self._roles[name], start_new_session=True)
         log.info("role_started", role=name, pid=self._running[name].pid)
         return time.monotonic()
 

@@ -1,7 +1,9 @@
-"""Celery's side: an id in, one step called. The lease and the scheduler retry, not Celery."""
+"""The worker role, Celery's side: an id in, one step called. The lease and the scheduler retry, not Celery."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import structlog
@@ -11,7 +13,7 @@ from kombu.exceptions import OperationalError
 
 from inference.errors import InferenceError
 from workflows.bootstrap import Node
-from workflows.errors import ProtocolErrors
+from workflows.errors import DatabaseUnavailable, ProtocolErrors, SettingsError, defect
 from workflows.roles.queues import QUEUES_OF_ROLE, configure
 from workflows.steps.plan import plan_study
 from workflows.steps.predict import predict_job
@@ -23,7 +25,7 @@ log = structlog.get_logger()
 
 
 class CeleryWaker:
-    """Wakes by sending a message with an id. A broker that is away is no error: the scheduler wakes again."""
+    """Wakes by sending a message with ids. A broker that is away is no error: the scheduler wakes again."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -34,14 +36,14 @@ class CeleryWaker:
     def predict(self, job_key: str) -> None:
         self._send("predict", job_key)
 
-    def publish(self, job_key: str) -> None:
-        self._send("publish", job_key)
+    def publish(self, job_key: str, archive: str) -> None:
+        self._send("publish", job_key, archive)
 
-    def _send(self, task: str, identifier: str) -> None:
+    def _send(self, task: str, *identifiers: str) -> None:
         try:
-            self._app.send_task(task, args=[identifier])
+            self._app.send_task(task, args=list(identifiers))
         except OperationalError as error:
-            log.warning("broker_away", task=task, identifier=identifier, reason=str(error))
+            log.warning("broker_away", task=task, identifiers=identifiers, reason=str(error))
 
 
 def make_app(node: Node) -> Celery:
@@ -50,33 +52,16 @@ def make_app(node: Node) -> Celery:
     waker = CeleryWaker(app)
 
     def plan(study_uid: str) -> None:
-        repository = node.repository()
-        try:
-            planner = node.planner()
-        except (ProtocolErrors, InferenceError) as error:
-            log.error("cannot_plan", study_uid=study_uid, reason=str(error))
-            study = repository.study(study_uid)
-            if study is not None:
-                repository.hold_plan(study_uid, study.generation, f"waits to be planned: {error}")
-            return
-        plan_study(study_uid, repository, node.store, planner, waker)
+        plan_or_hold(study_uid, node, waker)
 
     def predict(job_key: str) -> None:
-        try:
-            inference = node.inference()
-        except InferenceError as error:
-            log.error("cannot_load_model", job_key=job_key, reason=str(error))
-            node.repository().hold_job(job_key, f"waits for a worker that can load the model: {error}")
-            return
-        try:
-            predict_job(job_key, node.repository(), node.store, inference, waker)
-        except Exception as error:  # the edge: a defect ends this attempt, not the worker, and leaves its reason
-            log.exception("predict_broke", job_key=job_key)
-            reason = f"{type(error).__name__}: {error}"
-            node.repository().release_job(job_key, node.owner, reason, delay_s=node.settings.node.rewake_s)
+        with_database(lambda: predict_job(job_key, node.repository, node.folder, node.inference(), waker))
 
-    def publish(job_key: str) -> None:
-        publish_job(job_key, node.repository(), node.destination())
+    def publish(job_key: str, archive: str | None = None) -> None:
+        # A message of version 0.1 names no archive.
+        archives = [archive] if archive is not None else archives_of(node, job_key)
+        for name in archives:
+            with_database(partial(_publish, node, job_key, name))
 
     steps: dict[str, Any] = {"plan": plan, "predict": predict, "publish": publish}
     for name, step in steps.items():
@@ -84,17 +69,79 @@ def make_app(node: Node) -> Celery:
     return app
 
 
-def run_worker(node: Node, role: str) -> None:
-    """Run Celery's worker for `role` until SIGTERM.
+def _publish(node: Node, job_key: str, archive: str) -> None:
+    publish_job(job_key, archive, node.repository, node.folder, node.sender())
+
+
+def archives_of(node: Node, job_key: str) -> list[str]:
+    """The archives that a job's objects go to; none for a job that is not there any more."""
+    try:
+        job = node.repository.job(job_key)
+    except LookupError:
+        return []
+    return list(dict.fromkeys(destination.archive for destination in job.destinations))
+
+
+def plan_or_hold(study_uid: str, node: Node, waker: CeleryWaker) -> None:
+    """Plan a study; where that cannot be done now, or the program fails, the study says why."""
+
+    def work() -> None:
+        repository = node.repository
+        try:
+            plan_study(study_uid, repository, node.folder, node.planner(), waker)
+        except (ProtocolErrors, SettingsError, InferenceError) as error:
+            log.error("cannot_plan", study_uid=study_uid, reason=str(error))
+            study = repository.study(study_uid)
+            if study is not None:
+                repository.hold_plan(study_uid, study.generation, f"waits to be planned: {error}")
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            log.exception("plan_failed", study_uid=study_uid)
+            repository.record_plan_defect(study_uid, defect(error))
+
+    with_database(work)
+
+
+def with_database(work: Callable[[], None]) -> None:
+    """Do the work; a database that is away is told and left to the scheduler, which wakes the work again."""
+    try:
+        work()
+    except DatabaseUnavailable as error:
+        log.error("database_unavailable", reason=str(error))
+    except SettingsError as error:  # such as a data folder that is not this node's
+        log.error("cannot_work", reason=str(error))
+
+
+def run_worker(node: Node, role: str) -> int:
+    """Run Celery's worker for `role` until SIGTERM; return its exit code, not 0 where the broker closed its channel.
 
     Inference is prefork with one child, which loads the model: a solo pool would starve AMQP's heartbeats.
     """
-    # Celery announces its end on standard output, past every log; in a signal handler we cannot log it either.
+    _require_own_folder(node)
+    # Celery announces its end on standard output, past every log (celery/celery#8101 asks for that to change); in a
+    # signal handler we cannot log it either. tests/unit/workflows/roles/test_upstream.py says when this can go.
     celery_worker.safe_say = lambda *_: None
     app = make_app(node)
-    queues = ",".join(QUEUES_OF_ROLE[role])
-    name = f"{role}-{node.owner.replace(':', '-')}"
-    app.worker_main(
-        ["--quiet", "worker", "--pool", "prefork", "--concurrency", "1", "--queues", queues, "--hostname", f"{name}@%h",
-         "--loglevel", "WARNING", "--without-gossip", "--without-mingle"]
-    )  # fmt: skip
+    # Celery.worker_main() drops the exit code of its worker, so the worker is built here.
+    worker = app.Worker(
+        pool_cls="prefork",
+        concurrency=1,
+        queues=",".join(QUEUES_OF_ROLE[role]),
+        hostname=f"{role}-{node.owner.replace(':', '-')}@%h",
+        loglevel="WARNING",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _require_own_folder(node: Node) -> None:
+    """Raise SettingsError for a data folder that is not this node's; with a database that is away each task looks."""
+    first = Node(node.settings)  # with connections of its own: those of `node` are made after the fork
+    try:
+        first.repository.close()
+    except DatabaseUnavailable as error:
+        log.error("database_unavailable", reason=str(error))

@@ -1,84 +1,180 @@
-"""Deliveries: result objects on their way to the archive; and what the scheduler has to wake."""
+"""Deliveries: result objects on their way to archives; and what the scheduler has to wake."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import or_, select, update
+from sqlalchemy.orm import Session
 
-from workflows.state.records import Due
+from workflows.state.records import ClaimedDelivery, Due, ResultObject
 from workflows.state.states import DeliveryState, JobState, StudyState
-from workflows.state.tables import DeliveryRow, JobRow, StudyRow
-from workflows.state.transactions import Transactions, changed_one
+from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
+from workflows.state.transactions import Transactions, changed, changed_one
 
 __all__ = ["Deliveries"]
 
+_DEFECTS = 2
+_AT_ONCE = 500
+
 
 class Deliveries(Transactions):
-    """Transactions of publishing and waking."""
+    """Transactions of publishing and waking. Who sends holds a lease on each delivery that was pending at its claim."""
 
-    def results(self, job_key: str) -> list[DeliveryRow]:
-        """The result objects of a job, in the order in which they are sent."""
-        with self._session() as session:
-            return list(self._results_of(session, job_key))
+    def objects(self, job_key: str) -> list[ResultObject]:
+        """The saved result objects of a job, what is referenced before what references it."""
+        with self._reading() as session:
+            wanted = select(ResultObjectRow).where(ResultObjectRow.job_key == job_key)
+            return [row.record() for row in session.scalars(wanted.order_by(ResultObjectRow.ordinal))]
 
-    def claim_delivery(self, job_key: str, owner: str, lease_s: float) -> bool:
-        """Claim the sending of a current job's results."""
+    def claim_deliveries(self, job_key: str, archive: str, owner: str, lease_s: float) -> list[ClaimedDelivery]:
+        """Claim the pending deliveries of a current job to one archive; return all of its deliveries there, in order.
+
+        Empty: nothing to claim. Those that are not pending come along, since what may be sent depends on them.
+        """
         now = self._clock()
         until = now + timedelta(seconds=lease_s)
-        current = select(StudyRow.generation).where(StudyRow.study_uid == JobRow.study_uid).scalar_subquery()
-        with self._session() as session:
-            free = or_(JobRow.lease_until.is_(None), JobRow.lease_until < now)
-            wanted = and_(JobRow.job_key == job_key, JobRow.state == JobState.DELIVERING, JobRow.generation == current)
-            claim = update(JobRow).where(wanted, free).values(lease_owner=owner, lease_until=until, wake_at=until)
-            return changed_one(session.execute(claim.execution_options(synchronize_session=False)))
+        with self._writing() as session:
+            if session.get(JobRow, job_key) is None:
+                return []
+            study, job = self._locked(session, job_key)
+            if job.state is not JobState.DELIVERING or job.generation != study.generation:
+                return []
+            free = or_(DeliveryRow.lease_until.is_(None), DeliveryRow.lease_until < now)
+            claim = update(DeliveryRow).where(*_pending(job_key, archive), free)
+            claim = claim.values(lease_owner=owner, lease_until=until, wake_at=until)
+            if not changed(session.execute(claim)):
+                return []
+            rows = session.execute(
+                select(ResultObjectRow, DeliveryRow)
+                .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
+                .where(DeliveryRow.job_key == job_key, DeliveryRow.archive == archive)
+                .order_by(ResultObjectRow.ordinal)
+            ).all()
+            return [ClaimedDelivery(result.record(), delivery.record()) for result, delivery in rows]
+
+    def extend_deliveries(self, job_key: str, archive: str, owner: str, lease_s: float) -> bool:
+        """A heartbeat while sending. False: nothing is held any more."""
+        until = self._clock() + timedelta(seconds=lease_s)
+        with self._writing() as session:
+            held = update(DeliveryRow).where(*_pending(job_key, archive), DeliveryRow.lease_owner == owner)
+            return changed(session.execute(held.values(lease_until=until, wake_at=until))) > 0
 
     def record_delivery(
-        self, job_key: str, sop_instance_uid: str, *, delivered: bool, rejected: bool = False, reason: str = ""
-    ) -> None:
-        """What became of one attempt to send one result object."""
-        with self._session() as session:
-            row = session.get_one(DeliveryRow, sop_instance_uid)
-            row.attempts, row.reason = row.attempts + 1, reason
-            if delivered:
-                row.state, row.delivered_at = DeliveryState.DELIVERED, self._clock()
-            elif rejected:
-                row.state = DeliveryState.REJECTED
+        self, sop_instance_uid: str, archive: str, owner: str, state: DeliveryState, reason: str = ""
+    ) -> bool:
+        """What became of one attempt to send one object; PENDING: it is tried again.
 
-    def end_delivery(self, job_key: str, owner: str, reason: str, retry_after_s: float) -> None:
-        """Give the sending back: DELIVERED or FAILED when nothing is pending, else wait for the next attempt."""
+        False: the owner does not hold it any more, or its end is recorded already; nothing is changed.
+        """
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
+            held = (
+                DeliveryRow.sop_instance_uid == sop_instance_uid,
+                DeliveryRow.archive == archive,
+                DeliveryRow.state == DeliveryState.PENDING,
+                DeliveryRow.lease_owner == owner,
+            )
+            values: dict[str, Any] = {"state": state, "reason": reason, "attempts": DeliveryRow.attempts + 1}
+            if state is DeliveryState.DELIVERED:
+                values["delivered_at"] = now
+            return changed_one(session.execute(update(DeliveryRow).where(*held).values(**values)))
+
+    def record_delivery_defect(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
+        """The program failed at sending what `owner` holds: tried once more, then these deliveries fail and say so."""
+        with self._writing() as session:
+            held = session.scalars(
+                select(DeliveryRow).where(*_pending(job_key, archive), DeliveryRow.lease_owner == owner)
+            ).all()
+            for row in held:
+                row.defects, row.reason = row.defects + 1, reason
+                if row.defects >= _DEFECTS:
+                    row.state = DeliveryState.FAILED
+        self.release_deliveries(job_key, archive, owner, reason, retry_after_s)
+
+    def release_deliveries(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
+        """Give back what is still pending, to be tried again after `retry_after_s`; the job follows its deliveries.
+
+        A job is DELIVERED, or FAILED with `reason`, once nothing of it is pending to any archive.
+        """
+        now = self._clock()
+        with self._writing() as session:
             study, job = self._locked(session, job_key)
-            if job.lease_owner != owner or job.state is not JobState.DELIVERING:
+            again = now + timedelta(seconds=retry_after_s)
+            held = update(DeliveryRow).where(*_pending(job_key, archive), DeliveryRow.lease_owner == owner)
+            values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "wake_at": again}
+            session.execute(held.values(**values, reason=reason) if reason else held.values(**values))
+            if job.state is not JobState.DELIVERING:
                 return
-            job.lease_owner = job.lease_until = None
-            job.reason, job.wake_at = reason, now + timedelta(seconds=retry_after_s)
-            states = {row.state for row in self._results_of(session, job_key)}
-            if DeliveryState.PENDING not in states:
-                self._set_job(job, JobState.FAILED if DeliveryState.REJECTED in states else JobState.DELIVERED, now)
+            session.expire_all()
+            rows = session.scalars(select(DeliveryRow).where(DeliveryRow.job_key == job_key)).all()
+            waiting = [row.reason for row in rows if row.state is DeliveryState.PENDING]
+            job.reason = "; ".join(sorted({why for why in waiting if why}))
+            if not waiting:
+                failed = any(row.state is not DeliveryState.DELIVERED for row in rows)
+                if failed:
+                    job.reason = _why_failed(session, job_key)
+                self._set_job(session, job, JobState.FAILED if failed else JobState.DELIVERED, now)
             self._refresh_study(session, study, now)
 
     def take_due(self) -> Due:
         """What waits and was not woken lately. Each is put off by `rewake_s`: a tick must not flood the queue."""
+        due = self._due()
+        if due:
+            self._put_off(due)
+        return due
+
+    def _due(self) -> Due:
         now = self._clock()
-        with self._session() as session:
-            studies = session.scalars(
-                select(StudyRow).where(StudyRow.state == StudyState.COMPLETE, StudyRow.wake_at <= now)
-            ).all()
-            waiting = JobRow.state.in_([JobState.PLANNED, JobState.PREDICTING, JobState.DELIVERING])
-            jobs = session.scalars(
-                select(JobRow)
+        current = JobRow.generation == StudyRow.generation
+        with self._reading() as session:
+            plans = select(StudyRow.study_uid).where(StudyRow.state == StudyState.COMPLETE, StudyRow.wake_at <= now)
+            jobs = (
+                select(JobRow.job_key)
                 .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
-                .where(waiting, JobRow.wake_at <= now, JobRow.generation == StudyRow.generation)
-            ).all()
-            for study in studies:
-                study.wake_at = now + self._rewake
-            for job in jobs:
-                job.wake_at = now + self._rewake
-            deliveries = [job.job_key for job in jobs if job.state is JobState.DELIVERING]
-            return Due(
-                plans=[study.study_uid for study in studies],
-                jobs=[job.job_key for job in jobs if job.state is not JobState.DELIVERING],
-                deliveries=deliveries,
+                .where(JobRow.state.in_([JobState.PLANNED, JobState.PREDICTING]), JobRow.wake_at <= now, current)
             )
+            deliveries = (
+                select(DeliveryRow.job_key, DeliveryRow.archive)
+                .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
+                .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
+                .where(DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.wake_at <= now)
+                .where(JobRow.state == JobState.DELIVERING, current)
+                .distinct()
+            )
+            return Due(
+                plans=session.scalars(plans.limit(_AT_ONCE)).all(),
+                jobs=session.scalars(jobs.limit(_AT_ONCE)).all(),
+                deliveries=[(key, archive) for key, archive in session.execute(deliveries.limit(_AT_ONCE))],
+            )
+
+    def _put_off(self, due: Due) -> None:
+        later = self._clock() + self._rewake
+        with self._writing() as session:
+            complete = (StudyRow.study_uid.in_(due.plans), StudyRow.state == StudyState.COMPLETE)
+            session.execute(update(StudyRow).where(*complete).values(wake_at=later))
+            session.execute(update(JobRow).where(JobRow.job_key.in_(due.jobs)).values(wake_at=later))
+            for job_key, archive in due.deliveries:
+                session.execute(update(DeliveryRow).where(*_pending(job_key, archive)).values(wake_at=later))
+
+
+def _pending(job_key: str, archive: str) -> tuple[Any, ...]:
+    return (
+        DeliveryRow.job_key == job_key,
+        DeliveryRow.archive == archive,
+        DeliveryRow.state == DeliveryState.PENDING,
+    )
+
+
+def _why_failed(session: Session, job_key: str) -> str:
+    """Why each object that did not arrive did not, by archive."""
+    lost = (DeliveryState.REJECTED, DeliveryState.WITHHELD, DeliveryState.FAILED)
+    rows: Sequence[Any] = session.execute(
+        select(DeliveryRow.archive, DeliveryRow.reason, ResultObjectRow.kind)
+        .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
+        .where(DeliveryRow.job_key == job_key, DeliveryRow.state.in_(lost))
+        .order_by(DeliveryRow.archive, ResultObjectRow.ordinal)
+    ).all()
+    return "; ".join(f"{row.kind.value} to {row.archive}: {row.reason}" for row in rows)

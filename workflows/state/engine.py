@@ -16,7 +16,10 @@ from sqlalchemy.exc import ArgumentError, OperationalError
 
 from workflows.errors import DatabaseUnavailable, SettingsError
 
-__all__ = ["answering", "find_database", "open_engine", "open_existing_engine", "upgrade_schema"]
+__all__ = ["READ_ONLY", "answering", "find_database", "open_engine", "open_existing_engine", "upgrade_schema"]
+
+READ_ONLY = {"medseg_read_only": True}
+"""Execution option of connections that only read."""
 
 
 def open_engine(url: str) -> Engine:
@@ -44,8 +47,10 @@ def open_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        # A deferred transaction that reads first and writes later fails at once when another writer was quicker.
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # A deferred transaction that reads first and writes later fails at once when another writer was quicker; one
+        # that only reads never waits for a writer, and no writer for it (WAL).
+        reads = connection.get_execution_options().get("medseg_read_only", False)
+        connection.exec_driver_sql("BEGIN DEFERRED" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

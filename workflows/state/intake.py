@@ -2,42 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from workflows.state.records import NewInstance
+from workflows.state.records import Instance, NewInstance, Study
 from workflows.state.states import RESULTS_STAND, StudyState
-from workflows.state.tables import InstanceRow, SeriesRow, StudyRow
-from workflows.state.transactions import Transactions
+from workflows.state.tables import InstanceRow, ResultObjectRow, SeriesRow, StudyRow
+from workflows.state.transactions import Transactions, in_portions
 
 __all__ = ["Intake"]
 
-
-_PATHS_AT_ONCE = 500  # a statement takes a limited number of parameters
 _NAMED = 3
+_STUDIES_AT_ONCE = 200
+_DEFECTS = 2
 
 
 class Intake(Transactions):
     """Transactions of receiving and completing."""
 
-    def record_instance(self, new: NewInstance) -> str | None:
+    def is_own_result(self, sop_instance_uid: str) -> bool:
+        """Whether an instance is one of our saved results."""
+        with self._reading() as session:
+            return session.get(ResultObjectRow, sop_instance_uid) is not None
+
+    def record_instance(self, new: NewInstance, quiet_period_s: float) -> str | None:
         """Index a stored instance; return the path it replaces, if its bytes changed.
 
-        An identical instance changes nothing. A new one opens a new generation of a study that was already complete.
+        An identical instance changes nothing. A new image opens a new generation of a study that was already complete;
+        what is no image (a report, a presentation state, another's segmentation) is kept and opens none. The study is
+        complete once nothing has come for `quiet_period_s`.
         """
         try:
-            return self._record_instance(new)
+            return self._record_instance(new, timedelta(seconds=quiet_period_s))
         except IntegrityError:
             # Another association was quicker to insert the study; now it is there.
-            return self._record_instance(new)
+            return self._record_instance(new, timedelta(seconds=quiet_period_s))
 
-    def _record_instance(self, new: NewInstance) -> str | None:
+    def _record_instance(self, new: NewInstance, quiet: timedelta) -> str | None:
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study = session.get(StudyRow, new.study_uid, with_for_update=True) or _new_study(session, new, now)
             row = session.get(InstanceRow, (new.study_uid, new.series_uid, new.sop_instance_uid))
             lost = row is not None and row.lost_at is not None
@@ -45,15 +53,15 @@ class Intake(Transactions):
                 if not lost:
                     return None
                 if study.state in RESULTS_STAND - {StudyState.FAILED}:
-                    row.path, row.lost_at = new.path, None
+                    row.path, row.lost_at = str(new.path), None
                     return None
-            if study.state is not StudyState.RECEIVING:
+            if new.image and study.state is not StudyState.RECEIVING:
                 study.generation += 1
-                opener = "an instance that was lost and came again" if lost else "a new instance"
-                study.reason = f"generation {study.generation} opened by {opener}"
                 self._set_study(study, StudyState.RECEIVING, now)
-            study.last_received_at = now
-            study.source_ae_title = new.calling_ae_title
+            if study.state is StudyState.RECEIVING:
+                study.last_received_at, study.wake_at = now, now + quiet
+                study.source_ae_title = new.calling_ae_title
+                study.reason = _receiving_reason(study, quiet, lost)
             study.accession_number = study.accession_number or new.accession_number
             _ensure_series(session, new)
             replaced = row.path if row is not None else None
@@ -63,103 +71,151 @@ class Intake(Transactions):
                 )
                 session.add(row)
             row.sop_class_uid, row.transfer_syntax_uid = new.sop_class_uid, new.transfer_syntax_uid
-            row.path, row.bytes, row.digest = new.path, new.bytes, new.digest
+            row.path, row.bytes, row.digest = str(new.path), new.bytes, new.digest
             row.calling_ae_title, row.generation, row.received_at = new.calling_ae_title, study.generation, now
             row.lost_at = None
-            return replaced if replaced != new.path else None
+            return replaced if replaced != str(new.path) else None
 
-    def lose_instances(self, paths: Sequence[str]) -> None:
-        """Mark instances whose files are gone from the store.
+    def lose_instances(self, study_uid: str, paths: Sequence[str]) -> None:
+        """Mark instances of a study whose files are gone from the store.
 
         Their rows stay: a study that lacks one does not complete, it fails and says which to send again. What was read
         already stands; a study that was still to be read opens a new generation.
         """
-        studies: dict[str, list[str]] = {}
-        with self._session() as session:
-            for start in range(0, len(paths), _PATHS_AT_ONCE):
-                some = InstanceRow.path.in_(paths[start : start + _PATHS_AT_ONCE])
-                held = select(InstanceRow.study_uid, InstanceRow.path).where(some, InstanceRow.lost_at.is_(None))
-                for study_uid, path in session.execute(held):
-                    studies.setdefault(study_uid, []).append(path)
-        for study_uid, gone in studies.items():
-            self._lose_instances(study_uid, set(gone))
-
-    def _lose_instances(self, study_uid: str, paths: set[str]) -> None:
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
-            for row in session.scalars(self._instances_of(study_uid)).all():
-                if row.path in paths:
-                    row.lost_at = now
-            session.flush()
-            lost = session.scalars(self._lost_of(study_uid)).all()
+            for portion in in_portions(paths):
+                gone = (InstanceRow.study_uid == study_uid, InstanceRow.path.in_(portion))
+                session.execute(update(InstanceRow).where(*gone, InstanceRow.lost_at.is_(None)).values(lost_at=now))
+            lost = session.scalars(_instances_of(study_uid, lost=True).limit(_NAMED)).all()
             if study.state in RESULTS_STAND or not lost:
                 return
             if study.state is not StudyState.RECEIVING:
                 study.generation += 1
-                self._set_study(study, StudyState.RECEIVING, now)
-            study.reason = _lost_reason(lost)
+                self._set_study(study, StudyState.RECEIVING, now)  # and look at it at once
+            study.reason = _lost_reason(lost, self._count(session, *_held(study_uid, lost=True)))
 
-    def held_instances(self) -> list[InstanceRow]:
-        """Every indexed instance of every study whose file is there, as far as is known."""
-        with self._session() as session:
-            return list(session.scalars(select(InstanceRow).where(InstanceRow.lost_at.is_(None))))
+    def held_studies(self) -> Iterator[tuple[str, list[Instance]]]:
+        """Each study with its instances whose files are there, as far as is known, in order of UID; one at a time."""
+        after = ""
+        while True:
+            with self._reading() as session:
+                later = select(StudyRow.study_uid).where(StudyRow.study_uid > after).order_by(StudyRow.study_uid)
+                uids = list(session.scalars(later.limit(_STUDIES_AT_ONCE)))
+            if not uids:
+                return
+            for uid in uids:
+                yield uid, self.instances(uid)
+            after = uids[-1]
 
-    def lost_instances(self, study_uid: str) -> list[InstanceRow]:
-        """The instances of a study that were acknowledged and whose files are gone."""
-        with self._session() as session:
-            return list(session.scalars(self._lost_of(study_uid)))
-
-    def complete_quiet_studies(self, quiet_period_s: Callable[[str], float]) -> list[str]:
-        """Mark the studies COMPLETE that got nothing new for their source's quiet period; return their UIDs.
+    def complete_quiet_studies(self) -> list[str]:
+        """Mark the studies COMPLETE that were quiet long enough; return their UIDs.
 
         A quiet study that lacks instances which were lost from the store becomes FAILED instead, and says so.
         """
         now = self._clock()
-        done = []
-        with self._session() as session:
-            rows = session.scalars(select(StudyRow).where(StudyRow.state == StudyState.RECEIVING).with_for_update())
-            for study in rows:
-                period = quiet_period_s(study.source_ae_title)
-                if study.last_received_at + timedelta(seconds=period) > now:
-                    continue
-                if lost := session.scalars(self._lost_of(study.study_uid)).all():
-                    study.reason = _lost_reason(lost)
-                    self._set_study(study, StudyState.FAILED, now)
-                    continue
-                count = len(session.scalars(self._instances_of(study.study_uid)).all())
-                study.reason = f"{count} instances; nothing new from {study.source_ae_title} for {period:g} s"
-                self._set_study(study, StudyState.COMPLETE, now, wake=now + self._rewake)
-                done.append(study.study_uid)
-        return done
+        quiet = (StudyRow.state == StudyState.RECEIVING, StudyRow.wake_at <= now)
+        with self._reading() as session:
+            due = list(session.scalars(select(StudyRow.study_uid).where(*quiet)))
+        return [study_uid for study_uid in due if self._complete(study_uid, now)]
+
+    def _complete(self, study_uid: str, now: datetime) -> bool:
+        with self._writing() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            if study.state is not StudyState.RECEIVING or study.wake_at > now:
+                return False  # something came in between
+            study.defects = 0
+            if lost := session.scalars(_instances_of(study_uid, lost=True).limit(_NAMED)).all():
+                study.reason = _lost_reason(lost, self._count(session, *_held(study_uid, lost=True)))
+                self._set_study(study, StudyState.FAILED, now)
+                return False
+            count = self._count(session, *_held(study_uid))
+            since = (study.wake_at - study.last_received_at).total_seconds()
+            study.reason = f"{count} instances; nothing new from {study.source_ae_title} for {since:g} s"
+            self._set_study(study, StudyState.COMPLETE, now, wake=now + self._rewake)
+            return True
+
+    def hold_plan(self, study_uid: str, generation: int, reason: str) -> None:
+        """A complete study that cannot be planned now, and why. It stays COMPLETE and is woken again."""
+        with self._writing() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            if study.state is StudyState.COMPLETE and study.generation == generation:
+                study.reason = reason
 
     def fail_study(self, study_uid: str, generation: int, reason: str) -> None:
         """A complete study that cannot be planned at all."""
-        with self._session() as session:
+        with self._writing() as session:
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
             if study.state is StudyState.COMPLETE and study.generation == generation:
                 study.reason = reason
                 self._set_study(study, StudyState.FAILED, self._clock())
 
-    def instances(self, study_uid: str) -> list[InstanceRow]:
-        """The current instances of a study, ordered by series and instance UID."""
-        with self._session() as session:
-            return list(session.scalars(self._instances_of(study_uid)))
+    def record_plan_defect(self, study_uid: str, reason: str) -> None:
+        """The program failed at planning: tried once more, then the study fails with that reason."""
+        with self._writing() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            if study.state is StudyState.COMPLETE:
+                study.defects, study.reason = study.defects + 1, reason
+                if study.defects >= _DEFECTS:
+                    self._set_study(study, StudyState.FAILED, self._clock())
 
-    def series(self, study_uid: str) -> list[SeriesRow]:
-        """The series of a study, ordered by UID."""
-        with self._session() as session:
-            wanted = select(SeriesRow).where(SeriesRow.study_uid == study_uid).order_by(SeriesRow.series_uid)
-            return list(session.scalars(wanted))
+    def reopen(self, study_uid: str, reason: str) -> bool:
+        """Let a study be planned again, as if it were new: COMPLETE in a new generation, answers compared by job key.
 
-    def study(self, study_uid: str) -> StudyRow | None:
-        with self._session() as session:
-            return session.get(StudyRow, study_uid)
+        False: the study is still being received or waits to be planned, or lacks instances; nothing is changed.
+        """
+        now = self._clock()
+        with self._writing() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            lost = self._count(session, *_held(study_uid, lost=True))
+            if study.state in (StudyState.RECEIVING, StudyState.COMPLETE) or lost:
+                return False
+            study.generation, study.reread, study.defects = study.generation + 1, True, 0
+            study.reason = reason
+            self._set_study(study, StudyState.COMPLETE, now)
+            return True
 
-    def studies(self) -> list[StudyRow]:
-        """All studies, the latest first."""
-        with self._session() as session:
-            return list(session.scalars(select(StudyRow).order_by(StudyRow.last_received_at.desc())))
+    def instances(self, study_uid: str) -> list[Instance]:
+        """The instances of a study that are there, ordered by series and instance UID."""
+        with self._reading() as session:
+            return [row.record() for row in session.scalars(_instances_of(study_uid))]
+
+    def has_instance_at(self, study_uid: str, path: str) -> bool:
+        """Whether a row of the study points at a file, named relative to the data folder."""
+        with self._reading() as session:
+            here = (InstanceRow.study_uid == study_uid, InstanceRow.path == path)
+            return self._count(session, *here) > 0
+
+    def lost_instances(self, study_uid: str) -> list[Instance]:
+        """The instances of a study that were acknowledged and whose files are gone."""
+        with self._reading() as session:
+            return [row.record() for row in session.scalars(_instances_of(study_uid, lost=True))]
+
+    def newest_instances(self, limit: int) -> list[Instance]:
+        """Some instances that came last and are there, as far as is known."""
+        with self._reading() as session:
+            newest = select(StudyRow.study_uid).order_by(StudyRow.last_received_at.desc()).limit(limit)
+            uids = list(session.scalars(newest))
+            found = [session.scalars(_instances_of(uid).limit(limit)).all() for uid in uids]
+            return [row.record() for rows in found for row in rows][:limit]
+
+    def study(self, study_uid: str) -> Study | None:
+        """A study, or None if it was never received here."""
+        with self._reading() as session:
+            row = session.get(StudyRow, study_uid)
+            return None if row is None else row.record()
+
+
+def _held(study_uid: str, *, lost: bool = False) -> tuple[Any, Any]:
+    """The instances of a study whose files are there, or those that were lost: they have a row, but no file."""
+    there = InstanceRow.lost_at.is_not(None) if lost else InstanceRow.lost_at.is_(None)
+    return InstanceRow.study_uid == study_uid, there
+
+
+def _instances_of(study_uid: str, *, lost: bool = False) -> Any:
+    order = (InstanceRow.series_uid, InstanceRow.sop_instance_uid)
+    return select(InstanceRow).where(*_held(study_uid, lost=lost)).order_by(*order)
 
 
 def _new_study(session: Session, new: NewInstance, now: datetime) -> StudyRow:
@@ -192,7 +248,15 @@ def _ensure_series(session: Session, new: NewInstance) -> None:
         session.flush()
 
 
-def _lost_reason(lost: Sequence[InstanceRow]) -> str:
-    named = ", ".join(row.sop_instance_uid for row in lost[:_NAMED])
-    more = f" and {len(lost) - _NAMED} more" if len(lost) > _NAMED else ""
+def _receiving_reason(study: StudyRow, quiet: timedelta, lost: bool) -> str:
+    waits = f"complete once nothing new comes from {study.source_ae_title} for {quiet.total_seconds():g} s"
+    if study.generation == 1:
+        return waits
+    opener = "an instance that was lost and came again" if lost else "a new instance"
+    return f"generation {study.generation} opened by {opener}; {waits}"
+
+
+def _lost_reason(lost: Sequence[InstanceRow], count: int) -> str:
+    named = ", ".join(row.sop_instance_uid for row in lost)
+    more = f" and {count - len(lost)} more" if count > len(lost) else ""
     return f"lost from the store after they were received: {named}{more}; send the study again"

@@ -2,120 +2,114 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import Any
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
-from workflows.state.records import JobPlan, SavedResult
+from inference.interface import PredictorDescription
+from workflows.protocols.verdicts import Verdict
+from workflows.state.answers import AnswerRecord
+from workflows.state.records import Job, JobPlan, Part, SavedObject, Trouble, TroubleKind
 from workflows.state.states import DeliveryState, JobState, StudyState
-from workflows.state.tables import DeliveryRow, JobRow, StudyRow
+from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 from workflows.state.transactions import Transactions, changed_one
 
 __all__ = ["Jobs"]
+
+_DEFECTS = 2
 
 
 class Jobs(Transactions):
     """Transactions of planning and predicting."""
 
     def save_plan(
-        self, study_uid: str, generation: int, plans: Sequence[JobPlan], reasons: list[dict[str, Any]], summary: str
-    ) -> bool:
-        """Replace the study's jobs by `plans`; unchanged keys carry over. False: the study has moved on meanwhile."""
+        self, study_uid: str, generation: int, plans: Sequence[JobPlan], verdicts: Sequence[Verdict], summary: str
+    ) -> list[str] | None:
+        """Replace the study's jobs by `plans`; return the keys of its jobs. None: the study has moved on meanwhile.
+
+        A job whose key is known carries over. So does one that was answered to the same request by other weights or
+        software, unless a person wants the study read again.
+        """
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
             if study.state is not StudyState.COMPLETE or study.generation != generation:
-                return False
+                return None
             jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)))
-            known = {job.job_key: job for job in jobs}
+            standing = {plan.job_key: _standing(plan, jobs, reread=study.reread) for plan in plans}
+            kept = {job.job_key for job in standing.values() if job is not None}
             for job in jobs:
-                if job.job_key not in {plan.job_key for plan in plans} and job.state is not JobState.SUPERSEDED:
+                if job.job_key not in kept and job.state is not JobState.SUPERSEDED:
                     job.reason = f"replaced by generation {generation}"
-                    self._set_job(job, JobState.SUPERSEDED, now)
+                    self._set_job(session, job, JobState.SUPERSEDED, now)
+            keys = []
             for plan in plans:
-                if plan.job_key in known:
-                    self._carry_over(session, known[plan.job_key], generation, now)
+                row = standing[plan.job_key]
+                if row is None:
+                    session.add(_new_job(study_uid, generation, plan, jobs, now))
                 else:
-                    session.add(self._new_job(study_uid, generation, plan, jobs, now))
+                    self._carry_over(session, row, study, now)
+                keys.append(plan.job_key if row is None else row.job_key)
             session.flush()
-            study.plan_reasons, study.reason = reasons, summary
+            study.plan_reasons, study.reason, study.reread = [asdict(verdict) for verdict in verdicts], summary, False
             self._follow_jobs(session, study, now)
-            return True
+            return keys
 
-    def _carry_over(self, session: Session, job: JobRow, generation: int, now: datetime) -> None:
-        job.generation = generation
-        if job.state is JobState.SUPERSEDED:
-            pending = [d.state is not DeliveryState.DELIVERED for d in self._results_of(session, job.job_key)]
-            state = JobState.PLANNED if not pending else JobState.DELIVERING if any(pending) else JobState.DELIVERED
-            self._set_job(job, state, now)
-            job.reason, job.attempts = "", 0
-        job.wake_at = now
+    def _carry_over(self, session: Session, job: JobRow, study: StudyRow, now: datetime) -> None:
+        job.generation, job.wake_at = study.generation, now
+        again = study.reread and job.state is JobState.FAILED
+        if job.state is not JobState.SUPERSEDED and not again:
+            return
+        job.reason = ""
+        if again:  # what an archive did not take is sent to it once more
+            ended = (DeliveryRow.job_key == job.job_key, DeliveryRow.state != DeliveryState.DELIVERED)
+            session.execute(update(DeliveryRow).where(*ended).values(state=DeliveryState.PENDING, defects=0))
+        states = set(session.scalars(select(DeliveryRow.state).where(DeliveryRow.job_key == job.job_key)))
+        if not states:
+            job.troubles = []
+            self._set_job(session, job, JobState.PLANNED, now)
+        elif DeliveryState.PENDING in states:
+            self._set_job(session, job, JobState.DELIVERING, now)
+        else:
+            delivered = states == {DeliveryState.DELIVERED}
+            self._set_job(session, job, JobState.DELIVERED if delivered else JobState.FAILED, now)
 
-    def _new_job(
-        self, study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[JobRow], now: datetime
-    ) -> JobRow:
-        same = [
-            job for job in earlier if (job.series_uid, job.protocol) == (plan.series_uid, plan.protocol) and job.answers
-        ]
-        predecessor = max(same, key=lambda job: job.created_at).job_key if same else None
-        return JobRow(
-            job_key=plan.job_key,
-            study_uid=study_uid,
-            series_uid=plan.series_uid,
-            generation=generation,
-            protocol=plan.protocol,
-            protocol_version=plan.protocol_version,
-            questions=plan.questions,
-            inputs=plan.inputs,
-            model=plan.model,
-            profile=plan.profile,
-            state=JobState.PLANNED,
-            answers=[],
-            predecessor_key=predecessor,
-            created_at=now,
-            changed_at=now,
-            wake_at=now,
-        )
+    def job(self, job_key: str) -> Job:
+        """One job. Raises LookupError for a key that no job has."""
+        with self._reading() as session:
+            row = session.get(JobRow, job_key)
+            if row is None:
+                raise LookupError(f"no job has the key {job_key}")
+            return row.record()
 
-    def hold_plan(self, study_uid: str, generation: int, reason: str) -> None:
-        """A complete study that cannot be planned now, and why. It stays COMPLETE and is woken again."""
-        with self._session() as session:
-            study = session.get_one(StudyRow, study_uid, with_for_update=True)
-            if study.state is StudyState.COMPLETE and study.generation == generation:
-                study.reason = reason
+    def claim_job(self, job_key: str, owner: str, lease_s: float, maximum_attempts: int) -> Job | None:
+        """Claim a planned job of the study's generation, or one whose lease ran out; None: nothing to claim.
 
-    def jobs(self, study_uid: str) -> list[JobRow]:
-        """The current jobs of a study: those of its generation, in order of series and protocol."""
-        with self._session() as session:
-            current = and_(JobRow.study_uid == study_uid, JobRow.state != JobState.SUPERSEDED)
-            return list(session.scalars(select(JobRow).where(current).order_by(JobRow.series_uid, JobRow.protocol)))
-
-    def job(self, job_key: str) -> JobRow:
-        with self._session() as session:
-            return session.get_one(JobRow, job_key)
-
-    def claim_job(self, job_key: str, owner: str, lease_s: float, maximum_attempts: int) -> JobRow | None:
-        """Claim a planned job of the study's generation, or one whose lease ran out; None: nothing to claim."""
+        A lease that ran out is a worker that died: after `maximum_attempts` troubles the job fails and says which.
+        """
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             free = or_(
                 JobRow.state == JobState.PLANNED,
                 and_(JobRow.state == JobState.PREDICTING, or_(JobRow.lease_until < now, JobRow.lease_owner.is_(None))),
             )
-            until = now + timedelta(seconds=lease_s)
             study = session.scalar(
                 select(StudyRow).join(JobRow).where(JobRow.job_key == job_key).with_for_update(of=StudyRow)
             )
-            if study is None:
+            before = session.execute(
+                select(JobRow.state, JobRow.lease_owner).where(JobRow.job_key == job_key)
+            ).one_or_none()
+            if study is None or before is None:
                 return None
             # A job of an earlier generation waits for the plan that carries it over: its inputs may have changed.
-            current = JobRow.generation == study.generation
+            until = now + timedelta(seconds=lease_s)
             claimed = session.execute(
                 update(JobRow)
-                .where(JobRow.job_key == job_key, free, current)
+                .where(JobRow.job_key == job_key, free, JobRow.generation == study.generation)
                 .values(
                     state=JobState.PREDICTING,
                     lease_owner=owner,
@@ -128,75 +122,177 @@ class Jobs(Transactions):
             if not changed_one(claimed):
                 return None
             job = session.get_one(JobRow, job_key)
-            if job.attempts > maximum_attempts:
-                last = f"; the last reason: {job.reason}" if job.reason else ""
-                self._fail(session, study, job, f"{maximum_attempts} workers died or gave up on this job{last}", now)
-                return None
+            if before.state is JobState.PREDICTING:
+                died = Trouble(TroubleKind.WORKER_DIED, f"the worker {before.lease_owner or '?'} died while answering")
+                if self._add_trouble(session, study, job, died, maximum_attempts, now):
+                    return None
             job.reason = ""
             self._refresh_study(session, study, now)
-            return job
+            return job.record()
 
-    def hold_job(self, job_key: str, reason: str) -> None:
-        """A planned job that no worker can take up now, and why. It stays PLANNED and is woken again."""
+    def _add_trouble(
+        self, session: Session, study: StudyRow, job: JobRow, trouble: Trouble, maximum: int, now: datetime
+    ) -> bool:
+        """Note an attempt that came to nothing; True: it was the last one, the job has failed."""
+        job.troubles = [*job.troubles, {"kind": trouble.kind.value, "reason": trouble.reason}]
+        kinds = Counter(entry["kind"] for entry in job.troubles)
+        if len(job.troubles) < maximum and kinds[TroubleKind.DEFECT.value] < _DEFECTS:
+            return False
+        self._fail(session, study, job, _told([entry["reason"] for entry in job.troubles]), now)
+        return True
+
+    def hold_job(self, job_key: str, reason: str, delay_s: float) -> None:
+        """A job that is free to be claimed and that no worker here can take up now, and why; woken after `delay_s`."""
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study, job = self._locked(session, job_key)
-            if job.state is JobState.PLANNED and job.generation == study.generation:
-                job.reason = reason
+            free = job.state is JobState.PLANNED or (
+                job.state is JobState.PREDICTING and (job.lease_until is None or job.lease_until < now)
+            )
+            if free and job.generation == study.generation:
+                job.reason, job.wake_at = reason, now + timedelta(seconds=delay_s)
                 self._refresh_study(session, study, now)
 
     def extend_lease(self, job_key: str, owner: str, lease_s: float) -> bool:
         """A heartbeat. False: the lease was lost to another worker."""
         until = self._clock() + timedelta(seconds=lease_s)
-        with self._session() as session:
+        with self._writing() as session:
             held = update(JobRow).where(
                 JobRow.job_key == job_key, JobRow.lease_owner == owner, JobRow.state == JobState.PREDICTING
             )
             return changed_one(session.execute(held.values(lease_until=until, wake_at=until)))
 
-    def release_job(self, job_key: str, owner: str, reason: str, delay_s: float) -> None:
-        """Give a claimed job back to be tried again after `delay_s`."""
+    def give_back(self, job_key: str, owner: str, reason: str, delay_s: float) -> None:
+        """Give a claimed job back, for another worker or a later time; that is no trouble of the job's."""
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study, job = self._locked(session, job_key)
             if job.lease_owner == owner and job.state is JobState.PREDICTING:
-                job.reason = reason
-                self._set_job(job, JobState.PLANNED, now)
-                job.wake_at = now + timedelta(seconds=delay_s)
-                self._refresh_study(session, study, now)
+                self._give_back(session, study, job, reason, now, delay_s)
+
+    def _give_back(
+        self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime, delay_s: float
+    ) -> None:
+        job.reason = reason
+        self._set_job(session, job, JobState.PLANNED, now)
+        job.wake_at = now + timedelta(seconds=delay_s)
+        self._refresh_study(session, study, now)
+
+    def record_trouble(self, job_key: str, owner: str, trouble: Trouble, maximum_attempts: int, delay_s: float) -> None:
+        """A claimed job's attempt came to nothing: it is tried again after `delay_s`, or was tried often enough."""
+        now = self._clock()
+        with self._writing() as session:
+            study, job = self._locked(session, job_key)
+            if job.lease_owner != owner or job.state is not JobState.PREDICTING:
+                return
+            if not self._add_trouble(session, study, job, trouble, maximum_attempts, now):
+                self._give_back(session, study, job, trouble.reason, now, delay_s)
 
     def fail_job(self, job_key: str, owner: str, reason: str) -> None:
-        """End a claimed job for good."""
+        """End a claimed job: trying again would not help."""
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study, job = self._locked(session, job_key)
             if job.lease_owner == owner and job.state is JobState.PREDICTING:
                 self._fail(session, study, job, reason, now)
 
     def save_results(
-        self, job_key: str, owner: str, answers: list[dict[str, Any]], results: Sequence[SavedResult], archive: str
+        self,
+        job_key: str,
+        owner: str,
+        model: PredictorDescription,
+        parts: Sequence[Part],
+        answers: Sequence[AnswerRecord],
+        objects: Sequence[SavedObject],
     ) -> bool:
-        """Record answers and saved result objects. False: the lease was lost, nothing is recorded."""
+        """Record who answered and what, the saved objects, and a delivery of each to every destination of its profile.
+
+        False: the lease was lost, nothing is recorded.
+        """
         now = self._clock()
-        with self._session() as session:
+        with self._writing() as session:
             study, job = self._locked(session, job_key)
             if job.lease_owner != owner or job.state is not JobState.PREDICTING:
                 return False
-            job.answers, job.reason = answers, ""
-            for ordinal, result in enumerate(results):
-                session.add(
-                    DeliveryRow(
-                        sop_instance_uid=result.sop_instance_uid,
-                        job_key=job_key,
-                        ordinal=ordinal,
-                        kind=result.kind,
-                        sop_class_uid=result.sop_class_uid,
-                        path=result.path,
-                        digest=result.digest,
-                        archive=archive,
-                        state=DeliveryState.PENDING,
+            job.model, job.answers, job.reason = asdict(model), [answer.as_json() for answer in answers], ""
+            job.parts = [{**asdict(part), "kind": part.kind.value} for part in parts]
+            destinations = job.record().destinations
+            for ordinal, saved in enumerate(objects):
+                session.add(_object_row(job_key, ordinal, saved))
+            session.flush()
+            for saved in objects:
+                for archive in (wanted.archive for wanted in destinations if wanted.profile is saved.profile):
+                    session.add(
+                        DeliveryRow(
+                            sop_instance_uid=saved.sop_instance_uid,
+                            archive=archive,
+                            job_key=job_key,
+                            state=DeliveryState.PENDING,
+                        )
                     )
-                )
-            self._set_job(job, JobState.DELIVERING, now)
+            session.flush()
+            self._set_job(session, job, JobState.DELIVERING, now)
             self._refresh_study(session, study, now)
             return True
+
+
+def _standing(plan: JobPlan, jobs: Sequence[JobRow], *, reread: bool) -> JobRow | None:
+    """The job that a plan carries over, if any: the same, or one that was answered to the same request."""
+    same = next((job for job in jobs if job.job_key == plan.job_key), None)
+    if same is not None or reread:
+        return same
+    answered = [job for job in jobs if job.request_key == plan.request_key and job.answers]
+    return max(answered, key=lambda job: (job.state is not JobState.SUPERSEDED, job.created_at), default=None)
+
+
+def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[JobRow], now: datetime) -> JobRow:
+    answered = [
+        job for job in earlier if (job.series_uid, job.protocol) == (plan.series_uid, plan.protocol) and job.answers
+    ]
+    predecessor = max(answered, key=lambda job: job.created_at).job_key if answered else None
+    return JobRow(
+        job_key=plan.job_key,
+        request_key=plan.request_key,
+        answer_key=plan.answer_key,
+        study_uid=study_uid,
+        series_uid=plan.series_uid,
+        generation=generation,
+        protocol=plan.protocol,
+        protocol_version=plan.protocol_version,
+        questions=[question.as_json() for question in plan.questions],
+        inputs=list(plan.inputs),
+        model=asdict(plan.model),
+        software=plan.software,
+        prior=None if plan.prior is None else asdict(plan.prior),
+        destinations=[
+            {"archive": destination.archive, "profile": destination.profile.value} for destination in plan.destinations
+        ],
+        state=JobState.PLANNED,
+        answers=[],
+        predecessor_key=predecessor,
+        created_at=now,
+        changed_at=now,
+        wake_at=now,
+    )
+
+
+def _object_row(job_key: str, ordinal: int, saved: SavedObject) -> ResultObjectRow:
+    return ResultObjectRow(
+        sop_instance_uid=saved.sop_instance_uid,
+        job_key=job_key,
+        ordinal=ordinal,
+        part=saved.part,
+        kind=saved.kind,
+        profile=saved.profile,
+        sop_class_uid=saved.sop_class_uid,
+        path=str(saved.path),
+        digest=saved.digest,
+        object_references=list(saved.references),
+    )
+
+
+def _told(reasons: Sequence[str]) -> str:
+    """Every attempt's reason, those that are the same once."""
+    counted = Counter(reasons)
+    told = [reason if count == 1 else f"{count} times: {reason}" for reason, count in counted.items()]
+    return f"given up after {len(reasons)} attempts: {'; '.join(told)}"

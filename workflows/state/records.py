@@ -1,26 +1,231 @@
-"""What the steps hand to the repository and get from it, beside the rows themselves."""
+"""What the node remembers, as frozen records: rows of the database never leave this package.
+
+A **study** has **series**, a series has **instances**. A **job** is one series asked the questions of one reading
+protocol; it holds **parts** (a volume, or an image). Its answers become **result objects** (at most one SEG a part, one
+SR a job, for each profile), and each object has a **delivery** to each destination of its profile.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from datetime import datetime
+from enum import Enum
+from pathlib import Path
 
-__all__ = ["Due", "JobPlan", "NewInstance", "SavedResult"]
+from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
+from dicom_node.results.profiles import Profile
+from inference.interface import PredictorDescription
+from workflows.protocols.schema import ProtocolQuestion
+from workflows.protocols.verdicts import Verdict
+from workflows.state.answers import AnswerRecord
+from workflows.state.states import DeliveryState, JobState, StudyState
+
+__all__ = [
+    "ClaimedDelivery", "Delivery", "Destination", "Due", "Instance", "Job", "JobPlan", "NewInstance", "Part",
+    "PartKind", "Prior", "ResultKind", "ResultObject", "SavedObject", "Series", "Study", "Trouble", "TroubleKind",
+]  # fmt: skip
+
+
+class ResultKind(Enum):
+    """What a result object is; the value is its DICOM modality."""
+
+    SEGMENTATION = "SEG"
+    REPORT = "SR"
+
+
+class PartKind(Enum):
+    """What a part of a job is: a stack of slices with one geometry, or an image that stands for itself."""
+
+    VOLUME = "volume"
+    IMAGE = "image"
+
+
+class TroubleKind(Enum):
+    """Why an attempt at a job came to nothing. Each kind is told as what it is."""
+
+    WORKER_DIED = "worker-died"
+    NO_ROOM = "no-room"
+    DEFECT = "defect"
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """One attempt that came to nothing; `reason` is a sentence for a person."""
+
+    kind: TroubleKind
+    reason: str
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a job's objects go, and shaped for which viewer; fixed when the job is planned.
+
+    `archive`: the name of one of [[archives]]; "" waits until one is configured.
+    """
+
+    archive: str
+    profile: Profile
+
+
+@dataclass(frozen=True)
+class Prior:
+    """The earlier answer that a job is compared with, fixed before prediction; None: there was none by the deadline."""
+
+    answer_key: str | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One of a job's parts, numbered from 0 in the order in which its series holds them."""
+
+    ordinal: int
+    kind: PartKind
+    slices: int
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study, its current generation and where it stands."""
+
+    study_uid: StudyUID
+    generation: int
+    state: StudyState
+    reason: str
+    accession_number: str
+    source_ae_title: str
+    verdicts: tuple[Verdict, ...]
+    reread: bool
+    first_received_at: datetime
+    last_received_at: datetime
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class Series:
+    """A series of a study."""
+
+    study_uid: StudyUID
+    series_uid: SeriesUID
+    modality: str
+    series_description: str
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A stored instance. `path`: relative to the data folder. `digest`: sha256 of the data set.
+
+    `lost_at`: when the sweep found its file gone; None while it is there.
+    """
+
+    study_uid: StudyUID
+    series_uid: SeriesUID
+    sop_instance_uid: SOPInstanceUID
+    sop_class_uid: str
+    transfer_syntax_uid: str
+    path: Path
+    bytes: int
+    digest: str
+    calling_ae_title: str
+    generation: int
+    received_at: datetime
+    lost_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Job:
+    """One series asked the questions of one reading protocol (`keys.py` has what each key is made from).
+
+    `model`: the weights that it was planned for, and once it is answered those that answered. `software`: the version
+    that planned it. `attempts`: claims. `troubles`: attempts that came to nothing.
+    """
+
+    job_key: str
+    request_key: str
+    answer_key: str
+    study_uid: StudyUID
+    series_uid: SeriesUID
+    generation: int
+    protocol: str
+    protocol_version: str
+    questions: tuple[ProtocolQuestion, ...]
+    inputs: tuple[str, ...]
+    model: PredictorDescription
+    software: str
+    prior: Prior | None
+    destinations: tuple[Destination, ...]
+    parts: tuple[Part, ...]
+    answers: tuple[AnswerRecord, ...]
+    state: JobState
+    reason: str
+    attempts: int
+    troubles: tuple[Trouble, ...]
+    predecessor_key: str | None
+    created_at: datetime
+    changed_at: datetime
+
+    @property
+    def protocol_name(self) -> str:
+        """Name and version of the protocol."""
+        return f"{self.protocol} {self.protocol_version}"
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The profiles that objects are made for, each once."""
+        return tuple(dict.fromkeys(destination.profile for destination in self.destinations))
+
+
+@dataclass(frozen=True)
+class ResultObject:
+    """A saved result object: its bytes are on the disk and are never written again.
+
+    `part`: ordinal of the job's part that it is of; None: of the whole job. `path`: relative to the data folder.
+    `references`: SOP Instance UIDs of our own objects that it refers to; they are delivered first.
+    """
+
+    sop_instance_uid: SOPInstanceUID
+    sop_class_uid: str
+    job_key: str
+    kind: ResultKind
+    part: int | None
+    profile: Profile
+    path: Path
+    digest: str
+    references: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One result object on its way to one destination."""
+
+    sop_instance_uid: SOPInstanceUID
+    archive: str
+    state: DeliveryState
+    reason: str
+    attempts: int
+    delivered_at: datetime | None
+
+
+# --- What the steps hand over -----------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class NewInstance:
-    """An instance whose file is already safe on disk."""
+    """An instance whose file is already safe on disk.
+
+    `path`: relative to the data folder. `image`: whether its SOP class holds images; only these open a generation.
+    """
 
     study_uid: str
     series_uid: str
     sop_instance_uid: str
     sop_class_uid: str
     transfer_syntax_uid: str
-    path: str
+    path: Path
     bytes: int
     digest: str
     calling_ae_title: str
+    image: bool = True
     modality: str = ""
     series_description: str = ""
     accession_number: str = ""
@@ -28,33 +233,54 @@ class NewInstance:
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A job as planned: everything its key is made from, and the key."""
+    """A job as planned: everything its keys are made from, and the keys."""
 
     job_key: str
+    request_key: str
+    answer_key: str
     series_uid: str
     protocol: str
     protocol_version: str
-    questions: list[dict[str, Any]]
-    inputs: list[str]
-    model: dict[str, Any]
-    profile: str
+    questions: tuple[ProtocolQuestion, ...]
+    inputs: tuple[str, ...]
+    model: PredictorDescription
+    software: str
+    destinations: tuple[Destination, ...]
+    prior: Prior | None = None
 
 
 @dataclass(frozen=True)
-class SavedResult:
-    """A result object whose bytes are already safe on disk."""
+class SavedObject:
+    """A result object whose bytes are already safe on disk; `path` is relative to the data folder."""
 
-    kind: str
-    sop_class_uid: str
     sop_instance_uid: str
-    path: str
+    sop_class_uid: str
+    kind: ResultKind
+    part: int | None
+    profile: Profile
+    path: Path
     digest: str
+    references: tuple[str, ...] = ()
+
+
+# --- What the repository hands out ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ClaimedDelivery:
+    """A delivery that its claimer may send, or that stands before one: `delivery.state` tells."""
+
+    result: ResultObject
+    delivery: Delivery
 
 
 @dataclass(frozen=True)
 class Due:
-    """What the scheduler has to wake: ids only."""
+    """What the scheduler has to wake: ids only. `deliveries`: job key and archive."""
 
-    plans: list[str] = field(default_factory=list)
-    jobs: list[str] = field(default_factory=list)
-    deliveries: list[str] = field(default_factory=list)
+    plans: Sequence[str] = field(default_factory=tuple)
+    jobs: Sequence[str] = field(default_factory=tuple)
+    deliveries: Sequence[tuple[str, str]] = field(default_factory=tuple)
+
+    def __bool__(self) -> bool:
+        return bool(self.plans or self.jobs or self.deliveries)

@@ -1,16 +1,19 @@
 """Every change of state, each in one transaction. The database is the truth; the queue only wakes.
 
-Claims are compare-and-set updates: whoever changes the row first owns the work, everyone else gets nothing.
+Claims are compare-and-set updates: whoever changes the row first owns the work, everyone else gets nothing. What comes
+out are frozen records (`records.py`) and read models (`views.py`), never rows.
 """
 
 from __future__ import annotations
 
 from workflows.state.deliveries import Deliveries
+from workflows.state.identity import Identity
 from workflows.state.intake import Intake
 from workflows.state.jobs import Jobs
+from workflows.state.views import Views
 
 __all__ = ["Repository"]
 
 
-class Repository(Intake, Jobs, Deliveries):
-    """Studies, instances, jobs and deliveries."""
+class Repository(Identity, Intake, Jobs, Deliveries, Views):
+    """The node's identity, studies, instances, jobs, result objects and deliveries."""

@@ -36,11 +36,17 @@ class JobState(Enum):
 
 
 class DeliveryState(Enum):
-    """Where one result object stands on its way to the archive."""
+    """Where one result object stands on its way to one archive.
+
+    REJECTED: the archive answered that it will not take it. WITHHELD: not sent, since it references an object that the
+    archive does not have. FAILED: the program failed twice at sending it.
+    """
 
     PENDING = "PENDING"
     DELIVERED = "DELIVERED"
     REJECTED = "REJECTED"
+    WITHHELD = "WITHHELD"
+    FAILED = "FAILED"
 
 
 class IllegalTransition(Exception):
@@ -49,18 +55,19 @@ class IllegalTransition(Exception):
 
 _S = StudyState
 _STUDY: dict[StudyState, frozenset[StudyState]] = {
-    # Any state may fall back to RECEIVING: a new instance opens a new generation.
-    # RECEIVING -> FAILED: instances were lost from the store, and a study is never read without them.
+    # Any state may fall back to RECEIVING: a new instance opens a new generation; and once planned to COMPLETE: a
+    # person wants the study read again. RECEIVING -> FAILED: instances were lost from the store, and a study is never
+    # read without them.
     _S.RECEIVING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.FAILED}),
     _S.COMPLETE: frozenset(
         {_S.RECEIVING, _S.PLANNED, _S.PREDICTING, _S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED}
     ),
-    _S.PLANNED: frozenset({_S.RECEIVING, _S.PREDICTING, _S.DELIVERING, _S.FAILED}),
-    _S.PREDICTING: frozenset({_S.RECEIVING, _S.PLANNED, _S.DELIVERING, _S.DELIVERED, _S.FAILED}),
-    _S.DELIVERING: frozenset({_S.RECEIVING, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
-    _S.DELIVERED: frozenset({_S.RECEIVING}),
-    _S.UNMATCHED: frozenset({_S.RECEIVING}),
-    _S.FAILED: frozenset({_S.RECEIVING}),
+    _S.PLANNED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERING, _S.FAILED}),
+    _S.PREDICTING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PLANNED, _S.DELIVERING, _S.DELIVERED, _S.FAILED}),
+    _S.DELIVERING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
+    _S.DELIVERED: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    _S.UNMATCHED: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    _S.FAILED: frozenset({_S.RECEIVING, _S.COMPLETE}),
 }
 
 RESULTS_STAND = frozenset({_S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED})
@@ -73,7 +80,8 @@ _JOB: dict[JobState, frozenset[JobState]] = {
     _J.PREDICTING: frozenset({_J.PREDICTING, _J.PLANNED, _J.DELIVERING, _J.FAILED, _J.SUPERSEDED}),
     _J.DELIVERING: frozenset({_J.DELIVERED, _J.FAILED, _J.SUPERSEDED}),
     _J.DELIVERED: frozenset({_J.SUPERSEDED}),
-    _J.FAILED: frozenset({_J.SUPERSEDED}),
+    # FAILED -> PLANNED or DELIVERING: a person wants it read again.
+    _J.FAILED: frozenset({_J.SUPERSEDED, _J.PLANNED, _J.DELIVERING}),
     # A generation that returns to earlier inputs takes the earlier job up again.
     _J.SUPERSEDED: frozenset({_J.PLANNED, _J.DELIVERING, _J.DELIVERED, _J.FAILED}),
 }

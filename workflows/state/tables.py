@@ -1,17 +1,43 @@
-"""The tables, as SQLAlchemy sees them. Changes go through a migration in `migrations/`."""
+"""The tables, as SQLAlchemy sees them, and the record that each row is to the rest of the program.
+
+Changes go through a migration in `migrations/`. Nothing outside `workflows.state` imports this module.
+"""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, ForeignKeyConstraint, Index, MetaData, String, Text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
+from dicom_node.results.profiles import Profile
+from inference.interface import PredictorDescription
+from workflows.protocols.schema import ProtocolQuestion
+from workflows.protocols.verdicts import Verdict
+from workflows.state.answers import AnswerRecord
+from workflows.state.records import (
+    Delivery,
+    Destination,
+    Instance,
+    Job,
+    Part,
+    PartKind,
+    Prior,
+    ResultKind,
+    ResultObject,
+    Series,
+    Study,
+    Trouble,
+    TroubleKind,
+)
 from workflows.state.states import DeliveryState, JobState, StudyState
 
-__all__ = ["Base", "DeliveryRow", "InstanceRow", "JobRow", "SeriesRow", "StudyRow"]
+__all__ = ["Base", "DeliveryRow", "InstanceRow", "JobRow", "NodeRow", "ResultObjectRow", "SeriesRow", "StudyRow"]
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -29,18 +55,18 @@ class UtcDateTime(TypeDecorator[datetime]):
         return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
-class StateColumn(TypeDecorator[Any]):
+class EnumColumn(TypeDecorator[Any]):
     """One of our Enums, stored as its value so that a person can read the table."""
 
     impl = String(16)
     cache_ok = True
 
-    def __init__(self, kind: type[StudyState] | type[JobState] | type[DeliveryState]) -> None:
+    def __init__(self, kind: type[Enum]) -> None:
         super().__init__()
         self.kind = kind
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
-        return None if value is None else self.kind(value).value
+        return None if value is None else str(self.kind(value).value)
 
     def process_result_value(self, value: str | None, dialect: Dialect) -> Any:
         return None if value is None else self.kind(value)
@@ -60,24 +86,58 @@ class Base(DeclarativeBase):
 
 
 UID = String(64)
+KEY = String(64)
+
+
+class NodeRow(Base):
+    """The node that this database belongs to: one row, whose identity its data folder carries too."""
+
+    __tablename__ = "node"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # always 1
+    node_uid: Mapped[str] = mapped_column(String(64))
+    created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class StudyRow(Base):
-    """A study, its current generation and state."""
+    """A study, its current generation and state. `wake_at`: when the scheduler has to look at it again."""
 
     __tablename__ = "studies"
 
     study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
     generation: Mapped[int] = mapped_column(default=1)
-    state: Mapped[StudyState] = mapped_column(StateColumn(StudyState), index=True)
+    state: Mapped[StudyState] = mapped_column(EnumColumn(StudyState))
     reason: Mapped[str] = mapped_column(Text, default="")
     accession_number: Mapped[str] = mapped_column(String(64), default="")
     source_ae_title: Mapped[str] = mapped_column(String(16), default="")
     plan_reasons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    reread: Mapped[bool] = mapped_column(default=False)
+    defects: Mapped[int] = mapped_column(default=0)
     first_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     last_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     wake_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    __table_args__ = (
+        Index("ix_studies_due", "state", "wake_at"),
+        Index("ix_studies_newest", "last_received_at", "study_uid"),
+        Index("ix_studies_accession_number", "accession_number"),
+    )
+
+    def record(self) -> Study:
+        return Study(
+            study_uid=StudyUID(self.study_uid),
+            generation=self.generation,
+            state=self.state,
+            reason=self.reason,
+            accession_number=self.accession_number,
+            source_ae_title=self.source_ae_title,
+            verdicts=tuple(Verdict(**entry) for entry in self.plan_reasons),
+            reread=self.reread,
+            first_received_at=self.first_received_at,
+            last_received_at=self.last_received_at,
+            changed_at=self.changed_at,
+        )
 
 
 class SeriesRow(Base):
@@ -90,9 +150,12 @@ class SeriesRow(Base):
     modality: Mapped[str] = mapped_column(String(16), default="")
     series_description: Mapped[str] = mapped_column(String(256), default="")
 
+    def record(self) -> Series:
+        return Series(StudyUID(self.study_uid), SeriesUID(self.series_uid), self.modality, self.series_description)
+
 
 class InstanceRow(Base):
-    """A stored instance; `path` is relative to the instance store."""
+    """A stored instance; `path` is relative to the data folder."""
 
     __tablename__ = "instances"
 
@@ -111,13 +174,31 @@ class InstanceRow(Base):
 
     __table_args__ = (ForeignKeyConstraint(["study_uid", "series_uid"], ["series.study_uid", "series.series_uid"]),)
 
+    def record(self) -> Instance:
+        return Instance(
+            study_uid=StudyUID(self.study_uid),
+            series_uid=SeriesUID(self.series_uid),
+            sop_instance_uid=SOPInstanceUID(self.sop_instance_uid),
+            sop_class_uid=self.sop_class_uid,
+            transfer_syntax_uid=self.transfer_syntax_uid,
+            path=Path(self.path),
+            bytes=self.bytes,
+            digest=self.digest,
+            calling_ae_title=self.calling_ae_title,
+            generation=self.generation,
+            received_at=self.received_at,
+            lost_at=self.lost_at,
+        )
+
 
 class JobRow(Base):
-    """One series asked the questions of one protocol. The key says what it was asked with."""
+    """One series asked the questions of one protocol. The keys say what it was asked with (`keys.py`)."""
 
     __tablename__ = "jobs"
 
-    job_key: Mapped[str] = mapped_column(String(64), primary_key=True)
+    job_key: Mapped[str] = mapped_column(KEY, primary_key=True)
+    request_key: Mapped[str] = mapped_column(KEY)
+    answer_key: Mapped[str] = mapped_column(KEY, index=True)
     study_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_uid"), index=True)
     series_uid: Mapped[str] = mapped_column(UID)
     generation: Mapped[int]
@@ -126,35 +207,110 @@ class JobRow(Base):
     questions: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     inputs: Mapped[list[str]] = mapped_column(JSON)  # SOP Instance UID and digest of each input instance
     model: Mapped[dict[str, Any]] = mapped_column(JSON)  # name, version, digest, terms
-    profile: Mapped[str] = mapped_column(String(16))
-    state: Mapped[JobState] = mapped_column(StateColumn(JobState), index=True)
+    software: Mapped[str] = mapped_column(String(32), default="")
+    prior: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    destinations: Mapped[list[dict[str, str]]] = mapped_column(JSON)
+    parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    state: Mapped[JobState] = mapped_column(EnumColumn(JobState))
     reason: Mapped[str] = mapped_column(Text, default="")
     attempts: Mapped[int] = mapped_column(default=0)
+    troubles: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
     lease_owner: Mapped[str | None] = mapped_column(String(128), default=None)
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     answers: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
-    predecessor_key: Mapped[str | None] = mapped_column(String(64), default=None)
+    predecessor_key: Mapped[str | None] = mapped_column(KEY, default=None)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     wake_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
+    __table_args__ = (Index("ix_jobs_due", "state", "wake_at"),)
+
+    def record(self) -> Job:
+        return Job(
+            job_key=self.job_key,
+            request_key=self.request_key,
+            answer_key=self.answer_key,
+            study_uid=StudyUID(self.study_uid),
+            series_uid=SeriesUID(self.series_uid),
+            generation=self.generation,
+            protocol=self.protocol,
+            protocol_version=self.protocol_version,
+            questions=tuple(ProtocolQuestion.from_json(question) for question in self.questions),
+            inputs=tuple(self.inputs),
+            model=PredictorDescription(**self.model),
+            software=self.software,
+            prior=None if self.prior is None else Prior(**self.prior),
+            destinations=tuple(Destination(entry["archive"], Profile(entry["profile"])) for entry in self.destinations),
+            parts=tuple(Part(entry["ordinal"], PartKind(entry["kind"]), entry["slices"]) for entry in self.parts),
+            answers=tuple(AnswerRecord.from_json(answer) for answer in self.answers),
+            state=self.state,
+            reason=self.reason,
+            attempts=self.attempts,
+            troubles=tuple(Trouble(TroubleKind(entry["kind"]), entry["reason"]) for entry in self.troubles),
+            predecessor_key=self.predecessor_key,
+            created_at=self.created_at,
+            changed_at=self.changed_at,
+        )
+
+
+class ResultObjectRow(Base):
+    """One saved result object; `path` is relative to the data folder."""
+
+    __tablename__ = "result_objects"
+
+    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    job_key: Mapped[str] = mapped_column(ForeignKey("jobs.job_key"), index=True)
+    ordinal: Mapped[int]  # what is referenced comes before what references it
+    part: Mapped[int | None] = mapped_column(default=None)
+    kind: Mapped[ResultKind] = mapped_column(EnumColumn(ResultKind))
+    profile: Mapped[Profile] = mapped_column(EnumColumn(Profile))
+    sop_class_uid: Mapped[str] = mapped_column(UID)
+    path: Mapped[str] = mapped_column(Text)
+    digest: Mapped[str] = mapped_column(String(64))
+    object_references: Mapped[list[str]] = mapped_column(JSON, default=list)
+
+    def record(self) -> ResultObject:
+        return ResultObject(
+            sop_instance_uid=SOPInstanceUID(self.sop_instance_uid),
+            sop_class_uid=self.sop_class_uid,
+            job_key=self.job_key,
+            kind=self.kind,
+            part=self.part,
+            profile=self.profile,
+            path=Path(self.path),
+            digest=self.digest,
+            references=tuple(self.object_references),
+        )
+
 
 class DeliveryRow(Base):
-    """One result object, saved, and how its delivery stands."""
+    """One result object on its way to one archive, under a lease while it is being sent.
+
+    `wake_at`: when it is due; None while its job waits for a plan that may carry it over.
+    """
 
     __tablename__ = "deliveries"
 
-    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(ForeignKey("result_objects.sop_instance_uid"), primary_key=True)
+    archive: Mapped[str] = mapped_column(Text, primary_key=True)
     job_key: Mapped[str] = mapped_column(ForeignKey("jobs.job_key"))
-    ordinal: Mapped[int]  # SEG before the SR that references it
-    kind: Mapped[str] = mapped_column(String(16))
-    sop_class_uid: Mapped[str] = mapped_column(UID)
-    path: Mapped[str] = mapped_column(Text)  # relative to the data directory
-    digest: Mapped[str] = mapped_column(String(64))
-    archive: Mapped[str] = mapped_column(String(64), default="")
-    state: Mapped[DeliveryState] = mapped_column(StateColumn(DeliveryState))
+    state: Mapped[DeliveryState] = mapped_column(EnumColumn(DeliveryState))
     reason: Mapped[str] = mapped_column(Text, default="")
     attempts: Mapped[int] = mapped_column(default=0)
+    defects: Mapped[int] = mapped_column(default=0)
+    lease_owner: Mapped[str | None] = mapped_column(String(128), default=None)
+    lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    wake_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
-    __table_args__ = (Index("ix_deliveries_job_key", "job_key"),)
+    __table_args__ = (Index("ix_deliveries_job_key", "job_key"), Index("ix_deliveries_due", "state", "wake_at"))
+
+    def record(self) -> Delivery:
+        return Delivery(
+            sop_instance_uid=SOPInstanceUID(self.sop_instance_uid),
+            archive=self.archive,
+            state=self.state,
+            reason=self.reason,
+            attempts=self.attempts,
+            delivered_at=self.delivered_at,
+        )

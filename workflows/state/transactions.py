@@ -1,4 +1,4 @@
-"""What every transaction shares: the session, the clock, and how the states of studies and jobs move together."""
+"""What every transaction shares: sessions to read and to write, the clock, how states of study and job move."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, and_, select
+from sqlalchemy import CursorResult, Engine, func, select, update
 from sqlalchemy.orm import Session
 
-from workflows.state.engine import answering
-from workflows.state.states import JobState, StudyState, check_transition, study_state_of
-from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, StudyRow
+from workflows.state.engine import READ_ONLY, answering
+from workflows.state.states import DeliveryState, JobState, StudyState, check_transition, study_state_of
+from workflows.state.tables import DeliveryRow, JobRow, StudyRow
 
-__all__ = ["Clock", "Transactions", "changed_one"]
+__all__ = ["Clock", "Transactions", "changed", "changed_one", "in_portions"]
 
 Clock = Callable[[], datetime]
 
@@ -28,47 +28,25 @@ class Transactions:
 
     def __init__(self, engine: Engine, *, clock: Clock = _now, rewake_s: float = 30.0) -> None:
         self._engine = engine
+        self._readers = engine.execution_options(**READ_ONLY)
         self._clock = clock
         self._rewake = timedelta(seconds=rewake_s)
 
+    def close(self) -> None:
+        """Close every connection; before a fork, which must not share them."""
+        self._engine.dispose()
+
     @contextmanager
-    def _session(self) -> Iterator[Session]:
-        with answering(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+    def _reading(self) -> Iterator[Session]:
+        """A session that only reads: on SQLite it takes no write lock, so it never waits for a writer."""
+        with answering(), Session(self._readers, expire_on_commit=False) as session, session.begin():
             yield session
 
-    @staticmethod
-    def _instances_of(study_uid: str) -> Any:
-        """The study's instances that are held: lost ones have a row, but no file."""
-        order = (InstanceRow.series_uid, InstanceRow.sop_instance_uid)
-        held = and_(InstanceRow.study_uid == study_uid, InstanceRow.lost_at.is_(None))
-        return select(InstanceRow).where(held).order_by(*order)
-
-    @staticmethod
-    def _lost_of(study_uid: str) -> Any:
-        order = (InstanceRow.series_uid, InstanceRow.sop_instance_uid)
-        lost = and_(InstanceRow.study_uid == study_uid, InstanceRow.lost_at.is_not(None))
-        return select(InstanceRow).where(lost).order_by(*order)
-
-    @staticmethod
-    def _results_of(session: Session, job_key: str) -> Sequence[DeliveryRow]:
-        wanted = select(DeliveryRow).where(DeliveryRow.job_key == job_key).order_by(DeliveryRow.ordinal)
-        return session.scalars(wanted).all()
-
-    @staticmethod
-    def _set_study(study: StudyRow, state: StudyState, now: datetime, wake: datetime | None = None) -> None:
-        check_transition(study.state, state)
-        study.state, study.changed_at, study.wake_at = state, now, wake or now
-
-    @staticmethod
-    def _set_job(job: JobRow, state: JobState, now: datetime) -> None:
-        check_transition(job.state, state)
-        job.state, job.changed_at, job.wake_at = state, now, now
-        job.lease_owner = job.lease_until = None
-
-    def _fail(self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime) -> None:
-        job.reason = reason
-        self._set_job(job, JobState.FAILED, now)
-        self._refresh_study(session, study, now)
+    @contextmanager
+    def _writing(self) -> Iterator[Session]:
+        """A session that may write; all of it is committed, or nothing."""
+        with answering(), Session(self._engine, expire_on_commit=False) as session, session.begin():
+            yield session
 
     @staticmethod
     def _locked(session: Session, job_key: str) -> tuple[StudyRow, JobRow]:
@@ -80,6 +58,27 @@ class Transactions:
         study = session.get_one(StudyRow, study_uid, with_for_update=True)
         return study, session.get_one(JobRow, job_key, with_for_update=True)
 
+    @staticmethod
+    def _set_study(study: StudyRow, state: StudyState, now: datetime, wake: datetime | None = None) -> None:
+        check_transition(study.state, state)
+        study.state, study.changed_at, study.wake_at = state, now, wake or now
+
+    @staticmethod
+    def _set_job(session: Session, job: JobRow, state: JobState, now: datetime) -> None:
+        check_transition(job.state, state)
+        job.state, job.changed_at, job.wake_at = state, now, now
+        job.lease_owner = job.lease_until = None
+        if state in (JobState.SUPERSEDED, JobState.DELIVERING):
+            # What is pending is due with its job, and no longer once another generation replaces the job.
+            due = now if state is JobState.DELIVERING else None
+            pending = (DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.PENDING)
+            session.execute(update(DeliveryRow).where(*pending).values(wake_at=due, lease_owner=None, lease_until=None))
+
+    def _fail(self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime) -> None:
+        job.reason = reason
+        self._set_job(session, job, JobState.FAILED, now)
+        self._refresh_study(session, study, now)
+
     def _refresh_study(self, session: Session, study: StudyRow, now: datetime) -> None:
         """Let a planned study follow its jobs. One that is received again, or not planned yet, has none of its own."""
         if study.state not in (StudyState.RECEIVING, StudyState.COMPLETE):
@@ -87,21 +86,38 @@ class Transactions:
 
     def _follow_jobs(self, session: Session, study: StudyRow, now: datetime) -> None:
         session.flush()
-        jobs = session.scalars(
-            select(JobRow).where(JobRow.study_uid == study.study_uid, JobRow.generation == study.generation)
+        current = (JobRow.study_uid == study.study_uid, JobRow.generation == study.generation)
+        jobs = session.execute(
+            select(JobRow.state, JobRow.reason, JobRow.protocol).where(*current, JobRow.state != JobState.SUPERSEDED)
         ).all()
         state = study_state_of(job.state for job in jobs)
         if state is not study.state:
             self._set_study(study, state, now)
-        reasons = sorted({job.reason for job in jobs if job.reason and job.state is not JobState.SUPERSEDED})
-        if reasons:
+        protocols = ", ".join(sorted({job.protocol for job in jobs}))
+        if reasons := sorted({job.reason for job in jobs if job.reason}):
             study.reason = "; ".join(reasons)
-        elif state is StudyState.DELIVERED:
-            # Else the reason of a wait that is over would stay.
-            study.reason = f"{', '.join(sorted({job.protocol for job in jobs}))}: answered and delivered"
+        elif state is StudyState.DELIVERED:  # else the reason of a wait that is over would stay
+            study.reason = f"{protocols}: answered and delivered"
+        elif state is StudyState.DELIVERING:
+            study.reason = f"{protocols}: answered, on the way to the archive"
+
+    @staticmethod
+    def _count(session: Session, *criteria: Any) -> int:
+        return session.scalar(select(func.count()).where(*criteria)) or 0
 
 
 def changed_one(result: Any) -> bool:
     """Whether a compare-and-set update found its row."""
+    return changed(result) == 1
+
+
+def changed(result: Any) -> int:
+    """How many rows an update changed."""
     assert isinstance(result, CursorResult)
-    return result.rowcount == 1
+    return result.rowcount
+
+
+def in_portions(values: Sequence[str], size: int = 500) -> Iterator[Sequence[str]]:
+    """The values in portions: a statement takes a limited number of parameters."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]

@@ -14,7 +14,7 @@ class Waker(Protocol):
 
     def predict(self, job_key: str) -> None: ...
 
-    def publish(self, job_key: str) -> None: ...
+    def publish(self, job_key: str, archive: str) -> None: ...
 
 
 class RecordingWaker:
@@ -23,7 +23,7 @@ class RecordingWaker:
     def __init__(self) -> None:
         self.plans: list[str] = []
         self.jobs: list[str] = []
-        self.deliveries: list[str] = []
+        self.deliveries: list[tuple[str, str]] = []
 
     def plan(self, study_uid: str) -> None:
         self.plans.append(study_uid)
@@ -31,5 +31,5 @@ class RecordingWaker:
     def predict(self, job_key: str) -> None:
         self.jobs.append(job_key)
 
-    def publish(self, job_key: str) -> None:
-        self.deliveries.append(job_key)
+    def publish(self, job_key: str, archive: str) -> None:
+        self.deliveries.append((job_key, archive))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import structlog
 
-from workflows.settings import Settings
 from workflows.state.repository import Repository
 from workflows.state.waker import Waker
 
@@ -13,14 +12,9 @@ __all__ = ["complete_quiet_studies", "wake_due"]
 log = structlog.get_logger()
 
 
-def complete_quiet_studies(repository: Repository, settings: Settings, waker: Waker) -> list[str]:
+def complete_quiet_studies(repository: Repository, waker: Waker) -> list[str]:
     """Mark quiet studies COMPLETE and wake their planning; return their UIDs."""
-    periods = {peer.ae_title: peer.quiet_period_s for peer in settings.peers}
-
-    def quiet_period_s(ae_title: str) -> float:
-        return periods.get(ae_title) or settings.node.quiet_period_s
-
-    done = repository.complete_quiet_studies(quiet_period_s)
+    done = repository.complete_quiet_studies()
     for study_uid in done:
         log.info("study_complete", study_uid=study_uid)
         waker.plan(study_uid)
@@ -34,5 +28,5 @@ def wake_due(repository: Repository, waker: Waker) -> None:
         waker.plan(study_uid)
     for job_key in due.jobs:
         waker.predict(job_key)
-    for job_key in due.deliveries:
-        waker.publish(job_key)
+    for job_key, archive in due.deliveries:
+        waker.publish(job_key, archive)

@@ -1,30 +1,42 @@
-"""Inputs: the instances that a job was planned for, and whether they are still there."""
+"""Inputs: the instances that a job was planned for, and whether this host can read them."""
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Sequence
-from pathlib import Path
 
-import structlog
+from dicom_node.sop_classes import holds_images
+from workflows.data_folder import DataFolder
+from workflows.errors import FilesUnreadable
+from workflows.state.records import Instance
 
-from dicom_node.storage.instance_store import InstanceStore
-from workflows.state.repository import Repository
-from workflows.state.tables import InstanceRow
-
-__all__ = ["inputs_of", "report_lost"]
-
-log = structlog.get_logger()
+__all__ = ["images_of", "inputs_of", "require_readable"]
 
 
-def inputs_of(rows: Sequence[InstanceRow]) -> list[str]:
-    """SOP Instance UID and digest of each instance, in an order of their own: what the job key is made from."""
-    return sorted(f"{row.sop_instance_uid}:{row.digest}" for row in rows)
+def images_of(instances: Sequence[Instance], series_uid: str | None = None) -> list[Instance]:
+    """Those of the instances that hold images, of one series if it is named."""
+    return [
+        instance
+        for instance in instances
+        if holds_images(instance.sop_class_uid) and series_uid in (None, instance.series_uid)
+    ]
 
 
-def report_lost(rows: Sequence[InstanceRow], store: InstanceStore, repository: Repository) -> bool:
-    """Mark the instances whose files are gone, so that nothing is read without them. True: some are."""
-    gone = [row.path for row in rows if not store.absolute(Path(row.path)).is_file()]
-    if gone:
-        log.error("instance_files_missing", study_uid=rows[0].study_uid, count=len(gone))
-        repository.lose_instances(gone)
-    return bool(gone)
+def inputs_of(instances: Sequence[Instance]) -> tuple[str, ...]:
+    """SOP Instance UID and digest of each instance, in an order of their own: what the request key is made from."""
+    return tuple(sorted(f"{instance.sop_instance_uid}:{instance.digest}" for instance in instances))
+
+
+def require_readable(instances: Sequence[Instance], folder: DataFolder) -> None:
+    """Raise FilesUnreadable, naming host and path, unless every file is there.
+
+    That a file is not seen from here is no proof that it is gone: only the SCP's sweep declares an instance lost.
+    """
+    for instance in instances:
+        path = folder.absolute(instance.path)
+        if not (path.is_file() and os.access(path, os.R_OK)):
+            raise FilesUnreadable(
+                f"{socket.gethostname()} cannot read {path}: check that data_dir is mounted there; if the file is "
+                "gone, start the SCP again, whose sweep then asks for it"
+            )

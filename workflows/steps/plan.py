@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
 
 import structlog
 
 from dicom_node.errors import InstanceRefused
-from dicom_node.headers.headers import SeriesHeader, StudyHeader, read_study_header
+from dicom_node.headers.study import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
-from dicom_node.results.finding import Profile
-from dicom_node.storage.instance_store import InstanceStore
 from inference.interface import PredictorDescription
+from workflows.data_folder import DataFolder
+from workflows.errors import FilesUnreadable
 from workflows.protocols.matching import Plan, Refusal, SeriesMatch, is_image_series, match
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
-from workflows.state.records import JobPlan
+from workflows.state.keys import answer_key, job_key, request_key
+from workflows.state.records import Destination, Instance, JobPlan, Prior
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
-from workflows.state.tables import InstanceRow
 from workflows.state.waker import Waker
-from workflows.steps.inputs import inputs_of, report_lost
+from workflows.steps.inputs import images_of, inputs_of, require_readable
 
-__all__ = ["COMMISSIONING_QUESTION", "Planner", "job_key", "plan_study"]
+__all__ = ["COMMISSIONING_QUESTION", "Planner", "plan_study"]
 
 log = structlog.get_logger()
 
@@ -37,12 +33,13 @@ COMMISSIONING_QUESTION = ProtocolQuestion(
 
 @dataclass(frozen=True)
 class Planner:
-    """What planning needs beside the study: the protocols, the model that would answer, the destination profile."""
+    """What planning needs beside the study: the protocols, the model that would answer, who asks, where results go."""
 
     protocols: tuple[ReadingProtocol, ...]
     model: PredictorDescription
-    profile: Profile
-    software_version: str
+    destinations: tuple[Destination, ...]
+    software: str
+    node_uid: str
     commissioning: bool = False
 
     def plan(self, study: StudyHeader) -> Plan:
@@ -56,81 +53,86 @@ class Planner:
             refusals=() if asked else (Refusal("commissioning", None, reason),),
         )
 
+    def job(
+        self,
+        study_uid: str,
+        series_uid: str,
+        inputs: tuple[str, ...],
+        protocol: ReadingProtocol,
+        prior: Prior | None = None,
+    ) -> JobPlan:
+        """The job of one series and protocol, with its keys."""
+        version = str(protocol.version)
+        request = request_key(study_uid, series_uid, inputs, protocol.name, version, protocol.questions, prior)
+        answer = answer_key(request, self.model.digest)
+        return JobPlan(
+            job_key=job_key(answer, self.software, self.node_uid),
+            request_key=request,
+            answer_key=answer,
+            series_uid=series_uid,
+            protocol=protocol.name,
+            protocol_version=version,
+            questions=protocol.questions,
+            inputs=inputs,
+            model=self.model,
+            software=self.software,
+            destinations=self.destinations,
+            prior=prior,
+        )
+
 
 def commissioning_protocol() -> ReadingProtocol:
     """The one protocol of a commissioning node."""
     return ReadingProtocol.commissioning(COMMISSIONING_QUESTION)
 
 
-def job_key(study_uid: str, series_uid: str, inputs: Sequence[str], protocol: ReadingProtocol, planner: Planner) -> str:
-    """sha256 over everything a result depends on; the generation is not among it (ARCHITECTURE.md)."""
-    parts: dict[str, Any] = {
-        "study": study_uid,
-        "series": series_uid,
-        "inputs": list(inputs),
-        "protocol": [protocol.name, str(protocol.version)],
-        "questions": [question.as_json() for question in protocol.questions],  # findings decide what may be marked
-        "model": asdict(planner.model),
-        "software": planner.software_version,
-        "profile": planner.profile.value,
-    }
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
-
-
-def plan_study(study_uid: str, repository: Repository, store: InstanceStore, planner: Planner, waker: Waker) -> None:
+def plan_study(study_uid: str, repository: Repository, folder: DataFolder, planner: Planner, waker: Waker) -> None:
     """Plan one complete study and wake its jobs. Running twice changes nothing.
 
-    A study whose files are gone is received anew; one with a header that cannot be read any more fails and says so.
+    A study whose files this host cannot read stays COMPLETE and says so; one with a header that cannot be read any more
+    fails and says so.
     """
     study = repository.study(study_uid)
     if study is None or study.state is not StudyState.COMPLETE:
         return
-    rows = repository.instances(study_uid)
-    if report_lost(rows, store, repository):
-        return
-    by_series: dict[str, list[InstanceRow]] = {}
-    for row in rows:
-        by_series.setdefault(row.series_uid, []).append(row)
-    paths = {uid: [store.absolute(Path(row.path)) for row in rows] for uid, rows in by_series.items()}
+    instances = repository.instances(study_uid)
     try:
-        header = read_study_header(paths, sources=sorted({row.calling_ae_title for row in rows}))
+        require_readable(instances, folder)
+        header = _read_header(instances, folder)
+    except FilesUnreadable as error:
+        log.error("files_unreadable", study_uid=study_uid, reason=str(error))
+        repository.hold_plan(study_uid, study.generation, f"waits to be planned: {error}")
+        return
     except InstanceRefused as error:
         log.error("study_unreadable", study_uid=study_uid, reason=str(error))
         repository.fail_study(study_uid, study.generation, f"a stored instance cannot be read: {error}")
         return
     plan = planner.plan(header)
-    jobs = [_job(study_uid, found, by_series, planner) for found in plan.matches]
+    jobs = [
+        planner.job(study_uid, found.series_uid, inputs_of(images_of(instances, found.series_uid)), found.protocol)
+        for found in plan.matches
+    ]
     summary = _summary(plan, {series.series_uid: series for series in header.series})
-    if not repository.save_plan(study_uid, study.generation, jobs, _reasons(plan), summary):
+    keys = repository.save_plan(study_uid, study.generation, jobs, plan.verdicts, summary)
+    if keys is None:
         log.info("plan_outdated", study_uid=study_uid, generation=study.generation)
         return
     log.info("study_planned", study_uid=study_uid, generation=study.generation, jobs=len(jobs))
-    for job in jobs:
-        waker.predict(job.job_key)
+    for key in keys:
+        waker.predict(key)
 
 
-def _reasons(plan: Plan) -> list[dict[str, Any]]:
-    """Why each series was asked or not, as the study's row keeps it."""
-    asked = [
-        (True, f"{found.protocol.name} {found.protocol.version}", found.series_uid, found.reason)
-        for found in plan.matches
-    ]
-    refused = [(False, refusal.protocol, refusal.series_uid, refusal.reason) for refusal in plan.refusals]
-    return [dict(zip(("asked", "protocol", "series_uid", "reason"), one, strict=True)) for one in (*asked, *refused)]
-
-
-def _job(study_uid: str, found: SeriesMatch, rows: Mapping[str, list[InstanceRow]], planner: Planner) -> JobPlan:
-    protocol = found.protocol
-    inputs = inputs_of(rows[found.series_uid])
-    return JobPlan(
-        job_key=job_key(study_uid, found.series_uid, inputs, protocol, planner),
-        series_uid=found.series_uid,
-        protocol=protocol.name,
-        protocol_version=str(protocol.version),
-        questions=[question.as_json() for question in protocol.questions],
-        inputs=inputs,
-        model=asdict(planner.model),
-        profile=planner.profile.value,
+def _read_header(instances: list[Instance], folder: DataFolder) -> StudyHeader:
+    """The study's headers; a series that holds images beside other objects is known by its images."""
+    chosen = images_of(instances)
+    with_images = {instance.series_uid for instance in chosen}
+    chosen += [instance for instance in instances if instance.series_uid not in with_images]
+    paths: dict[str, list[Instance]] = {}
+    for instance in chosen:
+        paths.setdefault(instance.series_uid, []).append(instance)
+    return read_study_header(
+        {uid: [folder.absolute(instance.path) for instance in found] for uid, found in paths.items()},
+        sources=sorted({instance.calling_ae_title for instance in chosen}),
     )
 
 

@@ -2,32 +2,89 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import structlog
 
 from dicom_node.errors import InstanceRefused
-from dicom_node.results.codes import MANUFACTURER
+from dicom_node.headers.instance import InstanceHeader
+from dicom_node.results.equipment import is_a_nodes_result
+from dicom_node.sop_classes import holds_images
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance
 from dicom_node.storage.instance_store import InstanceStore
-from workflows.state.records import NewInstance
+from workflows.data_folder import DataFolder
+from workflows.state.records import Instance, NewInstance
 from workflows.state.repository import Repository
 
-__all__ = ["receive_instance", "reconcile"]
+__all__ = ["QuietPeriod", "Receiver", "receive_instance", "reconcile"]
 
 log = structlog.get_logger()
 
+QuietPeriod = Callable[[str], float]
+"""Seconds without a new instance from a calling AE title that complete a study."""
 
-def receive_instance(received: ReceivedInstance, store: InstanceStore, repository: Repository) -> None:
-    """Keep one instance. Raises what `InstanceStore.write` raises; returning means that it is safe.
 
-    Our own results are acknowledged and not kept: taken as input they would be read again for ever.
+class Receiver:
+    """Where instances go: the store, its folder, the rows, and how long each source is waited for."""
+
+    def __init__(
+        self, store: InstanceStore, folder: DataFolder, repository: Repository, quiet_period_s: QuietPeriod
+    ) -> None:
+        self.store, self.folder, self.repository, self.quiet_period_s = store, folder, repository, quiet_period_s
+
+    def is_own_result(self, sop_instance_uid: str, sop_class_uid: str, header: InstanceHeader) -> bool:
+        """Whether an instance is ours, one of our saved results, or any MedSeg Node's: neither is ever input."""
+        return is_a_nodes_result(header, sop_class_uid) or self.repository.is_own_result(sop_instance_uid)
+
+    def index(self, stored: StoredInstance) -> None:
+        """Commit the instance's row, then discard the file that it replaces."""
+        replaced = self.repository.record_instance(
+            NewInstance(
+                study_uid=stored.study_uid,
+                series_uid=stored.series_uid,
+                sop_instance_uid=stored.sop_instance_uid,
+                sop_class_uid=stored.sop_class_uid,
+                transfer_syntax_uid=stored.transfer_syntax_uid,
+                path=self.row_path(stored.path),
+                bytes=stored.size,
+                digest=stored.digest,
+                calling_ae_title=stored.calling_ae_title,
+                image=holds_images(stored.sop_class_uid),
+                modality=stored.header.modality,
+                series_description=stored.header.series_description,
+                accession_number=stored.header.accession_number,
+            ),
+            self.quiet_period_s(stored.calling_ae_title),
+        )
+        if replaced is not None:
+            self.store.discard(self.store_path(Path(replaced)))
+
+    def row_path(self, path: Path) -> Path:
+        """A path of the store as rows keep it: relative to the data folder."""
+        return self.folder.relative(self.store.absolute(path))
+
+    def store_path(self, path: Path) -> Path:
+        """The inverse of `row_path`."""
+        return self.folder.absolute(path).relative_to(self.store.root)
+
+
+def receive_instance(received: ReceivedInstance, receiver: Receiver) -> None:
+    """Keep one instance. Raises what `InstanceStore.inspect` and `write` raise; returning means that it is safe.
+
+    A node's own results are acknowledged and not kept: taken as input they would be read again for ever.
     """
-    with store.exclusive(received.sop_instance_uid):
-        stored = store.write(received)
-        if _discarded_own_result(stored, store):
-            return
-        _index(stored, store, repository)
+    inspected = receiver.store.inspect(received)
+    identifiers = inspected.identifiers
+    if receiver.is_own_result(identifiers.sop_instance_uid, identifiers.sop_class_uid, inspected.header):
+        _log_own_result(identifiers.study_uid, identifiers.sop_instance_uid)
+        return
+    with receiver.store.exclusive(identifiers.sop_instance_uid):
+        stored = receiver.store.write(inspected)
+        receiver.index(stored)
     log.info(
         "instance_received",
         study_uid=stored.study_uid,
@@ -37,64 +94,90 @@ def receive_instance(received: ReceivedInstance, store: InstanceStore, repositor
     )
 
 
-def reconcile(store: InstanceStore, repository: Repository) -> tuple[int, int]:
+def _log_own_result(study_uid: str, sop_instance_uid: str) -> None:
+    log.info("own_result_ignored", study_uid=study_uid, sop_instance_uid=sop_instance_uid)
+
+
+# --- The sweep --------------------------------------------------------------------------------------------------------
+
+
+def reconcile(receiver: Receiver) -> tuple[int, int]:
     """Make files and rows agree after a crash; return how many files were indexed and how many were found lost.
 
     A file without a row was written by a receiver that died before it acknowledged; keeping it is always safe. One that
     cannot be read is left where it is and named in the log. A row without a file says that its instance was lost; when
-    the file is back, put there by a restore or sent again, the instance is.
+    the file is back, put there by a restore or sent again, the instance is. It goes study by study, while instances
+    come in, and in one process: another that sweeps already is left to it.
     """
-    indexed = {Path(row.path): row.sop_instance_uid for row in repository.held_instances()}
-    # Rows are read before files: an instance that arrives in between then looks new, never gone.
-    on_disk = set(store.sweep())
+    with _only_sweep(receiver.folder) as alone:
+        if not alone:
+            log.info("sweep_left_to_another_process")
+            return 0, 0
+        receiver.store.remove_leftovers()
+        found = lost = 0
+        for study_uid, rows in _studies(receiver):
+            indexed, gone = _reconcile_study(study_uid, rows, receiver)
+            found, lost = found + indexed, lost + gone
+    if lost:
+        log.error("instance_files_missing", count=lost)
+    return found, lost
+
+
+def _studies(receiver: Receiver) -> Iterator[tuple[str, list[Instance]]]:
+    """Each study that has rows or files, with its rows, one study at a time."""
+    for study_uid, rows in receiver.repository.held_studies():
+        yield study_uid, rows
+    for study_uid in receiver.store.study_uids():
+        if receiver.repository.study(study_uid) is None:
+            yield study_uid, []
+
+
+def _reconcile_study(study_uid: str, rows: list[Instance], receiver: Receiver) -> tuple[int, int]:
+    # Rows were read before files: an instance that arrives in between then looks new, never gone.
+    on_disk = {receiver.row_path(path) for path in receiver.store.files_of(study_uid)}
+    indexed = {row.path: row.sop_instance_uid for row in rows}
     gone = sorted(str(path) for path in set(indexed) - on_disk)
     if gone:
-        repository.lose_instances(gone)
-        log.error("instance_files_missing", count=len(gone))
+        receiver.repository.lose_instances(study_uid, gone)
     current = {sop_instance_uid for path, sop_instance_uid in indexed.items() if path in on_disk}
-    found = 0
-    for path in sorted(on_disk - set(indexed)):
-        try:
-            stored = store.read(path)
-        except InstanceRefused as error:
-            log.error("stored_file_unreadable", path=str(path), reason=str(error))
-            continue
-        with store.exclusive(stored.sop_instance_uid):
-            if _discarded_own_result(stored, store):
-                continue
-            if stored.sop_instance_uid in current:
-                # Another version has the row. This one was replaced, or was never acknowledged and comes again.
-                store.discard(path)
-                continue
-            _index(stored, store, repository)
-            found += 1
+    found = sum(_reconcile_file(path, current, receiver) for path in sorted(on_disk - set(indexed)))
     return found, len(gone)
 
 
-def _discarded_own_result(stored: StoredInstance, store: InstanceStore) -> bool:
-    if stored.header.device.manufacturer != MANUFACTURER:
+def _reconcile_file(path: Path, current: Collection[str], receiver: Receiver) -> bool:
+    """Index, discard or leave a file that no row points at; True: it was indexed."""
+    file = receiver.store_path(path)
+    try:
+        stored = receiver.store.read(file)
+    except InstanceRefused as error:
+        log.error("stored_file_unreadable", path=str(path), reason=str(error))
         return False
-    store.discard(stored.path)
-    log.info("own_result_ignored", study_uid=stored.study_uid, sop_instance_uid=stored.sop_instance_uid)
-    return True
+    except FileNotFoundError:  # replaced by its receiver since the folder was read
+        return False
+    with receiver.store.exclusive(stored.sop_instance_uid):
+        if receiver.is_own_result(stored.sop_instance_uid, stored.sop_class_uid, stored.header):
+            receiver.store.discard(file)
+            _log_own_result(stored.study_uid, stored.sop_instance_uid)
+            return False
+        if stored.sop_instance_uid in current:
+            # Another version has the row. This one was replaced, or was never acknowledged and comes again.
+            if not receiver.repository.has_instance_at(stored.study_uid, str(path)):
+                receiver.store.discard(file)
+            return False
+        receiver.index(stored)
+        return True
 
 
-def _index(stored: StoredInstance, store: InstanceStore, repository: Repository) -> None:
-    replaced = repository.record_instance(
-        NewInstance(
-            study_uid=stored.study_uid,
-            series_uid=stored.series_uid,
-            sop_instance_uid=stored.sop_instance_uid,
-            sop_class_uid=stored.sop_class_uid,
-            transfer_syntax_uid=stored.transfer_syntax_uid,
-            path=str(stored.path),
-            bytes=stored.size,
-            digest=stored.digest,
-            calling_ae_title=stored.calling_ae_title,
-            modality=stored.header.modality,
-            series_description=stored.header.series_description,
-            accession_number=stored.header.accession_number,
-        )
-    )
-    if replaced is not None:
-        store.discard(Path(replaced))
+@contextmanager
+def _only_sweep(folder: DataFolder) -> Iterator[bool]:
+    """True for one process at a time; the lock ends with the process."""
+    descriptor = os.open(folder.root / ".sweep", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+    finally:
+        os.close(descriptor)

@@ -1,8 +1,7 @@
-"""Translate: what is turned for display is turned back exactly; made-up geometries stand as a reader expects them."""
+"""Answers become findings on the source grid, marked and coded as the question asked."""
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -12,12 +11,13 @@ import pytest
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import LABELS, concept_for
+from dicom_node.results.finding import ReadAnswer
+from dicom_node.volumes.display import DisplayView, display_view
 from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, Question, SeenTarget
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.reading import LEAST_CONFIDENCE, DisplayView, display_view, read_answer, slice_stack
+from workflows.reading import LEAST_CONFIDENCE, code_answer, slice_stack
 
-VIEWS = [DisplayView(*flags) for flags in itertools.product([False, True], repeat=3)]
 # Patient directions, LPS.
 LEFT, POSTERIOR, HEAD = np.eye(3)
 
@@ -33,70 +33,11 @@ def made_up(along: Any, down: Any, shape: tuple[int, int, int] = (2, 3, 5)) -> S
             spacing_mm=(7.0, 2.0, 3.0),
             modality="CT",
             stored_range=(0.0, 4095.0),
+            pixel_spacing_mm=None,
+            spacing_basis=None,
+            unit=None,
         ),
     )
-
-
-@pytest.mark.parametrize("view", VIEWS)
-@pytest.mark.parametrize("shape", [(2, 3, 5), (2, 3, 5, 3)])
-def test_what_is_applied_is_restored(view: DisplayView, shape: tuple[int, ...]) -> None:
-    values = np.arange(np.prod(shape)).reshape(shape)
-    shown = view.apply(values)
-    assert shown.shape[1:3] == ((5, 3) if view.transpose else (3, 5))
-    assert (view.restore(shown) == values).all()
-    assert shown.flags.c_contiguous and view.restore(shown).flags.c_contiguous
-
-
-def test_the_eight_views_differ() -> None:
-    values = np.arange(9).reshape(1, 3, 3)
-    assert len({view.apply(values).tobytes() for view in VIEWS}) == 8
-
-
-@pytest.mark.parametrize(
-    ("name", "along", "down", "view"),
-    [
-        ("axial, supine", LEFT, POSTERIOR, DisplayView(False, False, False)),
-        ("axial, prone", -LEFT, -POSTERIOR, DisplayView(False, True, True)),
-        ("axial, decubitus", POSTERIOR, -LEFT, DisplayView(True, False, True)),
-        ("axial, mirrored", -LEFT, POSTERIOR, DisplayView(False, False, True)),
-        ("coronal", LEFT, -HEAD, DisplayView(False, False, False)),
-        ("coronal, head down", LEFT, HEAD, DisplayView(False, True, False)),
-        ("sagittal", POSTERIOR, -HEAD, DisplayView(False, False, False)),
-        ("sagittal, face right", -POSTERIOR, -HEAD, DisplayView(False, False, True)),
-        ("sagittal, lying", HEAD, POSTERIOR, DisplayView(True, True, False)),
-    ],
-)
-def test_each_orientation_is_shown_as_a_reader_expects(name: str, along: Any, down: Any, view: DisplayView) -> None:
-    assert display_view(made_up(along, down)) == view
-
-
-@pytest.mark.parametrize("degrees", [-30, -10, 10, 30])
-def test_an_oblique_series_is_shown_as_the_plane_it_is_nearest_to(degrees: float) -> None:
-    tilt = np.radians(degrees)
-    down = np.cos(tilt) * POSTERIOR + np.sin(tilt) * HEAD
-    assert display_view(made_up(LEFT, down)) == DisplayView(False, False, False)
-    assert display_view(made_up(-LEFT, -down)) == DisplayView(False, True, True)
-
-
-@pytest.mark.parametrize("axes", list(itertools.permutations([LEFT, POSTERIOR, HEAD], 2)))
-@pytest.mark.parametrize("signs", list(itertools.product([1, -1], repeat=2)))
-def test_any_two_axes_are_shown_with_the_patients_left_or_back_on_the_right(
-    axes: tuple[Any, Any], signs: tuple[int, int]
-) -> None:
-    along, down = axes[0] * signs[0], axes[1] * signs[1]
-    view = display_view(made_up(along, down))
-    shown_along, shown_down = (down, along) if view.transpose else (along, down)
-    shown_along = -shown_along if view.flip_columns else shown_along
-    shown_down = -shown_down if view.flip_rows else shown_down
-    sagittal = abs(np.cross(along, down) @ LEFT) == 1
-    assert (shown_along == (POSTERIOR if sagittal else LEFT)).all()
-    axial = abs(np.cross(along, down) @ HEAD) == 1
-    assert (shown_down == (POSTERIOR if axial else -HEAD)).all()
-
-
-def test_without_patient_geometry_nothing_is_turned() -> None:
-    volume = cast(SeriesVolume, SimpleNamespace(geometry=None))
-    assert display_view(volume) == DisplayView(False, False, False)
 
 
 def test_the_stack_has_its_spacing_turned_with_its_pixels() -> None:
@@ -108,6 +49,13 @@ def test_the_stack_has_its_spacing_turned_with_its_pixels() -> None:
 
 
 AS_IS = DisplayView(False, False, False)
+
+
+def read_answer(
+    answer: Answer, question: ProtocolQuestion, view: DisplayView, scope: str, ordinal: int, **more: bool
+) -> ReadAnswer:
+    """The answer to a question about a volume that nothing can be measured on."""
+    return code_answer(answer, question, made_up(HEAD, POSTERIOR), view, scope, ordinal, **more)
 
 
 def answered(*phrases: str, confidence: float = 0.5) -> Answer:

@@ -11,10 +11,11 @@ from typing import Any, get_args
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from dicom_node.results.finding import Profile
+from dicom_node.results.profiles import Profile
 from workflows.errors import SettingsError
 from workflows.settings import ArchiveSettings, Settings, load_settings
 
+ARCHIVE = '[[archives]]\nname = "{0}"\nae_title = "{0}"\nhost = "h"\nport = 104\n'
 EXAMPLE = Path("deploy") / "config" / "medseg-node.toml"
 
 
@@ -37,7 +38,7 @@ def test_without_a_file_the_embedded_node_runs_on_this_machine(
     assert settings.broker_url == f"filesystem://{tmp_path}/data/queue"
     assert settings.protocols.directory == checkout / "deploy" / "protocols"
     assert settings.model.checkpoint == "tiny"
-    assert (settings.archive, settings.results.profile) == (None, Profile.AIR)
+    assert (settings.destinations, settings.results.profile) == ((), Profile.AIR)
 
 
 def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
@@ -58,7 +59,7 @@ def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
     assert (settings.node.port, settings.node.ae_title) == (104, "FILE")
     assert settings.node.allowed_calling_ae == ("CT1", "MR 2")
     assert settings.results.profile is Profile.OHIF and settings.model.accept_research_use
-    assert settings.archive == ArchiveSettings(name="pacs", ae_title="PACS", host="pacs", port=104)
+    assert settings.destinations == (ArchiveSettings(name="pacs", ae_title="PACS", host="pacs", port=104),)
     assert settings.peers[0].quiet_period_s == 5
     listed = load_settings(None, {"MEDSEG_NODE__NODE__ALLOWED_CALLING_AE": '["A", "B"]'})
     assert listed.node.allowed_calling_ae == ("A", "B")
@@ -119,7 +120,16 @@ def test_a_mistake_in_the_second_entry_of_a_list_has_its_own_line(tmp_path: Path
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[results]\narchive = "x"\n', "[results] archive 'x' is none of [[archives]]"),
+        ('[results]\narchive = "x"\n', "[results] archive: no archive is called 'x'; [[archives]] has []"),
+        (
+            f'[results]\narchive = "A, x, y"\n{ARCHIVE.format("A")}',
+            "archive: no archive is called 'x' or 'y'; [[archives]] has ['A']",
+        ),
+        (f'[results]\narchive = "A,A"\n{ARCHIVE.format("A")}', "[results] archive names one twice: ['A', 'A']"),
+        (
+            f'{ARCHIVE.format("A")}profile = "weasis"\n',
+            "line 6: [[archives]] 1 profile: Input should be 'air' or 'ohif'",
+        ),
         ('[[peers]]\nae_title = "A"\n[[peers]]\nae_title = "A "\n', "two [[peers]] have the same ae_title"),
         ("[node\n", "not TOML"),
         ('[node]\nae_title = "A\\\\B"\n', "no backslash"),
@@ -134,13 +144,30 @@ def test_what_cannot_work_is_refused(tmp_path: Path, text: str, message: str) ->
 
 
 def test_two_archives_need_a_choice_and_one_does_not(tmp_path: Path) -> None:
-    entry = '[[archives]]\nname = "{0}"\nae_title = "{0}"\nhost = "h"\nport = 104\n'
-    assert (
-        "[results] archive must name one of ['A', 'B']" in mistakes(tmp_path, entry.format("A") + entry.format("B"))[0]
-    )
-    (tmp_path / "one.toml").write_text(entry.format("A"))
-    archive = load_settings(tmp_path / "one.toml", {}).archive
-    assert archive is not None and archive.name == "A"
+    (mistake,) = mistakes(tmp_path, ARCHIVE.format("A") + ARCHIVE.format("B"))
+    assert "[results] archive must name one or more of ['A', 'B']" in mistake
+    (tmp_path / "one.toml").write_text(ARCHIVE.format("A"))
+    assert [archive.name for archive in load_settings(tmp_path / "one.toml", {}).destinations] == ["A"]
+
+
+@pytest.mark.parametrize(
+    ("written", "names"), [('"B"', ["B"]), ('"C, A"', ["C", "A"]), ('["B", "A"]', ["B", "A"]), ('["A"]', ["A"])]
+)
+def test_results_go_to_the_archives_named_in_that_order(tmp_path: Path, written: str, names: list[str]) -> None:
+    archives = "".join(ARCHIVE.format(name) for name in "ABC")
+    (tmp_path / "node.toml").write_text(f"[results]\narchive = {written}\n{archives}")
+    assert [archive.name for archive in load_settings(tmp_path / "node.toml", {}).destinations] == names
+    variable = {"MEDSEG_NODE__RESULTS__ARCHIVE": written.strip('"')}
+    (tmp_path / "node.toml").write_text(archives)
+    assert [archive.name for archive in load_settings(tmp_path / "node.toml", variable).destinations] == names
+
+
+def test_an_archive_has_its_own_profile_or_that_of_the_results(tmp_path: Path) -> None:
+    archives = ARCHIVE.format("A") + ARCHIVE.format("B") + 'profile = "ohif"\n'
+    (tmp_path / "node.toml").write_text(f'[results]\narchive = "A, B"\n{archives}')
+    settings = load_settings(tmp_path / "node.toml", {})
+    assert [settings.profile_of(archive) for archive in settings.destinations] == [Profile.AIR, Profile.OHIF]
+    assert settings.results.profile is Profile.AIR
 
 
 @pytest.mark.parametrize("name", ["MEDSEG_NODE__NODE", "MEDSEG_NODE__ARCHIVES__0__HOST", "MEDSEG_NODE__ARCHIVES"])
@@ -190,7 +217,7 @@ def test_the_example_shows_every_setting_with_a_comment_and_loads(checkout: Path
             assert before.startswith("# "), f"{section}.{setting[1]} has no comment"
     assert shown == {(name, key) for name, kind in sections() for key in kind.model_fields}
     (tmp_path / "all.toml").write_text("\n".join(taken_up))
-    assert load_settings(tmp_path / "all.toml", {}).archive is not None
+    assert [archive.name for archive in load_settings(tmp_path / "all.toml", {}).destinations] == ["pacs"]
 
 
 def test_a_copy_of_the_example_is_the_defaults_with_its_data_beside_it(checkout: Path, tmp_path: Path) -> None:

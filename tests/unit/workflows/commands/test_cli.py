@@ -16,6 +16,9 @@ from pydicom.data import get_testdata_file
 from tests.services import free_port
 from workflows.bootstrap import Node
 from workflows.settings import load_settings
+from workflows.state.records import NewInstance
+
+pytestmark = pytest.mark.slow  # each starts Python and imports the node
 
 IMAGE = str(get_testdata_file("CT_small.dcm", download=False))
 TRUNCATED = str(get_testdata_file("MR_truncated.dcm", download=False))
@@ -45,6 +48,11 @@ WRONG: list[Case] = [
     (("status",), {"DATABASE__URL": "sqlite"}, 2, "[database] url cannot be used"),
     (("status",), {"NODE__DATA_DIR": "/nowhere"}, 2, "no node has run there: /nowhere/medseg-node.db does not exist"),
     (("explain", "1.2.3"), {"NODE__DATA_DIR": "/nowhere"}, 2, "no node has run there"),
+    (("status", "--state", "DONE"), {}, 2, "--state 'DONE' is no state; there are RECEIVING, COMPLETE, PLANNED"),
+    (("status", "--since", "yesterday"), {}, 2, "--since 'yesterday' is no time: write 30m, 12h, 2d"),
+    (("status", "--limit", "0"), {}, 2, "--limit"),
+    (("reread",), {}, 2, "name the studies: --study, --accession"),
+    (("reread", "--state", "FAILED"), {"NODE__DATA_DIR": "/nowhere"}, 2, "no node has run there"),
     (("doctor", "--config", "/nowhere.toml"), {}, 2, "/nowhere.toml: cannot be read"),
     (("protocols", "check", "/nowhere"), {}, 2, "/nowhere: no such folder"),
     (("up",), {"MODEL__CHECKPOINT": "/nowhere"}, 2, "/nowhere is no checkpoint"),
@@ -125,7 +133,7 @@ def test_a_port_in_use_is_named(tmp_path: Path) -> None:
 def node_in(folder: Path) -> Node:
     """A node that has started in `folder`, where `medseg_node` looks for it."""
     node = Node(load_settings(None, {"MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data")}))
-    node.repository()
+    assert node.node_uid
     return node
 
 
@@ -216,7 +224,7 @@ def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from workflows.bootstrap import Node; import workflows.roles.worker; "
         "from workflows.settings import load_settings; node = Node(load_settings()); "
-        "workflows.roles.worker.make_app(node); assert node.planner().protocols; node.destination(); "
+        "workflows.roles.worker.make_app(node); assert node.planner().protocols; node.sender(); "
         "print('torch' in sys.modules)"
     )
     environment = {**os.environ, "MEDSEG_NODE__NODE__DATA_DIR": str(tmp_path)}
@@ -228,7 +236,7 @@ def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:
 
 def test_libraries_log_in_our_shape_and_never_with_values_of_the_header() -> None:
     script = (
-        "import logging, warnings; from workflows.bootstrap import configure_logging; configure_logging('json'); "
+        "import logging, warnings; from workflows.logs import configure_logging; configure_logging('json'); "
         "logging.getLogger('kombu').warning('broker %s', 'away'); warnings.warn('value Doe^Jane'); "
         "logging.getLogger('pydicom').warning('value Doe^Jane')"
     )
@@ -236,3 +244,87 @@ def test_libraries_log_in_our_shape_and_never_with_values_of_the_header() -> Non
     (line,) = done.stderr.splitlines()
     entry = json.loads(line)
     assert (entry["event"], entry["level"], entry["logger"]) == ("broker away", "warning", "kombu")
+
+
+def test_an_error_that_nobody_foresaw_is_a_line_and_with_debug_a_traceback(tmp_path: Path) -> None:
+    script = (
+        "import sys; import workflows.commands.ask as ask; from workflows.commands.cli import main\n"
+        "def broken(*_, **__): raise KeyError('Doe^Jane')\n"
+        "ask.ask = broken; sys.argv[1:] = ['ask', 'x', 'Where?', *sys.argv[1:]]; main()"
+    )
+    for words, traceback in (([], False), (["--debug"], True)):
+        done = subprocess.run(
+            [sys.executable, "-c", script, *words],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=tmp_path,
+            check=False,
+        )
+        assert done.returncode == 1 and ("Traceback" in done.stderr) is traceback
+        if not traceback:
+            said = " ".join(done.stderr.split())
+            assert said.startswith("the program failed: KeyError in ") and said.endswith("; please report it")
+            assert "Doe" not in said
+
+
+def received(node: Node, study_uid: str, accession: str) -> None:
+    node.repository.record_instance(
+        NewInstance(
+            study_uid, f"{study_uid}.1", f"{study_uid}.1.1", "c", "t", Path(f"instances/{study_uid}"), 1, "d", "CT1",
+            accession_number=accession,
+        ),
+        0.0,
+    )  # fmt: skip
+
+
+def unmatched(node: Node, study_uid: str, accession: str) -> None:
+    received(node, study_uid, accession)
+    node.repository.complete_quiet_studies()
+    assert node.repository.save_plan(study_uid, 1, [], [], "no reading protocols") == []
+
+
+def test_status_takes_selectors_and_says_how_many_it_did_not_list(tmp_path: Path) -> None:
+    node = node_in(tmp_path)
+    for number in range(3):
+        unmatched(node, f"1.2.{number}", f"A{number}")
+    received(node, "1.2.9", "A9")
+
+    def listed(*words: str) -> list[str]:
+        done = medseg_node(tmp_path, "status", "--json", *words)
+        assert done.returncode == 0, done.stderr
+        return [study["study_uid"] for study in json.loads(done.stdout)]
+
+    assert listed() == ["1.2.9", "1.2.2", "1.2.1", "1.2.0"], "the latest first"
+    assert listed("--accession", "A1") == ["1.2.1"]
+    assert listed("--study", "1.2.2") == ["1.2.2"]
+    assert listed("--state", "receiving") == ["1.2.9"]
+    assert listed("--state", "UNMATCHED", "--limit", "2") == ["1.2.2", "1.2.1"]
+    assert listed("--since", "1h") == listed() and listed("--until", "1h") == []
+    assert listed("--protocol", "x") == []
+    assert "2 of 4 studies; --limit 4 lists all" in medseg_node(tmp_path, "status", "--limit", "2").stdout
+
+
+def test_reread_says_what_it_would_do_asks_and_does_it(tmp_path: Path) -> None:
+    node = node_in(tmp_path)
+    unmatched(node, "1.2.1", "A1")
+    received(node, "1.2.9", "A9")
+    dry = medseg_node(tmp_path, "reread", "--since", "1h", "--dry-run", "--json")
+    assert {one["study_uid"]: one["ready"] for one in json.loads(dry.stdout)} == {"1.2.1": True, "1.2.9": False}
+    assert medseg_node(tmp_path, "reread", "--accession", "A1").returncode == 1, "nobody said yes"
+    study = node.repository.study("1.2.1")
+    assert study is not None and study.state.value == "UNMATCHED"
+    done = medseg_node(tmp_path, "reread", "--accession", "A1", "--yes")
+    assert (done.returncode, done.stdout) == (0, "1.2.1: will be read again\n")
+    study = node.repository.study("1.2.1")
+    assert study is not None and (study.state.value, study.generation, study.reread) == ("COMPLETE", 2, True)
+
+
+def test_a_role_does_not_start_on_another_nodes_folder(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'outside.db'}"
+    assert Node(load_settings(None, {"MEDSEG_NODE__NODE__DATA_DIR": str(tmp_path / "data"),
+                                     "MEDSEG_NODE__DATABASE__URL": url})).node_uid  # fmt: skip
+    (tmp_path / "data" / "node.json").write_text('{"node": "another"}')
+    for words in (["scp"], ["scheduler"], ["worker", "--role", "io"], ["up"]):
+        done = medseg_node(tmp_path, *words, DATABASE__URL=url, NODE__PORT="0")
+        assert done.returncode == 2 and "belongs to another node" in done.stderr, done.stderr

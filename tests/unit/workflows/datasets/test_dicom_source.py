@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from pydicom.sr.codedict import codes
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
-from dicom_node.results.segments import read_segments
+from dicom_node.results.stored_segmentation import read_segments
 from inference.medseg_qa.builder import BuildOptions, build
 from inference.medseg_qa.records import read_records
-from inference.medseg_qa.sources.source import Skip, SourceImage, open_source
+from inference.medseg_qa.sources import Skip, SourceImage, open_source
 from workflows.datasets.dicom_source import open_dicom
 
 LABELMAPS = ("sparse-labelmap-noppv.dcm", "sparse-labelmap-ppv5.dcm")

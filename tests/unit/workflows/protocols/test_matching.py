@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from dicom_node.headers.headers import CodedHeader, SeriesHeader, StudyHeader, read_study_header
+from dicom_node.headers.coded import CodedHeader
+from dicom_node.headers.study import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.results.codes import LABELS
 from workflows.protocols.loader import load_directory
 from workflows.protocols.matching import is_image_series, match

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from celery import Celery
 
+from dicom_node.results.profiles import Profile
+from inference.interface import PredictorDescription
+from inference.medseg_r.checkpoint import set_thresholds
+from inference.medseg_r.description import Thresholds, checkpoint_folder
 from tests.services import free_port
 from workflows.bootstrap import Node
+from workflows.errors import OtherWeights
 from workflows.roles.queues import configure
 from workflows.roles.worker import CeleryWaker, make_app
 from workflows.settings import load_settings
-from workflows.state.records import JobPlan, NewInstance
+from workflows.state.records import Destination, JobPlan, NewInstance
 
 
 def test_a_broker_that_is_away_is_logged_and_no_error(capfd: pytest.CaptureFixture[str]) -> None:
@@ -42,22 +48,26 @@ def test_production_queues_are_quorum_queues_with_confirmed_publishing() -> None
     assert (app.conf.worker_prefetch_multiplier, app.conf.task_acks_late) == (1, True)
 
 
+def node_of(folder: Path, **settings: str) -> Node:
+    given = {"NODE__DATA_DIR": str(folder / "data"), **settings}
+    return Node(load_settings(None, {f"MEDSEG_NODE__{name}": value for name, value in given.items()}))
+
+
 def complete_study(node: Node) -> None:
-    repository = node.repository()
-    repository.record_instance(NewInstance("1.2", "1.2.1", "1.2.1.1", "c", "t", "p", 1, "d", "CT1"))
-    assert repository.complete_quiet_studies(lambda _title: 0.0) == ["1.2"]
+    new = NewInstance("1.2", "1.2.1", "1.2.1.1", "c", "t", Path("instances/p"), 1, "d", "CT1")
+    node.repository.record_instance(new, 0.0)
+    assert node.repository.complete_quiet_studies() == ["1.2"]
 
 
-def reason(node: Node) -> tuple[str, str]:
-    study = node.repository().study("1.2")
+def reason(node: Node, study_uid: str = "1.2") -> tuple[str, str]:
+    study = node.repository.study(study_uid)
     assert study is not None
     return study.state.value, study.reason
 
 
 def test_protocols_that_cannot_be_read_are_the_reason_of_a_study_that_waits(tmp_path: Path) -> None:
     (tmp_path / "broken.yaml").write_text("name: x\nversion: [")
-    settings = {"NODE__DATA_DIR": str(tmp_path / "data"), "PROTOCOLS__DIRECTORY": str(tmp_path)}
-    node = Node(load_settings(None, {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}))
+    node = node_of(tmp_path, PROTOCOLS__DIRECTORY=str(tmp_path))
     complete_study(node)
     make_app(node).tasks["plan"]("1.2")
     state, why = reason(node)
@@ -65,11 +75,58 @@ def test_protocols_that_cannot_be_read_are_the_reason_of_a_study_that_waits(tmp_
 
 
 def test_a_model_that_cannot_be_loaded_is_the_reason_of_a_job_that_waits(tmp_path: Path) -> None:
-    settings = {"NODE__DATA_DIR": str(tmp_path / "data"), "MODEL__CHECKPOINT": str(tmp_path / "nowhere")}
-    node = Node(load_settings(None, {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}))
+    node = node_of(tmp_path, MODEL__CHECKPOINT=str(tmp_path / "nowhere"))
     complete_study(node)
-    plan = JobPlan("key", "1.2.1", "x", "1", [{"text": "Where?"}], [], {"terms": None}, "air")
-    assert node.repository().save_plan("1.2", 1, [plan], [], "planned")
+    model = PredictorDescription("m", "1", "d" * 64, None)
+    plan = JobPlan("key", "key", "key", "1.2.1", "x", "1", (), (), model, "1", (Destination("", Profile.AIR),))
+    assert node.repository.save_plan("1.2", 1, [plan], [], "planned")
     make_app(node).tasks["predict"]("key")
     state, why = reason(node)
-    assert state == "PLANNED" and "a worker that can load the model" in why and "nowhere is no checkpoint" in why
+    assert state == "PLANNED" and "nowhere is no checkpoint" in why
+
+
+def test_a_plan_that_the_program_fails_at_is_tried_once_more_and_then_fails_the_study(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = node_of(tmp_path)
+    complete_study(node)
+
+    def broken() -> None:
+        raise RuntimeError("a value of Doe^Jane")
+
+    monkeypatch.setattr(node, "planner", broken)
+    plan = make_app(node).tasks["plan"]
+    for state in ("COMPLETE", "FAILED", "FAILED"):
+        plan("1.2")
+        assert reason(node)[0] == state
+        assert "the program failed: RuntimeError in " in reason(node)[1] and "Doe" not in reason(node)[1]
+
+
+# --- Which weights answer ---------------------------------------------------------------------------------------------
+
+
+def checkpoints(folder: Path) -> tuple[Path, Path]:
+    """The shipped weights twice, the second with another threshold and so another digest."""
+    first, second = folder / "v1", folder / "v2"
+    for copy in (first, second):
+        shutil.copytree(checkpoint_folder("tiny"), copy)
+    set_thresholds(second, Thresholds(mask_logit=0.5), ((0.0, 0.0), (1.0, 1.0)), by={})
+    return first, second
+
+
+@pytest.mark.slow
+def test_a_link_that_moves_makes_nobodys_answers_say_anothers_name(tmp_path: Path) -> None:
+    first, second = checkpoints(tmp_path)
+    link = tmp_path / "current"
+    link.symlink_to(first)
+    node = node_of(tmp_path, MODEL__CHECKPOINT=str(link), MODEL__DEVICE="cpu", MODEL__ACCEPT_RESEARCH_USE="true")
+    old, held = node.configured_weights(), node.predictor_for(node.configured_weights())
+    assert held.description.digest == old.digest
+    link.unlink()
+    link.symlink_to(second)
+    new = node.configured_weights()
+    assert new.digest != old.digest
+    assert node.predictor_for(old) is held, "it still holds what was planned for"
+    assert node.predictor_for(new).description == new, "loaded anew, since the configuration names it by now"
+    with pytest.raises(OtherWeights, match=f"planned for weights .*{old.digest[:12]}.* holds .*{new.digest[:12]}"):
+        node.predictor_for(old)

@@ -9,11 +9,35 @@ from pathlib import Path
 
 import pytest
 
+from dicom_node.results.codes import LABELS
+from dicom_node.results.profiles import Profile
+from inference.interface import PredictorDescription
+from workflows.protocols.schema import ProtocolQuestion
+from workflows.state.answers import AnswerRecord
 from workflows.state.engine import open_engine, upgrade_schema
-from workflows.state.records import JobPlan, NewInstance, SavedResult
+from workflows.state.records import (
+    Delivery,
+    Destination,
+    Job,
+    JobPlan,
+    NewInstance,
+    Part,
+    PartKind,
+    ResultKind,
+    SavedObject,
+    Study,
+)
 from workflows.state.repository import Repository
+from workflows.state.states import DeliveryState
+from workflows.state.views import Selection
 
 STUDY = "1.2.3"
+QUESTION = ProtocolQuestion("where", "Where?", (LABELS["liver"],))
+PACS = Destination("pacs", Profile.AIR)
+
+
+def weights(name: str = "a") -> PredictorDescription:
+    return PredictorDescription("model", "1", name * 64, None)
 
 
 @dataclass
@@ -27,99 +51,151 @@ class World:
         self.clock[0] += timedelta(seconds=seconds)
 
     def receive(
-        self, number: int = 1, digest: str = "a", path: str | None = None, series: str = "1.2.3.1"
+        self,
+        number: int = 1,
+        digest: str = "a",
+        path: str | None = None,
+        series: str = "1.2.3.1",
+        *,
+        image: bool = True,
+        quiet_s: float = 60,
     ) -> str | None:
         """Record instance `number`; returns what the repository returns."""
-        return self.repository.record_instance(
-            NewInstance(
-                study_uid=STUDY,
-                series_uid=series,
-                sop_instance_uid=f"{series}.{number}",
-                sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-                transfer_syntax_uid="1.2.840.10008.1.2.1",
-                path=path or f"{series}/{number}.{digest}",
-                bytes=10,
-                digest=digest,
-                calling_ae_title="CT1",
-            )
+        new = NewInstance(
+            study_uid=STUDY,
+            series_uid=series,
+            sop_instance_uid=f"{series}.{number}",
+            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+            transfer_syntax_uid="1.2.840.10008.1.2.1",
+            path=Path(path or f"{series}/{number}.{digest}"),
+            bytes=10,
+            digest=digest,
+            calling_ae_title="CT1",
+            image=image,
         )
+        return self.repository.record_instance(new, quiet_s)
 
-    def complete(self, quiet_s: float = 60) -> list[str]:
-        return self.repository.complete_quiet_studies(lambda _title: quiet_s)
+    def complete(self) -> list[str]:
+        return self.repository.complete_quiet_studies()
 
     def make_complete(self) -> None:
         self.tick(60)
         assert self.complete() == [STUDY]
 
-    def plan(self, *keys: str, generation: int = 1) -> bool:
-        plans = [self.job_plan(key) for key in keys]
-        return self.repository.save_plan(STUDY, generation, plans, [], "planned")
+    def plan(self, *keys: str, generation: int = 1, destinations: tuple[Destination, ...] = (PACS,)) -> bool:
+        plans = [self.job_plan(key, destinations) for key in keys]
+        return self.repository.save_plan(STUDY, generation, plans, [], "planned") is not None
 
     @staticmethod
-    def job_plan(key: str) -> JobPlan:
-        """The series is named by the key's first letter, so a1 and a2 ask the same of the same series."""
+    def job_plan(key: str, destinations: tuple[Destination, ...] = (PACS,)) -> JobPlan:
+        """The series is named by the key's first letter, so a1 and a2 ask the same of the same series.
+
+        What follows a dash names the weights: a1 and a1-b are the same request to other weights.
+        """
+        request, _, model = key.partition("-")
         return JobPlan(
             job_key=key,
+            request_key=request,
+            answer_key=key,
             series_uid=f"1.2.3.{key[0]}",
             protocol="abdomen",
             protocol_version="1",
-            questions=[{"text": "Where?"}],
-            inputs=[key],
-            model={"name": "m", "version": "1", "digest": "d", "terms": None},
-            profile="air",
+            questions=(QUESTION,),
+            inputs=(request,),
+            model=weights(model or "a"),
+            software="1",
+            destinations=destinations,
         )
 
-    def planned(self, *keys: str) -> None:
+    def planned(self, *keys: str, destinations: tuple[Destination, ...] = (PACS,)) -> None:
         self.receive()
         self.make_complete()
-        assert self.plan(*keys)
+        assert self.plan(*keys, destinations=destinations)
 
     def reopen(self, number: int = 2) -> None:
         self.receive(number)
         self.make_complete()
 
     def answer(self, key: str, owner: str = "w") -> bool:
-        assert self.repository.claim_job(key, owner, 60, 3) is not None
+        assert self.claim(key, owner) is not None
         return self.save(key, owner)
 
-    def save(self, key: str, owner: str = "w") -> bool:
-        results = [
-            SavedResult(kind, f"class {kind}", f"2.25.{kind}.{key}", f"/r/{key}/{kind}", "d") for kind in ("SEG", "SR")
-        ]
-        return self.repository.save_results(key, owner, [{"question": "Where?", "answer": "here"}], results, "pacs")
+    def claim(self, key: str, owner: str = "w", maximum: int = 3) -> Job | None:
+        return self.repository.claim_job(key, owner, 60, maximum)
 
-    def deliver(self, key: str, owner: str = "io") -> None:
-        assert self.repository.claim_delivery(key, owner, 60)
-        for row in self.repository.results(key):
-            self.repository.record_delivery(key, row.sop_instance_uid, delivered=True)
-        self.repository.end_delivery(key, owner, "", 10)
+    def save(self, key: str, owner: str = "w") -> bool:
+        job = self.repository.job(key)
+        objects = []
+        for profile in job.profiles:
+            end = f"{profile.value}.{key}"
+            seg, report = f"2.25.SEG.{end}", f"2.25.SR.{end}"
+            objects += [
+                SavedObject(seg, "class SEG", ResultKind.SEGMENTATION, 0, profile, Path(f"r/{seg}"), "d"),
+                SavedObject(report, "class SR", ResultKind.REPORT, None, profile, Path(f"r/{report}"), "d", (seg,)),
+            ]
+        answers = [AnswerRecord("Where?", "here", (), ())]
+        return self.repository.save_results(key, owner, job.model, [Part(0, PartKind.VOLUME, 2)], answers, objects)
+
+    def send(self, key: str, *, archive: str = "pacs", owner: str = "io", lease_s: float = 60) -> list[str]:
+        """Claim the deliveries; returns the SOP Instance UIDs of those that are pending, in order."""
+        claimed = self.repository.claim_deliveries(key, archive, owner, lease_s)
+        return [one.result.sop_instance_uid for one in claimed if one.delivery.state is DeliveryState.PENDING]
+
+    def record(
+        self, uid: str, state: DeliveryState, reason: str = "", *, archive: str = "pacs", owner: str = "io"
+    ) -> bool:
+        return self.repository.record_delivery(uid, archive, owner, state, reason)
+
+    def release(
+        self, key: str, reason: str = "", wait_s: float = 10, *, archive: str = "pacs", owner: str = "io"
+    ) -> None:
+        self.repository.release_deliveries(key, archive, owner, reason, wait_s)
+
+    def deliver(self, key: str, *, archive: str = "pacs") -> None:
+        uids = self.send(key, archive=archive)
+        assert uids
+        for uid in uids:
+            assert self.record(uid, DeliveryState.DELIVERED, archive=archive)
+        self.release(key, archive=archive)
+
+    def study(self) -> Study:
+        study = self.repository.study(STUDY)
+        assert study is not None
+        return study
 
     def state(self) -> str:
-        study = self.repository.study(STUDY)
-        assert study is not None
-        return study.state.value
+        return self.study().state.value
 
     def reason(self) -> str:
-        study = self.repository.study(STUDY)
-        assert study is not None
-        return study.reason
+        return self.study().reason
 
     def generation(self) -> int:
-        study = self.repository.study(STUDY)
-        assert study is not None
-        return study.generation
+        return self.study().generation
 
     def jobs(self) -> dict[str, str]:
-        return {job.job_key: job.state.value for job in self.repository.jobs(STUDY)}
+        (view,) = self.repository.study_views(Selection(study_uid=STUDY))
+        return {one.job.job_key: one.job.state.value for one in view.jobs}
+
+    def deliveries(self, key: str) -> list[Delivery]:
+        """Every delivery of a job, by object and archive."""
+        for view in self.repository.study_views():
+            for one in view.jobs:
+                if one.job.job_key == key:
+                    return [delivery for shown in one.objects for delivery in shown.deliveries]
+        return []
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def world(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[World]:
-    """The same expectations on SQLite and on PostgreSQL."""
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgres"))])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty database of each kind."""
     if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-    else:
-        url = request.getfixturevalue("postgres").fresh_url()
+        return f"sqlite:///{tmp_path / 'state.db'}"
+    return str(request.getfixturevalue("postgres").fresh_url())
+
+
+@pytest.fixture
+def world(url: str) -> Iterator[World]:
+    """The same expectations on SQLite and on PostgreSQL."""
     engine = open_engine(url)
     upgrade_schema(engine)
     clock = [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)]

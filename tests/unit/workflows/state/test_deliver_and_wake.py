@@ -6,35 +6,43 @@ from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
 from typing import TYPE_CHECKING
 
+import pytest
+
+from dicom_node.results.profiles import Profile
+from workflows.state.records import Destination
+from workflows.state.states import DeliveryState
+
 if TYPE_CHECKING:
     from .conftest import World
 
 STUDY = "1.2.3"
+DELIVERED, PENDING, REJECTED = DeliveryState.DELIVERED, DeliveryState.PENDING, DeliveryState.REJECTED
+TWO = (Destination("pacs", Profile.AIR), Destination("viewer", Profile.OHIF))
 
 
-def test_results_are_sent_in_the_order_they_were_saved_and_then_the_study_is_delivered(world: World) -> None:
+def test_results_are_claimed_in_the_order_they_were_saved_and_then_the_study_is_delivered(world: World) -> None:
     world.planned("a1")
     world.answer("a1")
     assert world.state() == "DELIVERING"
-    assert [row.kind for row in world.repository.results("a1")] == ["SEG", "SR"]
+    assert world.reason() == "abdomen: answered, on the way to the archive"
+    assert [result.kind.value for result in world.repository.objects("a1")] == ["SEG", "SR"]
     world.deliver("a1")
-    assert world.state() == "DELIVERED"
-    assert not world.repository.claim_delivery("a1", "io", 60)
+    assert (world.state(), world.reason()) == ("DELIVERED", "abdomen: answered and delivered")
+    assert world.send("a1") == []
 
 
 def test_an_archive_that_is_away_keeps_the_job_waiting_with_its_reason(world: World) -> None:
     world.planned("a1")
     world.answer("a1")
     for attempt in range(1, 20):
-        assert world.repository.claim_delivery("a1", "io", 60)
-        for row in world.repository.results("a1"):
-            world.repository.record_delivery("a1", row.sop_instance_uid, delivered=False, reason="down")
-        world.repository.end_delivery("a1", "io", "down", 30)
+        for uid in world.send("a1"):
+            assert world.record(uid, PENDING, "down")
+        world.release("a1", "down", 30)
         assert (world.state(), world.reason()) == ("DELIVERING", "down")
-        assert {row.attempts for row in world.repository.results("a1")} == {attempt}
-        assert world.repository.take_due().deliveries == []
+        assert {delivery.attempts for delivery in world.deliveries("a1")} == {attempt}
+        assert not world.repository.take_due().deliveries
         world.tick(30)
-        assert world.repository.take_due().deliveries == ["a1"]
+        assert world.repository.take_due().deliveries == [("a1", "pacs")]
     world.deliver("a1")
     assert world.state() == "DELIVERED"
 
@@ -42,39 +50,97 @@ def test_an_archive_that_is_away_keeps_the_job_waiting_with_its_reason(world: Wo
 def test_a_refused_result_ends_the_job_once_nothing_else_is_pending(world: World) -> None:
     world.planned("a1")
     world.answer("a1")
-    seg, report = (row.sop_instance_uid for row in world.repository.results("a1"))
-    world.repository.claim_delivery("a1", "io", 60)
-    world.repository.record_delivery("a1", seg, delivered=False, rejected=True, reason="0xA900")
-    world.repository.end_delivery("a1", "io", "0xA900", 30)
+    seg, report = world.send("a1")
+    assert world.record(seg, REJECTED, "0xA900")
+    world.release("a1", "PACS answered SEG with 0xA900", 30)
     assert world.state() == "DELIVERING"
-    world.repository.claim_delivery("a1", "io", 60)
-    world.repository.record_delivery("a1", report, delivered=True)
-    world.repository.end_delivery("a1", "io", "PACS answered SEG with 0xA900", 30)
-    assert (world.state(), world.reason()) == ("FAILED", "PACS answered SEG with 0xA900")
+    world.tick(30)
+    assert world.send("a1") == [report]
+    assert world.record(report, DELIVERED)
+    world.release("a1")
+    assert (world.state(), world.reason()) == ("FAILED", "SEG to pacs: 0xA900")
 
 
 def test_one_of_two_senders_gets_the_delivery_and_a_dead_one_loses_it(world: World) -> None:
     world.planned("a1")
     world.answer("a1")
-    assert world.repository.claim_delivery("a1", "dead", 60)
-    assert not world.repository.claim_delivery("a1", "io", 60)
+    (seg, _report) = world.send("a1", owner="dead")
+    assert world.send("a1") == []
     world.tick(61)
-    assert world.repository.take_due().deliveries == ["a1"]
-    assert world.repository.claim_delivery("a1", "io", 60)
-    world.repository.end_delivery("a1", "dead", "late", 0)
-    assert world.repository.job("a1").lease_owner == "io"
+    assert world.repository.take_due().deliveries == [("a1", "pacs")]
+    assert len(world.send("a1")) == 2
+    world.release("a1", "late", 0, owner="dead")
+    assert world.record(seg, DELIVERED), "what another releases is not ours to lose"
+
+
+def test_a_late_sender_changes_nothing_that_is_recorded(world: World) -> None:
+    world.planned("a1")
+    world.answer("a1")
+    (seg, report) = world.send("a1", owner="late")
+    world.tick(61)
+    world.deliver("a1")
+    assert not world.record(seg, REJECTED, "0xA900", owner="late")
+    assert not world.record(report, PENDING, "down", owner="io"), "its end is recorded already"
+    world.release("a1", "0xA900", owner="late")
+    assert world.state() == "DELIVERED"
+    assert {delivery.state for delivery in world.deliveries("a1")} == {DELIVERED}
+
+
+def test_a_heartbeat_keeps_what_is_being_sent(world: World) -> None:
+    world.planned("a1")
+    world.answer("a1")
+    uids = world.send("a1")
+    for _ in range(3):
+        world.tick(50)
+        assert world.repository.extend_deliveries("a1", "pacs", "io", 60)
+        assert world.send("a1", owner="another") == []
+        assert not world.repository.take_due().deliveries
+    for uid in uids:
+        assert world.record(uid, DELIVERED)
+    assert not world.repository.extend_deliveries("a1", "pacs", "io", 60)
+
+
+def test_a_second_destination_costs_no_second_answer_and_waits_for_itself(world: World) -> None:
+    world.planned("a1", destinations=TWO)
+    world.answer("a1")
+    assert world.repository.job("a1").attempts == 1
+    assert len(world.repository.objects("a1")) == 4
+    assert sorted(world.repository.take_due().deliveries) == [("a1", "pacs"), ("a1", "viewer")]
+    for uid in world.send("a1", archive="viewer"):
+        assert world.record(uid, PENDING, "viewer is down", archive="viewer")
+    world.release("a1", "viewer is down", 300, archive="viewer")
+    world.deliver("a1")
+    assert (world.state(), world.reason()) == ("DELIVERING", "viewer is down")
+    world.tick(300)
+    world.deliver("a1", archive="viewer")
+    assert world.state() == "DELIVERED"
+
+
+def test_the_program_failing_at_sending_is_tried_once_more_and_then_told(world: World) -> None:
+    world.planned("a1")
+    world.answer("a1")
+    for state in ("DELIVERING", "FAILED"):
+        assert world.send("a1")
+        world.repository.record_delivery_defect("a1", "pacs", "io", "the program failed: KeyError", 0)
+        assert world.state() == state and "the program failed: KeyError" in world.reason()
+        world.tick(1)
 
 
 def test_results_of_a_generation_that_has_passed_are_not_sent(world: World) -> None:
     world.planned("a1")
     world.answer("a1")
     world.receive(2)
-    assert not world.repository.claim_delivery("a1", "io", 60)
+    assert world.send("a1") == []
     world.tick(1000)
-    assert world.repository.take_due().deliveries == []
-    world.make_complete()
+    assert not world.repository.take_due().deliveries
+    world.complete()
     world.plan("a1", generation=2)
-    assert world.repository.claim_delivery("a1", "io", 60), "the same inputs, so the same results"
+    assert world.repository.take_due().deliveries == [("a1", "pacs")]
+    assert world.send("a1"), "the same inputs, so the same results"
+
+
+def test_nothing_is_claimed_of_a_job_that_is_not_there(world: World) -> None:
+    assert world.send("unknown") == []
 
 
 def test_jobs_that_end_at_the_same_time_leave_no_study_behind(world: World) -> None:
@@ -82,14 +148,13 @@ def test_jobs_that_end_at_the_same_time_leave_no_study_behind(world: World) -> N
     world.planned(*keys)
     for key in keys:
         world.answer(key)
-        assert world.repository.claim_delivery(key, "io", 60)
-        for row in world.repository.results(key):
-            world.repository.record_delivery(key, row.sop_instance_uid, delivered=True)
+        for uid in world.send(key):
+            assert world.record(uid, DELIVERED)
     barrier = Barrier(len(keys))
 
     def end(key: str) -> None:
         barrier.wait(10)
-        world.repository.end_delivery(key, "io", "", 10)
+        world.release(key)
 
     with ThreadPoolExecutor(len(keys)) as pool:
         list(pool.map(end, keys))
@@ -100,34 +165,37 @@ def test_jobs_that_end_at_the_same_time_leave_no_study_behind(world: World) -> N
 def test_a_tick_wakes_what_waits_once_and_again_only_when_nobody_answered(world: World) -> None:
     world.receive()
     world.make_complete()
-    assert world.repository.take_due().plans == [], "completing has woken it"
+    assert not world.repository.take_due().plans, "completing has woken it"
     world.tick(30)
     assert world.repository.take_due().plans == [STUDY]
-    assert world.repository.take_due().plans == []
+    assert not world.repository.take_due().plans
     world.plan("a1", "b1")
     assert sorted(world.repository.take_due().jobs) == ["a1", "b1"]
-    assert world.repository.take_due().jobs == []
+    assert not world.repository.take_due().jobs
     world.tick(29.9)
-    assert world.repository.take_due().jobs == []
+    assert not world.repository.take_due().jobs
     world.tick(0.1)
     assert sorted(world.repository.take_due().jobs) == ["a1", "b1"]
 
 
 def test_a_claimed_job_is_woken_only_after_its_lease(world: World) -> None:
     world.planned("a1")
-    world.repository.claim_job("a1", "w", 60, 3)
+    world.claim("a1")
     world.tick(59)
-    assert world.repository.take_due().jobs == []
+    assert not world.repository.take_due().jobs
     world.tick(1)
     assert world.repository.take_due().jobs == ["a1"]
 
 
-def test_ended_and_superseded_work_is_never_woken(world: World) -> None:
+@pytest.mark.parametrize("delivered", [True, False])
+def test_ended_and_superseded_work_is_never_woken(world: World, delivered: bool) -> None:
     world.planned("a1", "b1")
     world.answer("a1")
-    world.deliver("a1")
+    if delivered:
+        world.deliver("a1")
+    world.answer("b1")
+    world.deliver("b1")
     world.reopen()
-    world.plan("a1", generation=2)
+    world.plan("b1", generation=2)
     world.tick(1000)
-    due = world.repository.take_due()
-    assert (due.plans, due.jobs, due.deliveries) == ([], [], [])
+    assert not world.repository.take_due()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -10,18 +12,20 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
+from dicom_node.results.profiles import Profile
 from workflows.errors import SettingsError
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
+from workflows.state.keys import answer_key, request_key
+from workflows.state.records import Destination
 from workflows.state.repository import Repository
+from workflows.state.states import DeliveryState, JobState, StudyState
 from workflows.state.tables import Base
 
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
-    if request.param == "sqlite":
-        url = f"sqlite:///{tmp_path / 'state.db'}"
-    else:
-        url = request.getfixturevalue("postgres").fresh_url()
+
+@pytest.fixture
+def engine(url: str) -> Iterator[Engine]:
     engine = open_engine(url)
     yield engine
     engine.dispose()
@@ -34,19 +38,106 @@ def test_the_migrations_lead_to_the_tables(engine: Engine) -> None:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
 
 
-def test_instances_of_the_first_schema_are_kept_and_held(engine: Engine) -> None:
-    upgrade_schema(engine, "0001")
+def at_schema(engine: Engine, revision: str, *statements: str) -> None:
+    upgrade_schema(engine, revision)
     with engine.begin() as connection:
-        for statement in (
-            "INSERT INTO studies VALUES ('1.2', 1, 'RECEIVING', '', '', 'CT1', '[]', :now, :now, :now, :now)",
-            "INSERT INTO series VALUES ('1.2', '1.2.1', 'CT', '')",
-            "INSERT INTO instances VALUES ('1.2', '1.2.1', '1.2.1.1', 'c', 't', 'p', 1, 'd', 'CT1', 1, :now)",
-        ):
+        for statement in statements:
             connection.execute(text(statement), {"now": "2026-01-02 03:04:05"})
+
+
+def test_instances_of_the_first_schema_are_kept_and_their_paths_are_relative_to_the_data_folder(engine: Engine) -> None:
+    at_schema(
+        engine,
+        "0001",
+        "INSERT INTO studies VALUES ('1.2', 1, 'RECEIVING', '', '', 'CT1', '[]', :now, :now, :now, :now)",
+        "INSERT INTO series VALUES ('1.2', '1.2.1', 'CT', '')",
+        "INSERT INTO instances VALUES ('1.2', '1.2.1', '1.2.1.1', 'c', 't', '1.2/1.2.1/1.dcm', 1, 'd', 'CT1', 1, :now)",
+    )
+    upgrade_schema(engine)
+    repository = Repository(engine, clock=lambda: NOW)
+    assert [row.path for row in repository.instances("1.2")] == [Path("instances/1.2/1.2.1/1.dcm")]
+    assert repository.lost_instances("1.2") == []
+    assert repository.complete_quiet_studies() == [], "a study that was just being received is waited for"
+
+
+QUESTIONS = [
+    {
+        "id": "where",
+        "text": "Where?",
+        "findings": [
+            {
+                "label": "liver",
+                "category": ["91723000", "SCT", "Anatomical Structure"],
+                "type": ["10200004", "SCT", "Liver"],
+                "laterality": None,
+                "site": None,
+            }
+        ],
+    }
+]
+ANSWERS = [
+    {
+        "question": "Where?",
+        "answer": "Here.",
+        "findings": [
+            {"phrase": "liver", "label": "liver", "confidence": 0.9, "voxels": 10, "volume_ml": 1.25, "area_mm2": None}
+        ],
+        "not_seen": [],
+    }
+]
+MODEL = {"name": "MedSeg-R", "version": "0.6", "digest": "d" * 64, "terms": "research use only"}
+JOB = "k" * 64
+
+
+def job_of_0_1(state: str) -> str:
+    """The row of a job as version 0.1 wrote it."""
+    values = ", ".join(f"'{json.dumps(value)}'" for value in (QUESTIONS, ["1.2.1.1:d"], MODEL))
+    values = values.replace(":d", r"\:d")
+    return (
+        f"INSERT INTO jobs VALUES ('{JOB}', '1.2', '1.2.1', 1, 'abdominal-ct', '1', {values}, 'ohif', '{state}', '', "
+        f"1, NULL, NULL, '{json.dumps(ANSWERS)}', NULL, :now, :now, :now)"
+    ).replace('": ', r'"\: ')
+
+
+def delivery_of_0_1(kind: str, ordinal: int, state: str) -> str:
+    path = f"/var/lib/medseg-node/results/1.2/{JOB[:16]}/{kind.lower()}.dcm"
+    return (
+        f"INSERT INTO deliveries VALUES ('2.25.{ordinal}', '{JOB}', {ordinal}, '{kind}', 'class', '{path}', 'x', "
+        f"'pacs', '{state}', '', 0, NULL)"
+    )
+
+
+def test_a_job_of_0_1_and_its_pending_deliveries_go_on(engine: Engine) -> None:
+    at_schema(
+        engine,
+        "0002",
+        "INSERT INTO studies VALUES ('1.2', 1, 'DELIVERING', '', 'A1', 'CT1', '[]', :now, :now, :now, :now)",
+        job_of_0_1("DELIVERING"),
+        delivery_of_0_1("SEG", 0, "DELIVERED"),
+        delivery_of_0_1("SR", 1, "PENDING"),
+    )
     upgrade_schema(engine)
     repository = Repository(engine)
-    assert [row.path for row in repository.instances("1.2")] == ["p"]
-    assert repository.lost_instances("1.2") == []
+    (view,) = repository.study_views()
+    (one,) = view.jobs
+    assert (view.study.state, view.study.accession_number) == (StudyState.DELIVERING, "A1")
+    assert (one.job.state, one.job.model.version, one.job.software) == (JobState.DELIVERING, "0.6", "0.1.0")
+    assert one.job.destinations == (Destination("pacs", Profile.OHIF),)
+    (answer,) = one.job.answers
+    assert (answer.text, answer.not_seen) == ("Here.", ())
+    assert [measurement.text for measurement in answer.findings[0].measurements] == ["1.25 ml"]
+    request = request_key("1.2", "1.2.1", ["1.2.1.1:d"], "abdominal-ct", "1", one.job.questions)
+    assert (one.job.request_key, one.job.answer_key) == (request, answer_key(request, "d" * 64))
+    seg, report = one.objects
+    assert seg.result.path == Path("results", "1.2", JOB[:16], "seg.dcm")
+    assert report.result.references == (seg.result.sop_instance_uid,)
+    assert [found.deliveries[0].state.value for found in one.objects] == ["DELIVERED", "PENDING"]
+    assert repository.take_due().deliveries == [(JOB, "pacs")]
+    claimed = repository.claim_deliveries(JOB, "pacs", "io", 60)
+    assert repository.record_delivery(claimed[1].result.sop_instance_uid, "pacs", "io", DeliveryState.DELIVERED)
+    repository.release_deliveries(JOB, "pacs", "io", "", 1)
+    study = repository.study("1.2")
+    assert study is not None and study.state is StudyState.DELIVERED
 
 
 def test_to_read_needs_a_schema_that_is_there_and_changes_none(engine: Engine) -> None:
@@ -61,5 +152,5 @@ def test_to_read_needs_a_schema_that_is_there_and_changes_none(engine: Engine) -
         open_existing_engine(url)
     upgrade_schema(engine)
     opened = open_existing_engine(url)
-    assert Repository(opened).studies() == []
+    assert Repository(opened).study_views() == []
     opened.dispose()

@@ -20,7 +20,7 @@ def test_an_identical_instance_changes_nothing(world: World) -> None:
     again = world.repository.study(STUDY)
     assert first is not None and again is not None
     assert (again.last_received_at, again.generation) == (first.last_received_at, 1)
-    assert [row.path for row in world.repository.instances(STUDY)] == ["1.2.3.1/1.a"]
+    assert [str(row.path) for row in world.repository.instances(STUDY)] == ["1.2.3.1/1.a"]
 
 
 def test_an_identical_instance_does_not_reopen_a_complete_study(world: World) -> None:
@@ -33,8 +33,8 @@ def test_a_changed_instance_replaces_the_path_and_names_the_old_one(world: World
     world.receive()
     assert world.receive(digest="b") == "1.2.3.1/1.a"
     (row,) = world.repository.instances(STUDY)
-    assert (row.path, row.digest, row.generation) == ("1.2.3.1/1.b", "b", 1)
-    assert world.receive(digest="c", path=row.path) is None, "the same path is not to be discarded"
+    assert (str(row.path), row.digest, row.generation) == ("1.2.3.1/1.b", "b", 1)
+    assert world.receive(digest="c", path=str(row.path)) is None, "the same path is not to be discarded"
 
 
 def test_a_new_instance_opens_a_generation_of_a_complete_study_only(world: World) -> None:
@@ -44,7 +44,8 @@ def test_a_new_instance_opens_a_generation_of_a_complete_study_only(world: World
     world.make_complete()
     world.receive(3)
     assert (world.state(), world.generation()) == ("RECEIVING", 2)
-    assert world.reason() == "generation 2 opened by a new instance"
+    waits = "complete once nothing new comes from CT1 for 60 s"
+    assert world.reason() == f"generation 2 opened by a new instance; {waits}"
     assert [row.generation for row in world.repository.instances(STUDY)] == [1, 1, 2]
 
 
@@ -61,11 +62,39 @@ def test_a_study_is_complete_after_its_quiet_period_and_not_before(world: World)
 
 
 def test_each_source_has_its_own_quiet_period(world: World) -> None:
+    world.receive(quiet_s=5)
+    assert world.reason() == "complete once nothing new comes from CT1 for 5 s"
+    world.tick(4.9)
+    assert world.complete() == []
+    world.tick(0.1)
+    assert world.complete() == [STUDY]
+
+
+def test_only_images_open_a_generation(world: World) -> None:
+    world.planned("a1")
+    assert world.receive(1, series="1.2.3.9", image=False) is None
+    assert (world.state(), world.generation(), world.reason()) == ("PLANNED", 1, "planned")
+    assert len(world.repository.instances(STUDY)) == 2, "it is kept"
+    assert world.receive(1, "b", series="1.2.3.9", image=False) == "1.2.3.9/1.a"
+    assert world.generation() == 1
+    world.receive(2)
+    assert world.generation() == 2
+
+
+def test_what_came_last_while_a_study_is_received_is_waited_for_whatever_it_is(world: World) -> None:
     world.receive()
-    world.tick(10)
-    asked: list[str] = []
-    assert world.repository.complete_quiet_studies(lambda title: asked.append(title) or 5.0) == [STUDY]  # type: ignore[func-returns-value]
-    assert asked == ["CT1"]
+    world.tick(59)
+    world.receive(1, series="1.2.3.9", image=False)
+    world.tick(59)
+    assert world.complete() == []
+
+
+def test_the_same_instance_is_one_of_our_results_or_not(world: World) -> None:
+    world.planned("a1")
+    world.answer("a1")
+    (seg, _report) = world.repository.objects("a1")
+    assert world.repository.is_own_result(seg.sop_instance_uid)
+    assert not world.repository.is_own_result("1.2.3.1.1")
 
 
 def test_associations_that_bring_a_new_study_at_the_same_time_are_all_kept(world: World) -> None:

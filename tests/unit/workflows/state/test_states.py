@@ -11,19 +11,19 @@ from workflows.state.states import IllegalTransition, JobState, StudyState, chec
 STUDY = {
     "RECEIVING": "RECEIVING COMPLETE FAILED",
     "COMPLETE": "RECEIVING PLANNED PREDICTING DELIVERING DELIVERED UNMATCHED FAILED",
-    "PLANNED": "RECEIVING PREDICTING DELIVERING FAILED",
-    "PREDICTING": "RECEIVING PLANNED DELIVERING DELIVERED FAILED",
-    "DELIVERING": "RECEIVING PREDICTING DELIVERED FAILED",
-    "DELIVERED": "RECEIVING",
-    "UNMATCHED": "RECEIVING",
-    "FAILED": "RECEIVING",
+    "PLANNED": "RECEIVING COMPLETE PREDICTING DELIVERING FAILED",
+    "PREDICTING": "RECEIVING COMPLETE PLANNED DELIVERING DELIVERED FAILED",
+    "DELIVERING": "RECEIVING COMPLETE PREDICTING DELIVERED FAILED",
+    "DELIVERED": "RECEIVING COMPLETE",
+    "UNMATCHED": "RECEIVING COMPLETE",
+    "FAILED": "RECEIVING COMPLETE",
 }
 JOB = {
     "PLANNED": "PREDICTING FAILED SUPERSEDED",
     "PREDICTING": "PREDICTING PLANNED DELIVERING FAILED SUPERSEDED",
     "DELIVERING": "DELIVERED FAILED SUPERSEDED",
     "DELIVERED": "SUPERSEDED",
-    "FAILED": "SUPERSEDED",
+    "FAILED": "SUPERSEDED PLANNED DELIVERING",
     "SUPERSEDED": "PLANNED DELIVERING DELIVERED FAILED",
 }
 
@@ -65,6 +65,8 @@ def test_a_planned_study_can_follow_every_single_step_of_its_jobs() -> None:
         for new in JobState:
             if new.value not in JOB[jobs[0].value].split() or JobState.SUPERSEDED in (new, jobs[0]):
                 continue  # superseding happens while planning, from COMPLETE
+            if jobs[0] is JobState.FAILED:
+                continue  # and so does taking up again what failed
             after = study_state_of((new, *jobs[1:]))
             if after is not before:
                 check_transition(before, after)

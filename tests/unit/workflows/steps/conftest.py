@@ -15,23 +15,26 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.commissioning.marker import Marker, burn_in_marker
-from dicom_node.errors import StorageFull
+from dicom_node.errors import StorageFull, UnparseableInstance
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer
-from dicom_node.results.finding import Profile
+from dicom_node.results.profiles import Profile
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset
+from inference.interface import Predictor
 from inference.open import open_predictor
-from workflows.settings import Settings
+from workflows.data_folder import DataFolder
 from workflows.state.engine import open_engine, upgrade_schema
+from workflows.state.records import Destination, Instance, Job
 from workflows.state.repository import Repository
+from workflows.state.views import Selection
 from workflows.state.waker import RecordingWaker
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.plan import Planner, plan_study
 from workflows.steps.predict import Inference, predict_job
-from workflows.steps.publish import Destination, publish_job
-from workflows.steps.receive import receive_instance
+from workflows.steps.publish import Sender, publish_job
+from workflows.steps.receive import Receiver, receive_instance, reconcile
 
 
 def received_from(path: Path) -> ReceivedInstance:
@@ -51,14 +54,18 @@ def received_from(path: Path) -> ReceivedInstance:
 
 @dataclass
 class Archive:
-    """A real storage SCP; `refuse` names SOP classes that it has no room for."""
+    """A real storage SCP. `full`: SOP classes that it has no room for now; `refused`: those that it never takes."""
 
     peer: Peer
     objects: list[Dataset] = field(default_factory=list)
-    refuse: set[str] = field(default_factory=set)
+    full: set[str] = field(default_factory=set)
+    refused: set[str] = field(default_factory=set)
 
     def kinds(self) -> list[str]:
         return [str(one.Modality) for one in self.objects]
+
+
+NODE = "0" * 32
 
 
 class Steps:
@@ -69,23 +76,28 @@ class Steps:
         upgrade_schema(engine)
         self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         self.repository = Repository(engine, clock=lambda: self.now)
-        self.store = InstanceStore(folder / "instances", minimum_free_bytes=0)
+        self.folder = DataFolder(folder)
+        self.store = InstanceStore(self.folder.instances, minimum_free_bytes=0)
+        self.receiver = Receiver(self.store, self.folder, self.repository, lambda _title: 60.0)
         self.waker = RecordingWaker()
-        self.settings = Settings()
-        self.predictor = open_predictor("commissioning")
-        self.planner = Planner((), self.predictor.description, Profile.AIR, "0.1", commissioning=True)
-        self.inference = Inference(self.predictor, "worker", folder / "results", "MEDSEG", "pacs")
-        self.destination = Destination(peer, "MEDSEG", "io")
+        self.predictor: Predictor = open_predictor("commissioning")
+        destinations = (Destination("pacs", Profile.AIR),)
+        self.planner = Planner((), self.predictor.description, destinations, "0.1", NODE, commissioning=True)
+        self.inference = Inference(lambda _model: self.predictor, "worker", "MEDSEG")
+        self.sender = Sender("MEDSEG", "io", {"pacs": peer})
 
     def tick(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
 
     def receive(self, *paths: Path) -> None:
         for path in paths:
-            receive_instance(received_from(path), self.store, self.repository)
+            receive_instance(received_from(path), self.receiver)
+
+    def reconcile(self) -> tuple[int, int]:
+        return reconcile(self.receiver)
 
     def complete(self) -> list[str]:
-        return complete_quiet_studies(self.repository, self.settings, self.waker)
+        return complete_quiet_studies(self.repository, self.waker)
 
     def to_plan(self) -> str:
         """Wait the quiet period out and plan; returns the study."""
@@ -95,13 +107,13 @@ class Steps:
         return study_uid
 
     def plan(self, study_uid: str) -> None:
-        plan_study(study_uid, self.repository, self.store, self.planner, self.waker)
+        plan_study(study_uid, self.repository, self.folder, self.planner, self.waker)
 
     def predict(self, key: str) -> None:
-        predict_job(key, self.repository, self.store, self.inference, self.waker)
+        predict_job(key, self.repository, self.folder, self.inference, self.waker)
 
-    def publish(self, key: str, **changes: Any) -> None:
-        publish_job(key, self.repository, replace(self.destination, **changes))
+    def publish(self, key: str, archive: str = "pacs", **changes: Any) -> None:
+        publish_job(key, archive, self.repository, self.folder, replace(self.sender, **changes))
 
     def wake(self) -> None:
         wake_due(self.repository, self.waker)
@@ -110,9 +122,9 @@ class Steps:
         """A study's whole way; returns the study."""
         self.receive(*paths)
         study_uid = self.to_plan()
-        for job in self.repository.jobs(study_uid):
-            self.predict(job.job_key)
-            self.publish(job.job_key)
+        for key in self.keys(study_uid):
+            self.predict(key)
+            self.publish(key)
         return study_uid
 
     def state(self, study_uid: str) -> tuple[str, str]:
@@ -120,23 +132,40 @@ class Steps:
         assert study is not None
         return study.state.value, study.reason
 
+    def jobs(self, study_uid: str) -> list[Job]:
+        (view,) = self.repository.study_views(Selection(study_uid=study_uid))
+        return [one.job for one in view.jobs]
+
     def keys(self, study_uid: str) -> list[str]:
-        return [job.job_key for job in self.repository.jobs(study_uid)]
+        return [job.job_key for job in self.jobs(study_uid)]
+
+    def saved(self, key: str) -> list[Path]:
+        """The files of a job's objects, in the order in which they are sent."""
+        return [self.folder.absolute(result.path) for result in self.repository.objects(key)]
+
+    def held(self) -> list[Instance]:
+        """Every instance whose file is there, as far as is known."""
+        return [instance for _, instances in self.repository.held_studies() for instance in instances]
+
+    def stored(self) -> set[Path]:
+        """Every file of the store, relative to the data folder."""
+        return {self.folder.relative(path) for path in self.folder.instances.glob("[0-9]*/*/*.dcm")}
 
 
 @pytest.fixture
 def archive() -> Iterator[Archive]:
-    received: list[Dataset] = []
-    refuse: set[str] = set()
+    found = Archive(Peer("PACS", "127.0.0.1", 0))
 
     def keep(instance: ReceivedInstance) -> None:
-        if instance.sop_class_uid in refuse:
+        if instance.sop_class_uid in found.full:
             raise StorageFull("no room left")
-        dataset = dcmread(BytesIO(instance.data_set), force=True)
-        received.append(dataset)
+        if instance.sop_class_uid in found.refused:
+            raise UnparseableInstance("no such class here")
+        found.objects.append(dcmread(BytesIO(instance.data_set), force=True))
 
     with StorageSCP(StorageSCPSettings(ae_title="PACS", port=0), keep) as scp:
-        yield Archive(Peer("PACS", "127.0.0.1", scp.port), received, refuse)
+        found.peer = Peer("PACS", "127.0.0.1", scp.port)
+        yield found
 
 
 @pytest.fixture

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,7 +12,6 @@ import pytest
 from pydicom import dcmread
 
 from dicom_node.commissioning.marker import Marker
-from workflows.steps.receive import reconcile
 
 if TYPE_CHECKING:
     from .conftest import Archive, Steps
@@ -27,18 +28,18 @@ def written_only(steps: Steps, path: Path) -> Path:
     """What a receiver leaves that dies between the file and its row."""
     from .conftest import received_from
 
-    return steps.store.write(received_from(path)).path
+    return Path("instances") / steps.store.write(steps.store.inspect(received_from(path))).path
 
 
 def test_a_file_without_a_row_is_indexed_and_running_again_finds_nothing(steps: Steps, marked: Marked) -> None:
     steps.receive(marked[0][0])
     path = written_only(steps, marked[0][1])
-    assert reconcile(steps.store, steps.repository) == (1, 0)
-    rows = {row.path: row for row in steps.repository.held_instances()}
-    assert len(rows) == 2 and rows[str(path)].calling_ae_title == "CT1"
-    assert reconcile(steps.store, steps.repository) == (0, 0)
+    assert steps.reconcile() == (1, 0)
+    rows = {row.path: row for row in steps.held()}
+    assert len(rows) == 2 and rows[path].calling_ae_title == "CT1"
+    assert steps.reconcile() == (0, 0)
     steps.receive(marked[0][1])
-    assert len(steps.repository.held_instances()) == 2
+    assert len(steps.held()) == 2
 
 
 def test_a_study_that_lost_an_end_slice_is_not_read_until_it_is_sent_again(
@@ -48,10 +49,10 @@ def test_a_study_that_lost_an_end_slice_is_not_read_until_it_is_sent_again(
     steps.receive(*files)
     study_uid = steps.to_plan()
     (key,) = steps.keys(study_uid)
-    gone = next(row for row in steps.repository.held_instances() if row.path.endswith(f"/{uid_of(files[-1])}.dcm"))
-    steps.store.discard(Path(gone.path))
-    assert reconcile(steps.store, steps.repository) == (0, 1)
-    assert reconcile(steps.store, steps.repository) == (0, 0)
+    gone = next(row for row in steps.held() if row.path.name == f"{uid_of(files[-1])}.dcm")
+    steps.folder.absolute(gone.path).unlink()
+    assert steps.reconcile() == (0, 1)
+    assert steps.reconcile() == (0, 0)
     steps.predict(key)
     assert steps.complete() == []
     state, reason = steps.state(study_uid)
@@ -66,37 +67,82 @@ def test_a_study_that_lost_an_end_slice_is_not_read_until_it_is_sent_again(
 
 
 @pytest.mark.parametrize("step", ["plan", "predict"])
-def test_a_file_that_is_gone_when_its_step_looks_for_it_is_found_lost(steps: Steps, marked: Marked, step: str) -> None:
+def test_a_file_that_this_host_cannot_read_is_not_declared_lost_by_who_looks_for_it(
+    steps: Steps, marked: Marked, step: str
+) -> None:
     steps.receive(*marked[0])
     steps.tick(60)
     (study_uid,) = steps.complete()
     if step == "predict":
         steps.plan(study_uid)
-    keys = steps.keys(study_uid)
-    steps.store.discard(Path(steps.repository.held_instances()[0].path))
-    steps.plan(study_uid) if step == "plan" else steps.predict(keys[0])
-    assert steps.state(study_uid)[0] == "RECEIVING"
+    path = steps.folder.absolute(steps.held()[0].path)
+    kept = path.rename(path.with_suffix(".away"))
+    for _ in range(5):
+        steps.plan(study_uid) if step == "plan" else steps.predict(steps.keys(study_uid)[0])
+        state, reason = steps.state(study_uid)
+        assert state == {"plan": "COMPLETE", "predict": "PLANNED"}[step]
+        assert f"{socket.gethostname()} cannot read {path}" in reason
+        steps.tick(60)
+    assert steps.repository.lost_instances(study_uid) == []
+    kept.rename(path)
+    steps.plan(study_uid)
+    steps.predict(steps.keys(study_uid)[0])
+    assert steps.state(study_uid)[0] == "DELIVERING"
+
+
+def test_the_sweep_declares_lost_what_the_steps_only_missed(steps: Steps, marked: Marked) -> None:
+    steps.receive(*marked[0])
+    steps.tick(60)
+    (study_uid,) = steps.complete()
+    steps.folder.absolute(steps.held()[0].path).unlink()
+    steps.plan(study_uid)
+    assert steps.reconcile() == (0, 1)
     assert steps.complete() == []
     assert steps.state(study_uid)[0] == "FAILED"
-    assert [job.answers for job in steps.repository.jobs(study_uid)] == [[] for _ in keys]
+
+
+def test_only_one_process_sweeps(steps: Steps, marked: Marked) -> None:
+    written_only(steps, marked[0][0])
+    with (steps.folder.root / ".sweep").open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        assert steps.reconcile() == (0, 0)
+    assert steps.reconcile() == (1, 0)
+
+
+def test_a_version_whose_row_comes_while_the_sweep_looks_is_kept(
+    steps: Steps, marked: Marked, edited: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = marked[0][0]
+    steps.receive(original)
+    listed = steps.store.files_of
+
+    def corrected_meanwhile(study_uid: str) -> tuple[Path, ...]:
+        monkeypatch.undo()
+        steps.receive(edited(original, SeriesDescription="corrected"))
+        return listed(study_uid)
+
+    monkeypatch.setattr(steps.store, "files_of", corrected_meanwhile)
+    steps.reconcile()
+    (row,) = steps.held()
+    assert steps.stored() == {row.path}
 
 
 def test_a_delivered_study_stands_and_a_restored_file_is_taken_back(steps: Steps, marked: Marked) -> None:
     study_uid = steps.through(*marked[0][:3])
-    gone = steps.repository.held_instances()[0]
-    kept = steps.store.absolute(Path(gone.path)).read_bytes()
-    steps.store.discard(Path(gone.path))
-    assert reconcile(steps.store, steps.repository) == (0, 1)
+    gone = steps.held()[0]
+    kept = steps.folder.absolute(gone.path).read_bytes()
+    steps.folder.absolute(gone.path).unlink()
+    assert steps.reconcile() == (0, 1)
     assert steps.state(study_uid) == DELIVERED
     assert [row.path for row in steps.repository.lost_instances(study_uid)] == [gone.path]
-    steps.store.absolute(Path(gone.path)).write_bytes(kept)
-    assert reconcile(steps.store, steps.repository) == (1, 0)
+    steps.folder.absolute(gone.path).write_bytes(kept)
+    assert steps.reconcile() == (1, 0)
     assert steps.state(study_uid) == DELIVERED and steps.repository.lost_instances(study_uid) == []
 
 
 def test_a_stored_header_that_cannot_be_read_any_more_fails_the_study(steps: Steps, marked: Marked) -> None:
     steps.receive(*marked[0])
-    path = steps.store.absolute(Path(steps.repository.held_instances()[0].path))
+    path = steps.folder.absolute(steps.held()[0].path)
     path.chmod(0o600)
     path.write_bytes(b"damaged")
     study_uid = steps.to_plan()
@@ -108,25 +154,25 @@ def test_a_replaced_version_is_never_revived(steps: Steps, marked: Marked, edite
     original = marked[0][0]
     steps.receive(original)
     steps.receive(edited(original, SeriesDescription="corrected"))
-    (current,) = steps.repository.held_instances()
+    (current,) = steps.held()
     written_only(steps, original)
-    assert reconcile(steps.store, steps.repository) == (0, 0)
-    assert [row.path for row in steps.repository.held_instances()] == [current.path]
-    assert list(steps.store.sweep()) == [Path(current.path)]
+    assert steps.reconcile() == (0, 0)
+    assert steps.held() == [current]
+    assert steps.stored() == {current.path}
 
 
 def test_our_own_result_whose_receiver_died_is_not_indexed(steps: Steps, archive: Archive, marked: Marked) -> None:
     study_uid = steps.through(*marked[0])
     (key,) = steps.keys(study_uid)
-    path = written_only(steps, Path(steps.repository.results(key)[0].path))
-    assert reconcile(steps.store, steps.repository) == (0, 0)
-    assert not steps.store.absolute(path).exists()
+    path = written_only(steps, steps.saved(key)[0])
+    assert steps.reconcile() == (0, 0)
+    assert not steps.folder.absolute(path).exists()
     assert steps.state(study_uid)[0] == "DELIVERED"
 
 
 def test_a_file_that_cannot_be_read_stays_and_stops_nothing(steps: Steps, marked: Marked) -> None:
     path = written_only(steps, marked[0][1])
-    damaged = steps.store.absolute(path).with_name("0.dcm")
+    damaged = steps.folder.absolute(path).with_name("0.dcm")
     damaged.write_bytes(b"not DICOM")
-    assert reconcile(steps.store, steps.repository) == (1, 0)
+    assert steps.reconcile() == (1, 0)
     assert damaged.exists()

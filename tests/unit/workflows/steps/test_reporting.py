@@ -32,30 +32,30 @@ def asking(steps: Steps) -> Steps:
 
 
 def explain(steps: Steps, study_uid: str) -> dict[str, Any]:
-    found = explain_study(steps.repository, study_uid)
+    found = explain_study(steps.repository, steps.folder, study_uid)
     assert found is not None
     return found
 
 
 def test_progress_counts_the_jobs_that_ended(asking: Steps, marked: Marked) -> None:
     asking.receive(*marked[0])
-    (study,) = status_of_all(asking.repository)
+    (study,) = status_of_all(asking.repository, asking.folder)
     assert (study["state"], study["progress"]) == ("RECEIVING", {"done": 0, "of": 0})
     (key,) = asking.keys(asking.to_plan())
-    assert status_of_all(asking.repository)[0]["progress"] == {"done": 0, "of": 1}
+    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 0, "of": 1}
     asking.predict(key)
-    assert status_of_all(asking.repository)[0]["progress"] == {"done": 0, "of": 1}
+    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 0, "of": 1}
     asking.publish(key)
-    assert status_of_all(asking.repository)[0]["progress"] == {"done": 1, "of": 1}
+    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 1, "of": 1}
 
 
 def test_status_keeps_its_keys(asking: Steps, marked: Marked) -> None:
     asking.through(*marked[0])
-    (study,) = status_of_all(asking.repository)
+    (study,) = status_of_all(asking.repository, asking.folder)
     assert {"study_uid", "generation", "state", "reason", "accession_number", "protocol", "jobs"} <= set(study)
     (job,) = study["jobs"]
     assert {"question", "state", "reason", "answer", "findings", "results"} <= set(job)
-    assert {"phrase", "label", "confidence", "voxels", "volume_ml", "area_mm2"} == set(job["findings"][0])
+    assert {"phrase", "label", "confidence", "voxels", "volume_ml", "area_mm2"} <= set(job["findings"][0])
     assert all({"kind", "sop_instance_uid", "path"} <= set(result) for result in job["results"])
 
 
@@ -92,8 +92,7 @@ def test_explain_says_why_a_study_waits_for_its_archive(asking: Steps, marked: M
     found = explain(asking, study_uid)
     assert found["jobs"][0]["not_seen"] is None, "nothing is known of it before there is an answer"
     asking.predict(key)
-    assert asking.destination.peer is not None
-    asking.publish(key, peer=replace(asking.destination.peer, port=1))
+    asking.publish(key, archives={"pacs": replace(asking.sender.archives["pacs"], port=1)})
     text = "\n".join(explained(explain(asking, study_uid)))
     assert "0 of 1 jobs done" in text and re.search(r"SEG PENDING to pacs \(PACS@127.0.0.1:1: .*\): /", text)
 

@@ -12,14 +12,15 @@ import pytest
 from dicom_node.commissioning.marker import Marker
 from dicom_node.errors import UnparseableInstance
 from dicom_node.results.codes import LABELS
-from dicom_node.results.finding import Profile
-from dicom_node.results.gate import read_segment_points
+from dicom_node.results.profiles import Profile
+from dicom_node.results.stored_segmentation import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
 from inference.open import open_predictor
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
+from workflows.state.keys import object_key, request_key
+from workflows.state.records import Destination, JobPlan, Prior
 from workflows.state.repository import Repository
-from workflows.steps.complete import complete_quiet_studies
-from workflows.steps.plan import Planner, job_key
+from workflows.steps.plan import Planner
 from workflows.steps.receive import receive_instance
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def test_a_marker_comes_back_where_it_was_burnt_in(steps: Steps, archive: Archiv
     assert segmentation.StudyInstanceUID == report.StudyInstanceUID == study_uid
     assert "PredecessorDocumentsSequence" not in report
     (key,) = steps.keys(study_uid)
-    (path,) = (Path(row.path) for row in steps.repository.results(key) if row.kind == "SEG")
+    path = steps.saved(key)[0]
     _series_uid, points = read_segment_points(path)
     assert np.abs(points.min(axis=0) - marker.low).max() < 0.01
     assert np.abs(points.max(axis=0) - marker.high).max() < 0.01
@@ -51,15 +52,15 @@ def test_each_step_twice_changes_nothing(steps: Steps, archive: Archive, marked:
     steps.receive(*files)
     study_uid = steps.to_plan()
     assert len(steps.repository.instances(study_uid)) == len(files)
-    assert complete_quiet_studies(steps.repository, steps.settings, steps.waker) == []
+    assert steps.complete() == []
     steps.plan(study_uid)
     (key,) = steps.keys(study_uid)
     assert (steps.waker.plans, steps.waker.jobs) == ([study_uid], [key])
     steps.predict(key)
-    saved = {row.path: Path(row.path).read_bytes() for row in steps.repository.results(key)}
+    saved = {path: path.read_bytes() for path in steps.saved(key)}
     steps.predict(key)
-    assert {path: Path(path).read_bytes() for path in saved} == saved
-    assert steps.waker.deliveries == [key]
+    assert {path: path.read_bytes() for path in saved} == saved
+    assert steps.waker.deliveries == [(key, "pacs")]
     steps.publish(key)
     steps.publish(key)
     assert archive.kinds() == ["SEG", "SR"]
@@ -72,22 +73,20 @@ def test_each_step_twice_changes_nothing(steps: Steps, archive: Archive, marked:
 def test_the_same_job_gives_the_same_bytes_in_another_node(
     steps: Steps, archive: Archive, marked: Marked, tmp_path: Path
 ) -> None:
-    from dataclasses import replace
-
     files, _marker = marked
     steps.receive(*files)
     (key,) = steps.keys(steps.to_plan())
     assert steps.repository.claim_job(key, "killed", 60, 3)
     steps.tick(61)
     steps.predict(key)
-    first = {row.kind: row.digest for row in steps.repository.results(key)}
+    first = {row.kind: row.digest for row in steps.repository.objects(key)}
     other = type(steps)(tmp_path, archive.peer)
     other.receive(*files)
     (same,) = other.keys(other.to_plan())
     other.inference = replace(other.inference, owner="another")
     other.predict(same)
     assert same == key, "the key follows from what is asked, not from when or by whom"
-    assert {row.kind: row.digest for row in other.repository.results(same)} == first
+    assert {row.kind: row.digest for row in other.repository.objects(same)} == first
 
 
 def test_an_instance_whose_row_is_not_committed_is_not_acknowledged(
@@ -104,8 +103,8 @@ def test_an_instance_whose_row_is_not_committed_is_not_acknowledged(
 def test_what_is_no_instance_leaves_neither_file_nor_row(steps: Steps) -> None:
     received = ReceivedInstance(b"no DICOM at all", "1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
     with pytest.raises(UnparseableInstance):
-        receive_instance(received, steps.store, steps.repository)
-    assert list(steps.store.sweep()) == steps.repository.held_instances() == []
+        receive_instance(received, steps.receiver)
+    assert steps.stored() == set() and steps.held() == []
 
 
 def test_what_a_protocol_does_not_ask_for_is_delivered_as_words_only(
@@ -116,18 +115,38 @@ def test_what_a_protocol_does_not_ask_for_is_delivered_as_words_only(
     steps.planner = replace(steps.planner, protocols=(protocol,), commissioning=False)
     study_uid = steps.through(*marked[0])  # the predictor names and marks bright voxels, whatever it is asked
     assert archive.kinds() == ["SR"]
-    (job,) = steps.repository.jobs(study_uid)
+    (job,) = steps.jobs(study_uid)
     (answer,) = job.answers
-    assert answer["findings"] == []
-    assert answer["answer"].endswith("[Not marked: bright voxels, named but not asked for.]")
+    assert answer.findings == ()
+    assert answer.text.endswith("[Not marked: bright voxels, named but not asked for.]")
     items = archive.objects[0].ContentSequence
-    assert answer["answer"] in [item.TextValue for item in items if item.ValueType == "TEXT"]
+    assert answer.text in [item.TextValue for item in items if item.ValueType == "TEXT"]
 
 
-def test_a_change_of_findings_is_another_job() -> None:
-    planner = Planner((), open_predictor("commissioning").description, Profile.AIR, "0.1")
-    keys = set()
-    for findings in ((LABELS["liver"],), (LABELS["liver"], LABELS["spleen"])):
-        question = ProtocolQuestion("organs", "What is seen?", findings)
-        keys.add(job_key("1", "2", [], ReadingProtocol("p", "1", "p", Selector(("CT",)), (question,)), planner))
-    assert len(keys) == 2
+def test_what_changes_which_key() -> None:
+    model = open_predictor("commissioning").description
+    planner = Planner((), model, (Destination("pacs", Profile.AIR),), "0.1", "node")
+
+    def keys(planner: Planner = planner, findings: tuple[str, ...] = ("liver",), inputs: str = "a") -> JobPlan:
+        question = ProtocolQuestion("organs", "What is seen?", tuple(LABELS[label] for label in findings))
+        protocol = ReadingProtocol("p", "1", "p", Selector(("CT",)), (question,))
+        return planner.job("1", "2", (inputs,), protocol)
+
+    def changed(other: JobPlan) -> list[str]:
+        names = ("request_key", "answer_key", "job_key")
+        return [name for name in names if getattr(other, name) != getattr(keys(), name)]
+
+    everything = ["request_key", "answer_key", "job_key"]
+    assert changed(keys()) == []
+    assert changed(keys(findings=("liver", "spleen"))) == everything
+    assert changed(keys(inputs="b")) == everything
+    assert changed(keys(replace(planner, model=replace(model, digest="0")))) == ["answer_key", "job_key"]
+    assert changed(keys(replace(planner, model=replace(model, version="9")))) == [], "the digest says which weights"
+    assert changed(keys(replace(planner, software="0.2"))) == ["job_key"]
+    assert changed(keys(replace(planner, node_uid="other"))) == ["job_key"]
+    assert changed(keys(replace(planner, destinations=(Destination("viewer", Profile.OHIF),)))) == []
+    question = ProtocolQuestion("organs", "What is seen?", (LABELS["liver"],))
+    asked = ("1", "2", ("a",), "p", "1", (question,))
+    priors = {request_key(*asked), request_key(*asked, Prior(None)), request_key(*asked, Prior("earlier"))}
+    assert len(priors) == 3, "no prior asked for, none by the deadline, and one"
+    assert object_key("job", Profile.AIR) != object_key("job", Profile.OHIF)

@@ -1,0 +1,91 @@
+"""DataFolder: where instances and results lie, and the marker that says whose folder it is.
+
+    DATA_DIR/node.json     the node's identity, which its database knows too
+    DATA_DIR/instances/    what was received (`dicom_node.storage.InstanceStore`)
+    DATA_DIR/results/      what was made of it
+
+Paths in the database are relative to this folder, so that it can be moved with its database.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from workflows.errors import SettingsError
+
+__all__ = ["DataFolder", "new_node_uid"]
+
+_MARKER = "node.json"
+
+
+def new_node_uid() -> str:
+    """An identity for a node that has none yet."""
+    return uuid.uuid4().hex
+
+
+@dataclass(frozen=True)
+class DataFolder:
+    """A node's folder; `root` is absolute."""
+
+    root: Path
+
+    @property
+    def instances(self) -> Path:
+        """Root of the instance store."""
+        return self.root / "instances"
+
+    @property
+    def results(self) -> Path:
+        """Folder of the saved result objects."""
+        return self.root / "results"
+
+    @property
+    def marker(self) -> Path:
+        """The file that says whose folder this is."""
+        return self.root / _MARKER
+
+    def absolute(self, path: Path) -> Path:
+        """Where a path of the database lies."""
+        return self.root / path
+
+    def relative(self, path: Path) -> Path:
+        """The path as the database keeps it."""
+        return path.relative_to(self.root)
+
+    def node_uid(self) -> str | None:
+        """The identity that the folder carries; None where it has no marker.
+
+        Raises SettingsError for a marker that cannot be read.
+        """
+        try:
+            return str(json.loads(self.marker.read_text(encoding="utf-8"))["node"])
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise SettingsError(f"{self.marker} cannot be read ({error}): restore it from a backup") from error
+
+    def claim(self, node_uid: str) -> str:
+        """Mark the folder with an identity, and return the one that it has: another process may have been quicker."""
+        written = self.root / f".{_MARKER}.{os.getpid()}"
+        about = "the identity of this node, which its database knows too: keep it with the folder"
+        written.write_text(json.dumps({"node": node_uid, "about": about}) + "\n", encoding="utf-8")
+        try:
+            os.link(written, self.marker)
+        except FileExistsError:
+            pass
+        finally:
+            written.unlink()
+        found = self.node_uid()
+        assert found is not None
+        return found
+
+    def has_instances(self) -> bool:
+        """Whether the instance store holds anything."""
+        try:
+            return any(not entry.name.startswith(".") for entry in self.instances.iterdir())
+        except FileNotFoundError:
+            return False

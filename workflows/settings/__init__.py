@@ -1,0 +1,21 @@
+"""Settings: typed, described, frozen, read once and passed down. The only reader of environment and files."""
+
+from workflows.settings.load import load_settings
+from workflows.settings.sections import (
+    CHECKOUT,
+    COMMISSIONING,
+    ArchiveSettings,
+    BrokerSettings,
+    DatabaseSettings,
+    ModelSettings,
+    NodeSettings,
+    PeerSettings,
+    ProtocolsSettings,
+    ResultsSettings,
+    Settings,
+)
+
+__all__ = [
+    "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "ModelSettings",
+    "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "load_settings",
+]  # fmt: skip

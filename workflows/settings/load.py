@@ -1,0 +1,107 @@
+"""Settings from a TOML file and the environment.
+
+Not pydantic-settings: see docs/decisions.md.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from workflows.errors import SettingsError
+from workflows.settings.mistakes import LISTS, Location, mistakes_of
+from workflows.settings.sections import COMMISSIONING, SHIPPED, NodeSettings, Settings
+
+__all__ = ["load_settings"]
+
+PREFIX = "MEDSEG_NODE__"
+_PATHS: dict[tuple[str, str], tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
+    ("node", "data_dir"): ("",),
+    ("protocols", "directory"): ("",),
+    ("model", "checkpoint"): ("", SHIPPED, COMMISSIONING),
+}
+
+
+def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the TOML file, lay the environment over it, and check the whole.
+
+    MEDSEG_NODE__SECTION__KEY in `environ` (the process's own if None) overrides `[section] key`; MEDSEG_NODE__PEERS and
+    MEDSEG_NODE__ARCHIVES give those lists as JSON. A relative path in the file, the default data_dir too, is relative
+    to the file's folder; one in `environ`, and data_dir where there is no file, to the current directory.
+    Raises SettingsError with every mistake: file and line, or the variable, then what to do.
+    """
+    text, values = _read(path) if path is not None else ("", {})
+    mistakes, variables = _override(values, os.environ if environ is None else environ)
+    settings = None
+    try:
+        settings = Settings.model_validate(values)
+    except ValidationError as error:
+        mistakes += mistakes_of(error, path, text, variables)
+    if settings is None or mistakes:
+        raise SettingsError("\n".join(mistakes))
+    return settings
+
+
+def _read(path: Path) -> tuple[str, dict[str, Any]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        values = tomllib.loads(text)
+    except OSError as error:
+        why = f"{path}: cannot be read ({error.strerror}); give another file with --config"
+        raise SettingsError(why) from error
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    _place(values, path.resolve().parent)
+    return text, values
+
+
+def _place(values: dict[str, Any], folder: Path) -> None:
+    """Make the relative paths of a file's `values` absolute; they are relative to its `folder`."""
+    node, database = values.setdefault("node", {}), values.get("database")
+    if isinstance(node, dict):
+        node.setdefault("data_dir", str(NodeSettings.model_fields["data_dir"].default))
+    for (section, key), names in _PATHS.items():
+        table = values.get(section)
+        written = table.get(key) if isinstance(table, dict) else None
+        if isinstance(table, dict) and isinstance(written, str) and written not in names:
+            table[key] = str(folder / Path(written).expanduser())
+    url = database.get("url") if isinstance(database, dict) else None
+    if isinstance(database, dict) and isinstance(url, str) and url.startswith("sqlite:///"):
+        file = url.removeprefix("sqlite:///")
+        database["url"] = url if file in ("", ":memory:") else f"sqlite:///{folder / file}"
+
+
+def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[str], dict[Location, str]]:
+    """Lay variables over `values`; return what is wrong with them, and which variable gave which setting."""
+    mistakes: list[str] = []
+    given: dict[Location, str] = {}
+    for name in sorted(name for name in environ if name.startswith(PREFIX)):
+        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
+        if section in LISTS and not key:
+            try:
+                values[section] = json.loads(environ[name])
+                given[(section,)] = name
+            except json.JSONDecodeError as error:
+                mistakes.append(f"{name}: not JSON: {error}")
+        elif section in LISTS or not key or not isinstance(values.setdefault(section, {}), dict):
+            mistakes.append(f"{name}: names no setting; {PREFIX}SECTION__KEY does, lists as JSON in {PREFIX}ARCHIVES")
+        else:
+            values[section][key] = _from_text(environ[name])
+            given[(section, key)] = name
+    return mistakes, given
+
+
+def _from_text(text: str) -> Any:
+    """A list written as JSON or TOML; else the text itself, from which pydantic makes numbers and truth values."""
+    if text.lstrip().startswith("["):
+        try:
+            return tomllib.loads(f"list = {text}")["list"]
+        except tomllib.TOMLDecodeError:
+            return text
+    return text

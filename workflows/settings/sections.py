@@ -1,0 +1,224 @@
+"""The sections and settings of a node, and what a value of each may be."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
+
+from dicom_node.results.profiles import Profile
+
+__all__ = [
+    "CHECKOUT", "COMMISSIONING", "SHIPPED", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "ModelSettings",
+    "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings",
+]  # fmt: skip
+
+COMMISSIONING = "commissioning"
+SHIPPED = "tiny"  # the checkpoint that comes with the node, as inference.open knows it
+CHECKOUT = Path(__file__).resolve().parents[2]
+PROTOCOLS = CHECKOUT / "deploy" / "protocols"
+
+
+def _ae_title(value: str) -> str:
+    # PS3.5 6.2, VR AE: spaces at either end mean nothing; no backslash, no control characters, not only spaces.
+    title = value.strip(" ")
+    if not title or len(title) > 16 or "\\" in title or not title.isascii() or not title.isprintable():
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
+    return title
+
+
+def _listed(value: object) -> object:
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+def _of_scheme(url: str, *schemes: str) -> str:
+    if url and url.partition("://")[0] not in schemes:
+        raise ValueError(f"begins with none of {', '.join(f'{scheme}://' for scheme in schemes)}")
+    return url
+
+
+def _named(value: object) -> object:
+    if value == "":
+        raise ValueError("name a folder")
+    return value
+
+
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
+
+
+class _Section(BaseModel):
+    # Without the input in errors: a URL may hold a password.
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
+
+
+class NodeSettings(_Section):
+    """[node]: the DICOM side and where everything is kept."""
+
+    ae_title: AETitle = Field(default="MEDSEG", description="AE title of the node.")
+    host: str = Field(default="127.0.0.1", description="Address the storage SCP listens on.")
+    port: int = Field(default=11112, ge=0, le=65535, description="Port the storage SCP listens on; 0 takes a free one.")
+    data_dir: Annotated[Folder, BeforeValidator(_named)] = Field(
+        default=Path("data"),
+        validate_default=True,
+        description="Folder for instances, results, database and queue, beside the file; mode 0700.",
+    )
+    allowed_calling_ae: Annotated[tuple[AETitle, ...], BeforeValidator(_listed)] = Field(
+        default=(), description="Calling AE titles allowed; empty allows all."
+    )
+    quiet_period_s: float = Field(
+        default=60.0, gt=0, description="Seconds without a new instance that complete a study."
+    )
+    maximum_associations: int = Field(default=32, ge=1, description="Associations served at once.")
+    acse_timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for association messages.")
+    dimse_timeout_s: float = Field(default=60.0, gt=0, description="Seconds to wait for the next DIMSE message.")
+    network_timeout_s: float = Field(default=120.0, gt=0, description="Seconds without any traffic; then we hang up.")
+    maximum_pdu_bytes: int = Field(default=131072, ge=4096, description="Largest PDU that peers may send, in bytes.")
+    minimum_free_mb: int = Field(
+        default=512, ge=0, description="Below this much free room instances are refused (0xA700)."
+    )
+    lease_s: float = Field(
+        default=60.0, gt=0, description="Seconds after which a silent worker's job is taken up again."
+    )
+    scheduler_interval_s: float = Field(default=1.0, gt=0, description="Seconds between two looks at what is due.")
+    rewake_s: float = Field(default=30.0, gt=0, description="Seconds after which an unanswered wake-up is repeated.")
+    maximum_attempts: int = Field(default=3, ge=1, description="Workers that may die on one job before it fails.")
+    log_format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: readable on a terminal.")
+
+
+class PeerSettings(_Section):
+    """[[peers]]: what is special about one source."""
+
+    ae_title: AETitle = Field(description="Calling AE title of the source.")
+    quiet_period_s: float | None = Field(default=None, gt=0, description="Its own quiet period in seconds.")
+
+
+class DatabaseSettings(_Section):
+    """[database]: the truth."""
+
+    url: str = Field(default="", repr=False, description="SQLAlchemy URL; empty: SQLite under data_dir.")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        return _of_scheme(value, "sqlite", "postgresql", "postgresql+psycopg")
+
+
+class BrokerSettings(_Section):
+    """[broker]: the wake-up."""
+
+    url: str = Field(default="", repr=False, description="amqp://... for RabbitMQ; empty: folders under data_dir.")
+
+    @field_validator("url")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value.startswith("filesystem://") and not value.startswith("filesystem:///"):
+            raise ValueError("write filesystem:///FOLDER, the whole path")
+        return _of_scheme(value, "amqp", "amqps", "filesystem")
+
+
+class ArchiveSettings(_Section):
+    """[[archives]]: where results may go."""
+
+    name: str = Field(min_length=1, description="Name that [results] archive refers to.")
+    ae_title: AETitle = Field(description="AE title of the archive.")
+    host: str = Field(description="Its address.")
+    port: int = Field(ge=1, le=65535, description="Its port.")
+    profile: Profile | None = Field(default=None, description="Its own profile; without one `[results] profile` holds.")
+
+
+class ResultsSettings(_Section):
+    """[results]: where SEG and SR go, and in which shape."""
+
+    archive: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Archives that get the results: one, several with commas, or a list; empty: the only one there is.",
+    )
+    profile: Profile = Field(default=Profile.AIR, description="Viewer the results are shaped for: air or ohif.")
+
+
+class ProtocolsSettings(_Section):
+    """[protocols]: which questions are asked of which series."""
+
+    directory: Annotated[Folder, BeforeValidator(lambda written: written or PROTOCOLS)] = Field(
+        default=PROTOCOLS, description="Folder of reading protocols (YAML); empty: those that come with the node."
+    )
+
+
+class ModelSettings(_Section):
+    """[model]: who answers."""
+
+    checkpoint: str = Field(
+        default=SHIPPED,
+        description="`tiny` (the shipped weights), `commissioning`, or a checkpoint folder.",
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
+    accept_research_use: bool = Field(default=False, description="Accept weights whose terms allow research only.")
+
+    @field_validator("checkpoint")
+    @classmethod
+    def _absolute(cls, value: str) -> str:
+        if not value:
+            raise ValueError(f"name a folder, or {SHIPPED}, or {COMMISSIONING}")
+        return value if value in (SHIPPED, COMMISSIONING) else os.path.abspath(Path(value).expanduser())
+
+
+class Settings(_Section):
+    """All settings of a node."""
+
+    node: NodeSettings = Field(default_factory=NodeSettings)
+    peers: tuple[PeerSettings, ...] = ()
+    database: DatabaseSettings = Field(default_factory=DatabaseSettings)
+    broker: BrokerSettings = Field(default_factory=BrokerSettings)
+    archives: tuple[ArchiveSettings, ...] = ()
+    results: ResultsSettings = Field(default_factory=ResultsSettings)
+    protocols: ProtocolsSettings = Field(default_factory=ProtocolsSettings)
+    model: ModelSettings = Field(default_factory=ModelSettings)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Settings:
+        names = [archive.name for archive in self.archives]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two [[archives]] have the same name: {names}")
+        titles = [peer.ae_title for peer in self.peers]
+        if len(set(titles)) < len(titles):
+            raise ValueError(f"two [[peers]] have the same ae_title: {titles}")
+        wanted = self.results.archive
+        if unknown := [name for name in wanted if name not in names]:
+            missing = " or ".join(map(repr, unknown))
+            raise ValueError(f"[results] archive: no archive is called {missing}; [[archives]] has {names}")
+        if len(set(wanted)) < len(wanted):
+            raise ValueError(f"[results] archive names one twice: {list(wanted)}")
+        if not wanted and len(names) > 1:
+            raise ValueError(f"[results] archive must name one or more of {names}")
+        return self
+
+    @property
+    def destinations(self) -> tuple[ArchiveSettings, ...]:
+        """The archives that get the results, in the order in which `[results] archive` names them."""
+        archives = {archive.name: archive for archive in self.archives}
+        return tuple(archives[name] for name in self.results.archive or archives)
+
+    def profile_of(self, archive: ArchiveSettings) -> Profile:
+        """What the results for `archive` are shaped for: its own profile, or else that of `[results]`."""
+        return archive.profile or self.results.profile
+
+    @property
+    def database_url(self) -> str:
+        """SQLAlchemy URL of the database; may hold a password, so it is never logged."""
+        return self.database.url or f"sqlite:///{self.node.data_dir / 'medseg-node.db'}"
+
+    @property
+    def broker_url(self) -> str:
+        """Celery broker URL; may hold a password, so it is never logged."""
+        return self.broker.url or f"filesystem://{self.node.data_dir / 'queue'}"

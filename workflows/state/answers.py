@@ -1,0 +1,88 @@
+"""AnswerRecord: an answer as the database and `answer.json` keep it, with plain values."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["AnswerRecord", "FindingRecord", "MeasurementRecord"]
+
+
+@dataclass(frozen=True)
+class MeasurementRecord:
+    """A measurement as it is shown everywhere. `kind`: as in `MeasurementKind`; `text`: number and unit."""
+
+    kind: str
+    name: str
+    value: float
+    unit: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FindingRecord:
+    """One thing that was named and marked. `confidence`: 0 to 1."""
+
+    phrase: str
+    label: str
+    confidence: float
+    voxels: int
+    measurements: tuple[MeasurementRecord, ...] = ()
+
+    def value_of(self, kind: str) -> float | None:
+        """The number of one kind of measurement; None where the image does not give it."""
+        return next((one.value for one in self.measurements if one.kind == kind), None)
+
+    def as_json(self) -> dict[str, Any]:
+        """The finding for `status --json`, `answer.json` and the database; volume and area also by their own names."""
+        plain = {**asdict(self), "measurements": [asdict(measurement) for measurement in self.measurements]}
+        return {**plain, "volume_ml": self.value_of("volume"), "area_mm2": self.value_of("area")}
+
+    @staticmethod
+    def from_json(entry: dict[str, Any]) -> FindingRecord:
+        """The inverse of `as_json`. An entry of version 0.1 has volume and area alone."""
+        measurements = tuple(MeasurementRecord(**measurement) for measurement in entry.get("measurements", ()))
+        if "measurements" not in entry:
+            old = (("volume", "Volume", entry.get("volume_ml"), "ml"), ("area", "Area", entry.get("area_mm2"), "mm2"))
+            measurements = tuple(
+                MeasurementRecord(kind, name, value, unit, f"{value:.3g} {unit}")
+                for kind, name, value, unit in old
+                if value is not None
+            )
+        return FindingRecord(entry["phrase"], entry["label"], entry["confidence"], entry["voxels"], measurements)
+
+
+@dataclass(frozen=True)
+class AnswerRecord:
+    """One question of a job, asked of one part, with its answer.
+
+    `not_seen`: labels of what was asked for and not seen; None: not recorded.
+    """
+
+    question: str
+    text: str
+    findings: tuple[FindingRecord, ...]
+    not_seen: tuple[str, ...] | None
+    part: int = 0
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer as a job's row keeps it."""
+        return {
+            "question": self.question,
+            "answer": self.text,
+            "findings": [finding.as_json() for finding in self.findings],
+            "not_seen": None if self.not_seen is None else list(self.not_seen),
+            "part": self.part,
+        }
+
+    @staticmethod
+    def from_json(entry: dict[str, Any]) -> AnswerRecord:
+        """The inverse of `as_json`."""
+        not_seen = entry.get("not_seen")
+        return AnswerRecord(
+            question=entry["question"],
+            text=entry["answer"],
+            findings=tuple(FindingRecord.from_json(finding) for finding in entry.get("findings", ())),
+            not_seen=None if not_seen is None else tuple(not_seen),
+            part=entry.get("part", 0),
+        )

@@ -1,0 +1,65 @@
+"""What identifies a request, an answer, a job and an object. All UIDs of results derive from these keys. Pure.
+
+    request   study, series, inputs, protocol and version, questions, prior        what is asked of which images
+    answer    request, digest of the weights                                       what the weights say to it
+    job       answer, version of the software, node                                who reads it, once
+    object    job, profile                                                         the files that say so
+    delivery  object, archive                                                      see `records.Delivery`
+
+The generation is in none of them: an unchanged request carries over into a new generation. New weights or software
+change only the lower keys, so they read nothing again by themselves; `reread` compares whole job keys.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from dicom_node.results.profiles import Profile
+from workflows.protocols.schema import ProtocolQuestion
+from workflows.state.records import Prior
+
+__all__ = ["answer_key", "job_key", "object_key", "request_key"]
+
+
+def request_key(
+    study_uid: str,
+    series_uid: str,
+    inputs: Sequence[str],
+    protocol: str,
+    protocol_version: str,
+    questions: Sequence[ProtocolQuestion],
+    prior: Prior | None = None,
+) -> str:
+    """Digest of what is asked of which images. Findings are part of a question: they decide what may be marked."""
+    parts: dict[str, Any] = {
+        "study": study_uid,
+        "series": series_uid,
+        "inputs": list(inputs),
+        "protocol": [protocol, protocol_version],
+        "questions": [question.as_json() for question in questions],
+    }
+    if prior is not None:
+        parts["prior"] = prior.answer_key
+    return _digest(parts)
+
+
+def answer_key(request: str, weights_digest: str) -> str:
+    """Digest of a request and the weights that answer it."""
+    return _digest({"request": request, "weights": weights_digest})
+
+
+def job_key(answer: str, software: str, node_uid: str) -> str:
+    """Digest of an answer and of who gives it: a version of the software on a node."""
+    return _digest({"answer": answer, "software": software, "node": node_uid})
+
+
+def object_key(job: str, profile: Profile) -> str:
+    """Digest of a job and the profile that its objects are made for."""
+    return _digest({"job": job, "profile": profile.value})
+
+
+def _digest(parts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()

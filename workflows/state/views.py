@@ -1,0 +1,174 @@
+"""Read models: what `status`, `explain` and the worklist show, each in a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import exists, func, select
+from sqlalchemy.orm import Session
+
+from workflows.state.records import Delivery, Instance, Job, ResultObject, Series, Study
+from workflows.state.states import JobState, StudyState
+from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, ResultObjectRow, SeriesRow, StudyRow
+from workflows.state.transactions import Transactions, in_portions
+
+__all__ = ["EVERY_STUDY", "JobView", "ObjectView", "Selection", "SeriesView", "StudyDetails", "StudyView", "Views"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which studies a person means; what is None does not restrict. `protocol`: a name without its version.
+
+    `since`, `until`: when the last instance came.
+    """
+
+    study_uid: str | None = None
+    accession_number: str | None = None
+    state: StudyState | None = None
+    protocol: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+EVERY_STUDY = Selection()
+
+
+@dataclass(frozen=True)
+class ObjectView:
+    """A result object and where it went."""
+
+    result: ResultObject
+    deliveries: tuple[Delivery, ...]
+
+
+@dataclass(frozen=True)
+class JobView:
+    """A job with its objects."""
+
+    job: Job
+    objects: tuple[ObjectView, ...]
+
+
+@dataclass(frozen=True)
+class StudyView:
+    """A study with the jobs of its generation, in order of series and protocol."""
+
+    study: Study
+    jobs: tuple[JobView, ...]
+
+    @property
+    def ended_jobs(self) -> int:
+        """How many jobs are delivered or have failed."""
+        return sum(view.job.state in (JobState.DELIVERED, JobState.FAILED) for view in self.jobs)
+
+
+@dataclass(frozen=True)
+class SeriesView:
+    """A series and how many of its instances are there."""
+
+    series: Series
+    instances: int
+
+
+@dataclass(frozen=True)
+class StudyDetails:
+    """All that is known of one study."""
+
+    view: StudyView
+    series: tuple[SeriesView, ...]
+    lost: tuple[Instance, ...]
+
+
+class Views(Transactions):
+    """What is shown. Nothing here changes anything or waits for who does."""
+
+    def study_views(self, selection: Selection = EVERY_STUDY, limit: int | None = None) -> list[StudyView]:
+        """Studies with their jobs and objects, those that got an instance last first; at most `limit`."""
+        with self._reading() as session:
+            chosen = select(StudyRow).where(*_criteria(selection))
+            ordered = chosen.order_by(StudyRow.last_received_at.desc(), StudyRow.study_uid.desc())
+            rows = session.scalars(ordered.limit(limit)).all()
+            jobs = _jobs_of(session, [row.study_uid for row in rows])
+            return [StudyView(row.record(), tuple(jobs[row.study_uid])) for row in rows]
+
+    def count_studies(self, selection: Selection = EVERY_STUDY) -> int:
+        """How many studies a selection has."""
+        with self._reading() as session:
+            return session.scalar(select(func.count(StudyRow.study_uid)).where(*_criteria(selection))) or 0
+
+    def study_uids(self, selection: Selection, limit: int | None = None) -> list[str]:
+        """The studies of a selection, those that got an instance last first."""
+        with self._reading() as session:
+            chosen = select(StudyRow.study_uid).where(*_criteria(selection))
+            return list(session.scalars(chosen.order_by(StudyRow.last_received_at.desc()).limit(limit)))
+
+    def study_details(self, study_uid: str) -> StudyDetails | None:
+        """One study with its series and what was lost of it; None if it was never received here."""
+        with self._reading() as session:
+            row = session.get(StudyRow, study_uid)
+            if row is None:
+                return None
+            own = InstanceRow.study_uid == study_uid
+            held = select(InstanceRow.series_uid, func.count()).where(own, InstanceRow.lost_at.is_(None))
+            counts: Mapping[str, int] = dict(session.execute(held.group_by(InstanceRow.series_uid)).all())
+            series = select(SeriesRow).where(SeriesRow.study_uid == study_uid).order_by(SeriesRow.series_uid)
+            lost = select(InstanceRow).where(own, InstanceRow.lost_at.is_not(None))
+            ordered = lost.order_by(InstanceRow.series_uid, InstanceRow.sop_instance_uid)
+            return StudyDetails(
+                view=StudyView(row.record(), tuple(_jobs_of(session, [study_uid])[study_uid])),
+                series=tuple(
+                    SeriesView(one.record(), counts.get(one.series_uid, 0)) for one in session.scalars(series)
+                ),
+                lost=tuple(one.record() for one in session.scalars(ordered)),
+            )
+
+
+def _criteria(selection: Selection) -> Iterable[Any]:
+    if selection.study_uid is not None:
+        yield StudyRow.study_uid == selection.study_uid
+    if selection.accession_number is not None:
+        yield StudyRow.accession_number == selection.accession_number
+    if selection.state is not None:
+        yield StudyRow.state == selection.state
+    if selection.protocol is not None:
+        current = (JobRow.study_uid == StudyRow.study_uid, JobRow.generation == StudyRow.generation)
+        yield exists().where(*current, JobRow.state != JobState.SUPERSEDED, JobRow.protocol == selection.protocol)
+    if selection.since is not None:
+        yield StudyRow.last_received_at >= selection.since
+    if selection.until is not None:
+        yield StudyRow.last_received_at <= selection.until
+
+
+def _jobs_of(session: Session, study_uids: Sequence[str]) -> dict[str, list[JobView]]:
+    """The jobs of each study's generation with their objects and deliveries: three queries a portion of studies."""
+    found: dict[str, list[JobView]] = defaultdict(list)
+    for portion in in_portions(study_uids):
+        current = (StudyRow.study_uid == JobRow.study_uid, JobRow.generation == StudyRow.generation)
+        jobs = session.scalars(
+            select(JobRow)
+            .join(StudyRow, current[0])
+            .where(JobRow.study_uid.in_(portion), current[1], JobRow.state != JobState.SUPERSEDED)
+            .order_by(JobRow.series_uid, JobRow.protocol)
+        ).all()
+        objects = _objects_of(session, [job.job_key for job in jobs])
+        for job in jobs:
+            found[job.study_uid].append(JobView(job.record(), tuple(objects[job.job_key])))
+    return found
+
+
+def _objects_of(session: Session, job_keys: Sequence[str]) -> dict[str, list[ObjectView]]:
+    found: dict[str, list[ObjectView]] = defaultdict(list)
+    for portion in in_portions(job_keys):
+        deliveries: dict[str, list[Delivery]] = defaultdict(list)
+        sent = select(DeliveryRow).where(DeliveryRow.job_key.in_(portion)).order_by(DeliveryRow.archive)
+        for row in session.scalars(sent):
+            deliveries[row.sop_instance_uid].append(row.record())
+        saved = select(ResultObjectRow).where(ResultObjectRow.job_key.in_(portion))
+        for result in session.scalars(saved.order_by(ResultObjectRow.job_key, ResultObjectRow.ordinal)):
+            view = ObjectView(result.record(), tuple(deliveries[result.sop_instance_uid]))
+            found[result.job_key].append(view)
+    return found

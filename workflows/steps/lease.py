@@ -1,0 +1,40 @@
+"""A lease that is kept while work goes on, from a thread of its own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import structlog
+
+from workflows.errors import DatabaseUnavailable
+
+__all__ = ["kept"]
+
+log = structlog.get_logger()
+
+
+@contextmanager
+def kept(extend: Callable[[], bool], every_s: float, **about: str) -> Iterator[None]:
+    """Call `extend` every `every_s` seconds until the block ends, or until it returns False: the lease was lost.
+
+    A database that is away is no loss: it may be back before the lease ends. `about` is logged with a missed heartbeat.
+    """
+    stop = threading.Event()
+
+    def beat() -> None:
+        while not stop.wait(every_s):
+            try:
+                if not extend():
+                    return
+            except DatabaseUnavailable as error:
+                log.warning("heartbeat_missed", reason=str(error), **about)
+
+    thread = threading.Thread(target=beat, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join()
