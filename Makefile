@@ -4,9 +4,12 @@ VENV := .venv
 PIP := $(VENV)/bin/pip
 PACKAGES := dicom_node inference workflows
 SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools rabbitmq-server postgresql docker-compose chromium $(if $(shell command -v npm),,npm)
+# Unit tests with none of these markers need nothing but the checkout (tests/unit/conftest.py).
+HERMETIC := not service and not shared_data and not slow
+PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check bench install services clean
+.PHONY: help demo fast test check lint documents bench install services clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,14 +17,22 @@ help:  ## what can be made
 demo: $(VENV)/.node  ## send a real study through a whole node on this machine and show what comes back
 	$(VENV)/bin/medseg-node demo
 
-test: $(VENV)/.dev services  ## install what the tests need, then run all of them
-	$(VENV)/bin/pytest
+fast: $(VENV)/.dev  ## the tests that need nothing but the checkout, in under a minute on two cores
+	$(PYTEST) -n 2 -m "$(HERMETIC)" tests/unit --ignore tests/unit/docs
 
-check: $(VENV)/.dev  ## style, types, who imports whom, and that the documents are true
+test: $(VENV)/.dev services documents fast  ## install what the other tests need, then run all of them
+	$(PYTEST) -n 2 -m "not ($(HERMETIC))" tests/unit
+	$(VENV)/bin/pytest tests/integration tests/e2e
+
+check: lint documents  ## style, types, who imports whom, and that the documents are true
+
+lint: $(VENV)/.dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy --strict $(addprefix --package ,$(PACKAGES))
 	$(VENV)/bin/lint-imports
+
+documents: $(VENV)/.dev
 	$(VENV)/bin/pytest tests/unit/docs
 
 bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, MedSeg-R beside the way LISA runs and U-Nets

@@ -16,6 +16,7 @@ from tests.services import missing
 from workflows.settings import load_settings
 
 ROLES = {"scp", "worker-gpu", "worker-io", "scheduler"}
+needs_compose = pytest.mark.service("docker-compose")
 PASSWORDS = dict.fromkeys(("POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "ORTHANC_PASSWORD"), "x")
 
 
@@ -36,6 +37,7 @@ def services(checkout: Path) -> dict[str, Any]:
     return found
 
 
+@needs_compose
 def test_every_role_and_service_is_there_and_comes_back_by_itself(services: dict[str, Any]) -> None:
     assert set(services) >= ROLES | {"orthanc", "rabbitmq", "postgres"}
     assert {service["restart"] for service in services.values()} == {"unless-stopped"}
@@ -45,6 +47,7 @@ def test_every_role_and_service_is_there_and_comes_back_by_itself(services: dict
     assert devices[0]["capabilities"] == ["gpu"]
 
 
+@needs_compose
 @pytest.mark.parametrize("left_out", sorted(PASSWORDS))
 def test_a_password_must_be_chosen(checkout: Path, left_out: str) -> None:
     done = compose(checkout, **{name: value for name, value in PASSWORDS.items() if name != left_out})
@@ -62,6 +65,7 @@ def test_no_password_stands_in_the_repository(checkout: Path) -> None:
     assert re.findall(r"^\w+_PASSWORD=(.+)$", example, flags=re.MULTILINE) == []
 
 
+@needs_compose
 def test_each_role_gets_settings_that_the_node_takes_and_hosts_that_exist(
     checkout: Path, services: dict[str, Any]
 ) -> None:
@@ -69,7 +73,7 @@ def test_each_role_gets_settings_that_the_node_takes_and_hosts_that_exist(
         command, environment = services[name]["command"], services[name]["environment"]
         config = checkout / Path(command[command.index("--config") + 1]).relative_to("/opt/medseg-node")
         settings = load_settings(config, environment)
-        assert settings.archive is not None and settings.archive.host in services
+        assert [archive.host for archive in settings.destinations if archive.host in services] == ["orthanc"]
         for url in (settings.database_url, settings.broker_url):
             assert url.split("@")[1].split(":")[0] in services
         assert any(volume.startswith(f"node-data:{settings.node.data_dir}:") for volume in services[name]["volumes"])
@@ -78,6 +82,7 @@ def test_each_role_gets_settings_that_the_node_takes_and_hosts_that_exist(
     assert published["target"] == settings.node.port
 
 
+@needs_compose
 def test_what_is_built_can_be_built_from_the_checkout(checkout: Path, services: dict[str, Any]) -> None:
     for service in services.values():
         if "build" not in service:
@@ -92,6 +97,7 @@ def test_what_is_built_can_be_built_from_the_checkout(checkout: Path, services: 
     assert {"node", "gpu"} <= set(re.findall(r" AS (\w+)$", (checkout / "deploy/Dockerfile").read_text(), re.MULTILINE))
 
 
+@needs_compose
 def test_commands_are_commands_of_the_node(services: dict[str, Any]) -> None:
     cli = pytest.importorskip("workflows.commands.cli")
     known = {command.name or command.callback.__name__ for command in cli.app.registered_commands}

@@ -24,6 +24,7 @@ def setting(unit: str, name: str) -> str:
     return str(value)
 
 
+@pytest.mark.service("systemd")
 def test_systemd_takes_the_unit(checkout: Path, tmp_path: Path, unit: str) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import Enum
-from pathlib import Path
 from typing import Any, get_args
 
 from pydantic.fields import FieldInfo
 
-from workflows import settings
+from workflows.settings import CHECKOUT, Settings
 
 HEAD = """\
 # Settings
@@ -32,7 +31,7 @@ def page() -> str:
 
 
 def _sections() -> Iterator[str]:
-    for name, field in settings.Settings.model_fields.items():
+    for name, field in Settings.model_fields.items():
         kind: Any = next(iter(get_args(field.annotation)), field.annotation)
         title = f"[[{name}]]" if field.annotation is not kind else f"[{name}]"
         about = kind.__doc__.partition(": ")[2].rstrip(".")
@@ -48,7 +47,7 @@ def _default(entry: FieldInfo) -> str:
     value = entry.default.value if isinstance(entry.default, Enum) else entry.default
     if isinstance(value, bool):
         value = str(value).lower()
-    text = str(value).removeprefix(f"{Path(settings.__file__).parents[1]}/")
+    text = str(value).removeprefix(f"{CHECKOUT}/")
     return "empty" if value in ("", (), None) else f"`{text}`"
 
 
