@@ -39,11 +39,11 @@ class CeleryWaker:
     def publish(self, job_key: str, archive: str) -> None:
         self._send("publish", job_key, archive)
 
-    def _send(self, task: str, *identifiers: str) -> None:
+    def _send(self, task: str, identifier: str, *more: str) -> None:
         try:
-            self._app.send_task(task, args=list(identifiers))
+            self._app.send_task(task, args=[identifier, *more])
         except OperationalError as error:
-            log.warning("broker_away", task=task, identifiers=identifiers, reason=str(error))
+            log.warning("broker_away", task=task, identifier=identifier, reason=str(error))
 
 
 def make_app(node: Node) -> Celery:
