@@ -16,11 +16,20 @@ DicomNodeError
 
 from __future__ import annotations
 
+import re
 from enum import Enum
 
 
 class DicomNodeError(Exception):
     """Root of everything `dicom_node` raises on purpose."""
+
+
+def without_values(error: BaseException) -> str:
+    """An error's text without what it quotes: libraries quote values of the header, which may be a patient's name."""
+    return _QUOTED.sub("'...'", str(error))
+
+
+_QUOTED = re.compile(r"b?'[^']*'|b?\x22[^\x22]*\x22")
 
 
 class InstanceRefused(DicomNodeError):

@@ -22,13 +22,13 @@ _UID = re.compile(r"[0-9]+(\.[0-9]+)*")
 def checked_uid(value: str | None, attribute: str) -> str:
     """Return `value` if it can serve as a UID (PS3.5 9.1: digits and dots, at most 64), else raise.
 
-    Raises IdentifierMismatch naming `attribute`.
+    Raises IdentifierMismatch naming `attribute`, never the value: it may be a name that stands in the wrong place.
     """
     text = "" if value is None else str(value)
     if not text:
         raise IdentifierMismatch(f"{attribute} is missing or empty")
     if len(text) > 64 or _UID.fullmatch(text) is None:
-        raise IdentifierMismatch(f"{attribute} is not a UID: {text[:80]!r}")
+        raise IdentifierMismatch(f"{attribute} is not a UID: {len(text)} characters, not only digits and dots")
     return text
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -62,26 +63,35 @@ class DataFolder:
         Raises SettingsError for a marker that cannot be read.
         """
         try:
-            return str(json.loads(self.marker.read_text(encoding="utf-8"))["node"])
+            uid = json.loads(self.marker.read_text(encoding="utf-8"))["node"]
         except FileNotFoundError:
             return None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise SettingsError(f"{self.marker} cannot be read ({error}): restore it from a backup") from error
+        if not isinstance(uid, str) or not uid:
+            raise SettingsError(f"{self.marker} names no node: restore it from a backup")
+        return uid
 
     def claim(self, node_uid: str) -> str:
-        """Mark the folder with an identity, and return the one that it has: another process may have been quicker."""
-        written = self.root / f".{_MARKER}.{os.getpid()}"
-        about = "the identity of this node, which its database knows too: keep it with the folder"
-        written.write_text(json.dumps({"node": node_uid, "about": about}) + "\n", encoding="utf-8")
-        try:
-            os.link(written, self.marker)
-        except FileExistsError:
-            pass
-        finally:
-            written.unlink()
+        """Mark the folder with an identity, and return the one that it has: another process may have been quicker.
+
+        Raises SettingsError where nothing can be written.
+        """
         found = self.node_uid()
-        assert found is not None
-        return found
+        if found is not None:
+            return found
+        written = self.root / f".{_MARKER}.{uuid.uuid4().hex}"
+        about = "the identity of this node, which its database knows too: keep it with the folder"
+        try:
+            with written.open("x", encoding="utf-8") as file:
+                file.write(json.dumps({"node": node_uid, "about": about}) + "\n")
+            with suppress(FileExistsError):
+                os.link(written, self.marker)
+        except OSError as error:
+            raise SettingsError(f"[node] data_dir {self.root} cannot be written to: {error.strerror}") from error
+        finally:
+            written.unlink(missing_ok=True)
+        return self.node_uid() or node_uid
 
     def has_instances(self) -> bool:
         """Whether the instance store holds anything."""

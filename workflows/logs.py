@@ -4,11 +4,26 @@ from __future__ import annotations
 
 import logging
 import sys
+import traceback
+from typing import Any
 
 import structlog
-from structlog.typing import Processor
+from structlog.typing import EventDict, Processor
 
 __all__ = ["configure_logging"]
+
+
+def _frames(_logger: Any, _method: str, event: EventDict) -> EventDict:
+    """A traceback as its frames and the kind of error: its text may quote a header, and so a patient's name."""
+    given = event.pop("exc_info", None)
+    if given is True:
+        given = sys.exc_info()
+    error = given[1] if isinstance(given, tuple) else given
+    if isinstance(error, BaseException):
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
+        event["exception"] = "\n".join([*lines, type(error).__name__])
+    return event
 
 
 def configure_logging(log_format: str, level: int = logging.INFO) -> None:
@@ -22,7 +37,7 @@ def configure_logging(log_format: str, level: int = logging.INFO) -> None:
         structlog.contextvars.merge_contextvars,
         structlog.processors.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        structlog.processors.format_exc_info,
+        _frames,
     ]
     structlog.configure(
         processors=[*shared, renderer],

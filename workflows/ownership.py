@@ -33,14 +33,25 @@ def check_own_folder(folder: DataFolder, repository: Repository) -> str | None:
     not the files that the database knows.
     """
     marked, known = folder.node_uid(), repository.node_uid()
+    holds = repository.holds_instances()
     if marked is not None and known is not None:
         if marked != known:
             raise SettingsError(
                 f"[node] data_dir {folder.root} belongs to another node ({marked[:8]}; this database's is "
                 f"{known[:8]}): check data_dir, its mount, and [database] url"
             )
-    elif repository.holds_instances():
+        if holds and not folder.has_instances():
+            raise SettingsError(
+                f"{folder.instances} is empty, and the database knows instances: mount or restore it and start again; "
+                f"if its files are gone for good, make the folder {folder.instances}/gone and start"
+            )
+    elif holds:
         _require_known_files(folder, known or marked, repository.newest_instances(_SAMPLE))
+    elif marked is not None and folder.has_instances():
+        raise SettingsError(
+            f"[node] data_dir {folder.root} belongs to node {marked[:8]}, and this database knows no node: check "
+            f"[database] url; if that node's database is lost, remove {folder.marker}: its files are indexed anew"
+        )
     return marked or known
 
 

@@ -15,6 +15,7 @@ from typing import BinaryIO
 import pydicom
 from pydicom.datadict import dictionary_has_tag, tag_for_keyword
 from pydicom.dataset import Dataset
+from pydicom.errors import BytesLengthException
 from pydicom.filereader import read_dataset
 from pydicom.tag import BaseTag
 from pydicom.uid import UID
@@ -22,15 +23,16 @@ from pydicom.uid import UID
 from dicom_node.errors import UnparseableInstance
 from dicom_node.headers.coded import CodedHeader
 
-__all__ = ["codes", "integer", "items", "number", "read_data_set_header", "read_file_header", "text", "texts"]
+__all__ = ["BROKEN", "codes", "integer", "items", "number", "read_data_set_header", "read_file_header", "text", "texts"]
 
 # A value that does not conform would otherwise be quoted in a warning, and may be a patient's name.
 pydicom.config.settings.reading_validation_mode = pydicom.config.IGNORE
 
 # What pydicom raises on data sets and values that are not what they claim to be.
-_BROKEN = (
+BROKEN = (
     ArithmeticError,
     AttributeError,
+    BytesLengthException,
     EOFError,
     LookupError,
     NameError,
@@ -80,7 +82,9 @@ def read_data_set_header(stream: BinaryIO, transfer_syntax_uid: str, keywords: I
             stream.seek(start)
             if _is_data_set(read_dataset(stream, implicit, little, stop_when=_at_pixels)):
                 return header
-    except _BROKEN as error:
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
         raise UnparseableInstance(f"the data set cannot be read ({type(error).__name__})") from error
     raise UnparseableInstance(_NO_DATA_SET)
 
@@ -102,7 +106,9 @@ def read_file_header(path: Path, keywords: Iterable[str]) -> tuple[Dataset, Data
             return meta, read_data_set_header(stream, transfer_syntax, wanted)
         except UnparseableInstance as error:
             raise UnparseableInstance(f"{path}: {error}") from error
-        except _BROKEN as error:
+        except BROKEN as error:
+            if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not the file
+                raise
             raise UnparseableInstance(f"{path}: not a DICOM file ({type(error).__name__})") from error
 
 
@@ -148,7 +154,7 @@ def texts(header: Dataset, keyword: str) -> tuple[str, ...]:
             return ()
         several = isinstance(value, Sequence) and not isinstance(value, str | bytes)
         return tuple(str(item).strip() for item in (value if several else (value,)))
-    except _BROKEN:
+    except BROKEN:
         return ()
 
 
@@ -172,7 +178,7 @@ def items(header: Dataset, *keywords: str) -> Iterator[Dataset]:
     keyword, *inner = keywords
     try:
         sequence = list(header.get(keyword) or ())
-    except _BROKEN:
+    except BROKEN:
         return
     for item in sequence:
         if not isinstance(item, Dataset):

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from pydicom.charset import convert_encodings
 from pydicom.dataset import Dataset
 from pydicom.multival import MultiValue
 from pydicom.valuerep import DA, TM, PersonName
+
+from dicom_node.headers.elements import BROKEN
 
 __all__ = ["PATIENT_AND_STUDY", "copy_identity", "tolerant_source"]
 
@@ -46,7 +49,9 @@ def tolerant_source(source: Dataset) -> Dataset:
     """
     tolerant = Dataset()
     for tag in source.keys():  # noqa: SIM118 - iterating a data set gives elements, and would decode private ones too
-        if not tag.is_private:
+        if tag.is_private:
+            continue
+        with suppress(*BROKEN):  # an element that cannot be decoded is nothing that a result needs
             tolerant.add(source[tag])
     if hasattr(source, "file_meta"):
         tolerant.file_meta = source.file_meta

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from dicom_node.errors import ResultRefused
+from dicom_node.errors import ResultRefused, without_values
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import ARTIFICIAL_INTELLIGENCE, LABELS
 from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
@@ -60,7 +60,7 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
             content_description="Answers of MedSeg-R",
         )
     except (ValueError, TypeError, AttributeError) as error:
-        raise ResultRefused(f"no SEG can be written for this series: {error}") from error
+        raise ResultRefused(f"no SEG can be written for this series: {without_values(error)}") from error
     copy_identity(volume.sources[0], segmentation)
     if volume.geometry is None:
         # Type 2C without an image orientation (PS3.3 C.7.6.1.1.1); unknown stays empty.

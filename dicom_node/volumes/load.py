@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
 
-from dicom_node.errors import VolumeRefusal, VolumeRefused
+from dicom_node.errors import VolumeRefusal, VolumeRefused, without_values
 from dicom_node.identifiers import SeriesUID, StudyUID
 from dicom_node.sop_classes import ImageKind, image_kind
 from dicom_node.volumes.geometry import Plane, arrange
@@ -109,7 +109,10 @@ def _read_header(path: Path) -> Dataset:
         if not header.get("SOPClassUID") or not header.get("SeriesInstanceUID"):
             raise InvalidDicomError("no SOP Class UID or Series Instance UID")
     except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, NotImplementedError, EOFError) as error:
-        raise VolumeRefused(VolumeRefusal.NO_IMAGES, f"{path.name} is no DICOM image: {error}") from error
+        if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not the file
+            raise
+        why = without_values(error)
+        raise VolumeRefused(VolumeRefusal.NO_IMAGES, f"{path.name} is no DICOM image: {why}") from error
     return header
 
 

@@ -13,7 +13,7 @@ from pydicom.pixels.processing import apply_color_lut
 from pydicom.pixels.utils import iter_pixels
 from pydicom.uid import UID
 
-from dicom_node.errors import VolumeRefusal, VolumeRefused
+from dicom_node.errors import VolumeRefusal, VolumeRefused, without_values
 
 __all__ = ["is_color", "stored_frames"]
 
@@ -52,7 +52,7 @@ def stored_frames(path: Path, frames: list[int] | None = None) -> Iterator[NDArr
     except (ValueError, RuntimeError, AttributeError, NotImplementedError, KeyError, TypeError, EOFError) as error:
         # What decoding plugins raise is not a closed set; pydicom wraps it in these.
         raise VolumeRefused(
-            VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{name} ({syntax.name}): {_first_lines(str(error))}"
+            VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{name} ({syntax.name}): {_first_lines(without_values(error))}"
         ) from error
 
 
@@ -73,7 +73,7 @@ def _require_whole(dataset: Dataset, syntax: UID, path: Path, name: str) -> None
         samples = int(dataset.Rows) * int(dataset.Columns) * int(dataset.get("SamplesPerPixel", 1))
         needed = samples * int(dataset.get("NumberOfFrames") or 1) * int(dataset.BitsAllocated) // 8
     except (AttributeError, TypeError, ValueError) as error:
-        raise VolumeRefused(VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{name}: {error}") from error
+        raise VolumeRefused(VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{name}: {without_values(error)}") from error
     if dataset.get("PhotometricInterpretation") == "YBR_FULL_422":
         needed = needed * 2 // 3
     held = len(dataset.PixelData)

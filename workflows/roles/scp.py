@@ -18,15 +18,21 @@ log = structlog.get_logger()
 def run_scp(node: Node, stop: threading.Event) -> None:
     """Receive instances until `stop`."""
     with node.storage_scp():
-        threading.Thread(target=_sweep, args=(node,), name="sweep", daemon=True).start()
+        threading.Thread(target=_sweep, args=(node, stop), name="sweep", daemon=True).start()
         stop.wait()
 
 
-def _sweep(node: Node) -> None:
-    try:
-        found, lost = reconcile(node.receiver)
-        log.info("swept", indexed=found, lost=lost)
-    except DatabaseUnavailable as error:
-        log.error("database_unavailable", reason=str(error))
-    except Exception as error:
-        log.exception("sweep_failed", reason=defect(error))
+def _sweep(node: Node, stop: threading.Event) -> None:
+    """Sweep once; again while the database is away."""
+    while not stop.is_set():
+        try:
+            found, lost = reconcile(node.receiver)
+        except DatabaseUnavailable as error:
+            log.error("database_unavailable", reason=str(error))
+            stop.wait(node.settings.node.rewake_s)
+        except Exception as error:
+            log.exception("sweep_failed", reason=defect(error))
+            return
+        else:
+            log.info("swept", indexed=found, lost=lost)
+            return

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import or_, select, update
-from sqlalchemy.orm import Session
+from sqlalchemy import exists, or_, select, update
 
 from workflows.state.records import ClaimedDelivery, Due, ResultObject
 from workflows.state.states import DeliveryState, JobState, StudyState
@@ -18,6 +16,8 @@ __all__ = ["Deliveries"]
 
 _DEFECTS = 2
 _AT_ONCE = 500
+_STALLED_LOOK = 10
+"""A job that is being delivered is looked at so much more rarely than what is due."""
 
 
 class Deliveries(Transactions):
@@ -65,66 +65,81 @@ class Deliveries(Transactions):
     def record_delivery(
         self, sop_instance_uid: str, archive: str, owner: str, state: DeliveryState, reason: str = ""
     ) -> bool:
-        """What became of one attempt to send one object; PENDING: it is tried again.
+        """What became of one attempt to send one object; PENDING: it is tried again. The last outcome ends the job.
 
         False: the owner does not hold it any more, or its end is recorded already; nothing is changed.
         """
         now = self._clock()
         with self._writing() as session:
-            held = (
-                DeliveryRow.sop_instance_uid == sop_instance_uid,
-                DeliveryRow.archive == archive,
-                DeliveryRow.state == DeliveryState.PENDING,
-                DeliveryRow.lease_owner == owner,
+            job_key = session.scalar(
+                select(DeliveryRow.job_key).where(
+                    DeliveryRow.sop_instance_uid == sop_instance_uid, DeliveryRow.archive == archive
+                )
             )
+            if job_key is None:
+                return False
+            study, job = self._locked(session, job_key)
+            held = (*_pending(job_key, archive), DeliveryRow.sop_instance_uid == sop_instance_uid)
             values: dict[str, Any] = {"state": state, "reason": reason, "attempts": DeliveryRow.attempts + 1}
             if state is DeliveryState.DELIVERED:
                 values["delivered_at"] = now
-            return changed_one(session.execute(update(DeliveryRow).where(*held).values(**values)))
+            recorded = update(DeliveryRow).where(*held, DeliveryRow.lease_owner == owner).values(**values)
+            if not changed_one(session.execute(recorded)):
+                return False
+            if state is not DeliveryState.PENDING:
+                self._settle(session, study, job, now)
+            return True
 
     def record_delivery_defect(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
         """The program failed at sending what `owner` holds: tried once more, then these deliveries fail and say so."""
-        with self._writing() as session:
-            held = session.scalars(
-                select(DeliveryRow).where(*_pending(job_key, archive), DeliveryRow.lease_owner == owner)
-            ).all()
-            for row in held:
-                row.defects, row.reason = row.defects + 1, reason
-                if row.defects >= _DEFECTS:
-                    row.state = DeliveryState.FAILED
-        self.release_deliveries(job_key, archive, owner, reason, retry_after_s)
-
-    def release_deliveries(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
-        """Give back what is still pending, to be tried again after `retry_after_s`; the job follows its deliveries.
-
-        A job is DELIVERED, or FAILED with `reason`, once nothing of it is pending to any archive.
-        """
         now = self._clock()
         with self._writing() as session:
             study, job = self._locked(session, job_key)
-            again = now + timedelta(seconds=retry_after_s)
+            held = (*_pending(job_key, archive), DeliveryRow.lease_owner == owner)
+            for row in session.scalars(select(DeliveryRow).where(*held)):
+                row.defects, row.reason = row.defects + 1, reason
+                row.lease_owner = row.lease_until = None
+                row.wake_at = now + timedelta(seconds=retry_after_s)
+                if row.defects >= _DEFECTS:
+                    row.state = DeliveryState.FAILED
+            self._settle(session, study, job, now)
+
+    def release_deliveries(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
+        """Give back what is still pending, to be tried again after `retry_after_s`; `reason`: why it is."""
+        now = self._clock()
+        with self._writing() as session:
+            study, job = self._locked(session, job_key)
             held = update(DeliveryRow).where(*_pending(job_key, archive), DeliveryRow.lease_owner == owner)
+            again = now + timedelta(seconds=retry_after_s)
             values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "wake_at": again}
             session.execute(held.values(**values, reason=reason) if reason else held.values(**values))
-            if job.state is not JobState.DELIVERING:
-                return
-            session.expire_all()
-            rows = session.scalars(select(DeliveryRow).where(DeliveryRow.job_key == job_key)).all()
-            waiting = [row.reason for row in rows if row.state is DeliveryState.PENDING]
-            job.reason = "; ".join(sorted({why for why in waiting if why}))
-            if not waiting:
-                failed = any(row.state is not DeliveryState.DELIVERED for row in rows)
-                if failed:
-                    job.reason = _why_failed(session, job_key)
-                self._set_job(session, job, JobState.FAILED if failed else JobState.DELIVERED, now)
-            self._refresh_study(session, study, now)
+            self._settle(session, study, job, now)
 
     def take_due(self) -> Due:
         """What waits and was not woken lately. Each is put off by `rewake_s`: a tick must not flood the queue."""
         due = self._due()
         if due:
             self._put_off(due)
+        self._settle_stalled()
         return due
+
+    def _settle_stalled(self) -> None:
+        """End jobs whose last delivery has ended without them: a net, for nothing else would look at them again."""
+        now = self._clock()
+        current = JobRow.generation == StudyRow.generation
+        pending = exists().where(DeliveryRow.job_key == JobRow.job_key, DeliveryRow.state == DeliveryState.PENDING)
+        with self._reading() as session:
+            looked_at = select(JobRow.job_key, pending).join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
+            due = looked_at.where(JobRow.state == JobState.DELIVERING, JobRow.wake_at <= now, current)
+            rows = session.execute(due.limit(_AT_ONCE)).all()
+        if not rows:
+            return
+        with self._writing() as session:
+            for job_key in (key for key, waits in rows if not waits):
+                self._settle(session, *self._locked(session, job_key), now)
+            waiting = [key for key, waits in rows if waits]
+            later = update(JobRow).where(JobRow.job_key.in_(waiting), JobRow.state == JobState.DELIVERING)
+            session.execute(later.values(wake_at=now + _STALLED_LOOK * self._rewake))
 
     def _due(self) -> Due:
         now = self._clock()
@@ -166,15 +181,3 @@ def _pending(job_key: str, archive: str) -> tuple[Any, ...]:
         DeliveryRow.archive == archive,
         DeliveryRow.state == DeliveryState.PENDING,
     )
-
-
-def _why_failed(session: Session, job_key: str) -> str:
-    """Why each object that did not arrive did not, by archive."""
-    lost = (DeliveryState.REJECTED, DeliveryState.WITHHELD, DeliveryState.FAILED)
-    rows: Sequence[Any] = session.execute(
-        select(DeliveryRow.archive, DeliveryRow.reason, ResultObjectRow.kind)
-        .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
-        .where(DeliveryRow.job_key == job_key, DeliveryRow.state.in_(lost))
-        .order_by(DeliveryRow.archive, ResultObjectRow.ordinal)
-    ).all()
-    return "; ".join(f"{row.kind.value} to {row.archive}: {row.reason}" for row in rows)

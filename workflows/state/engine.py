@@ -32,12 +32,12 @@ def open_engine(url: str) -> Engine:
         if wanted.drivername == "postgresql":
             wanted = wanted.set(drivername="postgresql+psycopg")
         if wanted.get_backend_name() != "sqlite":
-            return create_engine(wanted, pool_pre_ping=True)
+            return create_engine(wanted, pool_pre_ping=True, hide_parameters=True)
     except (ArgumentError, ModuleNotFoundError) as error:
         raise SettingsError(
             "[database] url cannot be used: write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
         ) from error
-    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False})
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, hide_parameters=True)
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -37,6 +38,7 @@ class Intake(Transactions):
         what is no image (a report, a presentation state, another's segmentation) is kept and opens none. The study is
         complete once nothing has come for `quiet_period_s`.
         """
+        new = _for_columns(new)
         try:
             return self._record_instance(new, timedelta(seconds=quiet_period_s))
         except IntegrityError:
@@ -55,7 +57,8 @@ class Intake(Transactions):
                 if study.state in RESULTS_STAND - {StudyState.FAILED}:
                     row.path, row.lost_at = str(new.path), None
                     return None
-            if new.image and study.state is not StudyState.RECEIVING:
+            opens = new.image or (lost and study.state is StudyState.FAILED)  # it failed because this was missing
+            if opens and study.state is not StudyState.RECEIVING:
                 study.generation += 1
                 self._set_study(study, StudyState.RECEIVING, now)
             if study.state is StudyState.RECEIVING:
@@ -181,11 +184,11 @@ class Intake(Transactions):
         with self._reading() as session:
             return [row.record() for row in session.scalars(_instances_of(study_uid))]
 
-    def has_instance_at(self, study_uid: str, path: str) -> bool:
-        """Whether a row of the study points at a file, named relative to the data folder."""
+    def instance(self, study_uid: str, series_uid: str, sop_instance_uid: str) -> Instance | None:
+        """The row of one instance, lost or not; None if it was never indexed."""
         with self._reading() as session:
-            here = (InstanceRow.study_uid == study_uid, InstanceRow.path == path)
-            return self._count(session, *here) > 0
+            row = session.get(InstanceRow, (study_uid, series_uid, sop_instance_uid))
+            return None if row is None else row.record()
 
     def lost_instances(self, study_uid: str) -> list[Instance]:
         """The instances of a study that were acknowledged and whose files are gone."""
@@ -218,6 +221,21 @@ def _instances_of(study_uid: str, *, lost: bool = False) -> Any:
     return select(InstanceRow).where(*_held(study_uid, lost=lost)).order_by(*order)
 
 
+def _for_columns(new: NewInstance) -> NewInstance:
+    """The header's texts as columns can hold them: nothing in a header closes intake. The file keeps all of it."""
+    return replace(
+        new,
+        modality=_column(new.modality, 16),
+        series_description=_column(new.series_description, 256),
+        accession_number=_column(new.accession_number, 64),
+        calling_ae_title=_column(new.calling_ae_title, 16),
+    )
+
+
+def _column(text: str, most: int) -> str:
+    return text.replace("\0", "").encode("utf-8", "replace").decode()[:most]
+
+
 def _new_study(session: Session, new: NewInstance, now: datetime) -> StudyRow:
     study = StudyRow(
         study_uid=new.study_uid,
@@ -242,7 +260,7 @@ def _ensure_series(session: Session, new: NewInstance) -> None:
                 study_uid=new.study_uid,
                 series_uid=new.series_uid,
                 modality=new.modality,
-                series_description=new.series_description[:256],
+                series_description=new.series_description,
             )
         )
         session.flush()

@@ -52,31 +52,56 @@ class Jobs(Transactions):
                 if row is None:
                     session.add(_new_job(study_uid, generation, plan, jobs, now))
                 else:
-                    self._carry_over(session, row, study, now)
+                    self._carry_over(session, row, plan, study, now)
                 keys.append(plan.job_key if row is None else row.job_key)
             session.flush()
             study.plan_reasons, study.reason, study.reread = [asdict(verdict) for verdict in verdicts], summary, False
             self._follow_jobs(session, study, now)
             return keys
 
-    def _carry_over(self, session: Session, job: JobRow, study: StudyRow, now: datetime) -> None:
+    def _carry_over(self, session: Session, job: JobRow, plan: JobPlan, study: StudyRow, now: datetime) -> None:
+        """Take a job into the study's generation, as far as it was; `reread`: what failed and new destinations too."""
         job.generation, job.wake_at = study.generation, now
-        again = study.reread and job.state is JobState.FAILED
-        if job.state is not JobState.SUPERSEDED and not again:
+        if job.state in (JobState.PLANNED, JobState.PREDICTING):
             return
-        job.reason = ""
-        if again:  # what an archive did not take is sent to it once more
+        if study.reread:
+            job.destinations = _destinations(plan)
+            # What an archive did not take is sent to it once more.
             ended = (DeliveryRow.job_key == job.job_key, DeliveryRow.state != DeliveryState.DELIVERED)
             session.execute(update(DeliveryRow).where(*ended).values(state=DeliveryState.PENDING, defects=0))
-        states = set(session.scalars(select(DeliveryRow.state).where(DeliveryRow.job_key == job.job_key)))
-        if not states:
-            job.troubles = []
-            self._set_job(session, job, JobState.PLANNED, now)
-        elif DeliveryState.PENDING in states:
+        objects = session.scalars(select(ResultObjectRow).where(ResultObjectRow.job_key == job.job_key)).all()
+        wanted = set(job.record().profiles)
+        if not objects or not wanted <= {saved.profile for saved in objects}:
+            if job.state in (JobState.SUPERSEDED, JobState.DELIVERED) or study.reread:
+                job.troubles, job.reason = [], ""
+                self._set_job(session, job, JobState.PLANNED, now)
+            return
+        self._add_deliveries(session, job)
+        if job.state is not JobState.DELIVERING and (job.state is JobState.SUPERSEDED or study.reread):
             self._set_job(session, job, JobState.DELIVERING, now)
-        else:
-            delivered = states == {DeliveryState.DELIVERED}
-            self._set_job(session, job, JobState.DELIVERED if delivered else JobState.FAILED, now)
+        self._settle(session, study, job, now)
+
+    @staticmethod
+    def _add_deliveries(session: Session, job: JobRow) -> None:
+        """A delivery of each object of the job to every destination of its profile that has none yet."""
+        there = session.execute(
+            select(DeliveryRow.sop_instance_uid, DeliveryRow.archive).where(DeliveryRow.job_key == job.job_key)
+        )
+        known = {(uid, archive) for uid, archive in there}
+        saved = select(ResultObjectRow).where(ResultObjectRow.job_key == job.job_key)
+        for result in session.scalars(saved.order_by(ResultObjectRow.ordinal)).all():
+            for destination in job.record().destinations:
+                place = (result.sop_instance_uid, destination.archive)
+                if destination.profile is result.profile and place not in known:
+                    session.add(
+                        DeliveryRow(
+                            sop_instance_uid=result.sop_instance_uid,
+                            archive=destination.archive,
+                            job_key=job.job_key,
+                            state=DeliveryState.PENDING,
+                        )
+                    )
+        session.flush()
 
     def job(self, job_key: str) -> Job:
         """One job. Raises LookupError for a key that no job has."""
@@ -123,7 +148,7 @@ class Jobs(Transactions):
                 return None
             job = session.get_one(JobRow, job_key)
             if before.state is JobState.PREDICTING:
-                died = Trouble(TroubleKind.WORKER_DIED, f"the worker {before.lease_owner or '?'} died while answering")
+                died = Trouble(TroubleKind.WORKER_DIED, f"the worker {before.lease_owner or '?'} stopped answering")
                 if self._add_trouble(session, study, job, died, maximum_attempts, now):
                     return None
             job.reason = ""
@@ -216,21 +241,14 @@ class Jobs(Transactions):
                 return False
             job.model, job.answers, job.reason = asdict(model), [answer.as_json() for answer in answers], ""
             job.parts = [{**asdict(part), "kind": part.kind.value} for part in parts]
-            destinations = job.record().destinations
+            kept = set(
+                session.scalars(select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.job_key == job_key))
+            )
             for ordinal, saved in enumerate(objects):
-                session.add(_object_row(job_key, ordinal, saved))
+                if saved.sop_instance_uid not in kept:
+                    session.add(_object_row(job_key, len(kept) + ordinal, saved))
             session.flush()
-            for saved in objects:
-                for archive in (wanted.archive for wanted in destinations if wanted.profile is saved.profile):
-                    session.add(
-                        DeliveryRow(
-                            sop_instance_uid=saved.sop_instance_uid,
-                            archive=archive,
-                            job_key=job_key,
-                            state=DeliveryState.PENDING,
-                        )
-                    )
-            session.flush()
+            self._add_deliveries(session, job)
             self._set_job(session, job, JobState.DELIVERING, now)
             self._refresh_study(session, study, now)
             return True
@@ -239,10 +257,12 @@ class Jobs(Transactions):
 def _standing(plan: JobPlan, jobs: Sequence[JobRow], *, reread: bool) -> JobRow | None:
     """The job that a plan carries over, if any: the same, or one that was answered to the same request."""
     same = next((job for job in jobs if job.job_key == plan.job_key), None)
-    if same is not None or reread:
+    if reread:
         return same
     answered = [job for job in jobs if job.request_key == plan.request_key and job.answers]
-    return max(answered, key=lambda job: (job.state is not JobState.SUPERSEDED, job.created_at), default=None)
+    current = [job for job in answered if job.state is not JobState.SUPERSEDED]
+    # What stands stays, also where the configuration went back to weights that answered before it.
+    return next(iter(current), same or max(answered, key=lambda job: job.created_at, default=None))
 
 
 def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[JobRow], now: datetime) -> JobRow:
@@ -264,9 +284,7 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
         model=asdict(plan.model),
         software=plan.software,
         prior=None if plan.prior is None else asdict(plan.prior),
-        destinations=[
-            {"archive": destination.archive, "profile": destination.profile.value} for destination in plan.destinations
-        ],
+        destinations=_destinations(plan),
         state=JobState.PLANNED,
         answers=[],
         predecessor_key=predecessor,
@@ -274,6 +292,10 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
         changed_at=now,
         wake_at=now,
     )
+
+
+def _destinations(plan: JobPlan) -> list[dict[str, str]]:
+    return [{"archive": wanted.archive, "profile": wanted.profile.value} for wanted in plan.destinations]
 
 
 def _object_row(job_key: str, ordinal: int, saved: SavedObject) -> ResultObjectRow:

@@ -78,9 +78,9 @@ _JOB: dict[JobState, frozenset[JobState]] = {
     _J.PLANNED: frozenset({_J.PREDICTING, _J.FAILED, _J.SUPERSEDED}),
     # PREDICTING -> PREDICTING: a lease ran out and another worker claimed the job.
     _J.PREDICTING: frozenset({_J.PREDICTING, _J.PLANNED, _J.DELIVERING, _J.FAILED, _J.SUPERSEDED}),
-    _J.DELIVERING: frozenset({_J.DELIVERED, _J.FAILED, _J.SUPERSEDED}),
-    _J.DELIVERED: frozenset({_J.SUPERSEDED}),
-    # FAILED -> PLANNED or DELIVERING: a person wants it read again.
+    _J.DELIVERING: frozenset({_J.PLANNED, _J.DELIVERED, _J.FAILED, _J.SUPERSEDED}),
+    # From an end to PLANNED or DELIVERING: a person wants it read again, or sent elsewhere too.
+    _J.DELIVERED: frozenset({_J.SUPERSEDED, _J.PLANNED, _J.DELIVERING}),
     _J.FAILED: frozenset({_J.SUPERSEDED, _J.PLANNED, _J.DELIVERING}),
     # A generation that returns to earlier inputs takes the earlier job up again.
     _J.SUPERSEDED: frozenset({_J.PLANNED, _J.DELIVERING, _J.DELIVERED, _J.FAILED}),

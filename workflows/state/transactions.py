@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from workflows.state.engine import READ_ONLY, answering
 from workflows.state.states import DeliveryState, JobState, StudyState, check_transition, study_state_of
-from workflows.state.tables import DeliveryRow, JobRow, StudyRow
+from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 
 __all__ = ["Clock", "Transactions", "changed", "changed_one", "in_portions"]
 
@@ -74,6 +74,33 @@ class Transactions:
             pending = (DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.PENDING)
             session.execute(update(DeliveryRow).where(*pending).values(wake_at=due, lease_owner=None, lease_until=None))
 
+    def _settle(self, session: Session, study: StudyRow, job: JobRow, now: datetime) -> None:
+        """Let a job that is DELIVERING follow its deliveries: it ends once nothing of it is pending to any archive."""
+        if job.state is not JobState.DELIVERING:
+            return
+        session.flush()
+        own = DeliveryRow.job_key == job.job_key
+        rows = session.execute(select(DeliveryRow.state, DeliveryRow.reason).where(own)).all()
+        waiting = [row.reason for row in rows if row.state is DeliveryState.PENDING]
+        job.reason = "; ".join(sorted({reason for reason in waiting if reason}))
+        if not waiting:
+            failed = any(row.state is not DeliveryState.DELIVERED for row in rows)
+            job.reason = self._why_undelivered(session, job.job_key) if failed else ""
+            self._set_job(session, job, JobState.FAILED if failed else JobState.DELIVERED, now)
+        self._refresh_study(session, study, now)
+
+    @staticmethod
+    def _why_undelivered(session: Session, job_key: str) -> str:
+        """Why each object that did not arrive did not, by archive."""
+        ended = (DeliveryState.REJECTED, DeliveryState.WITHHELD, DeliveryState.FAILED)
+        rows = session.execute(
+            select(DeliveryRow.archive, DeliveryRow.reason, ResultObjectRow.kind)
+            .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
+            .where(DeliveryRow.job_key == job_key, DeliveryRow.state.in_(ended))
+            .order_by(DeliveryRow.archive, ResultObjectRow.ordinal)
+        ).all()
+        return "; ".join(f"{row.kind.value} to {row.archive}: {row.reason}" for row in rows)
+
     def _fail(self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime) -> None:
         job.reason = reason
         self._set_job(session, job, JobState.FAILED, now)
@@ -90,6 +117,8 @@ class Transactions:
         jobs = session.execute(
             select(JobRow.state, JobRow.reason, JobRow.protocol).where(*current, JobRow.state != JobState.SUPERSEDED)
         ).all()
+        if not jobs and study.state is not StudyState.COMPLETE:
+            return  # a job of an earlier generation has ended late: it says nothing about this one
         state = study_state_of(job.state for job in jobs)
         if state is not study.state:
             self._set_study(study, state, now)

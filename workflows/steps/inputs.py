@@ -11,7 +11,7 @@ from workflows.data_folder import DataFolder
 from workflows.errors import FilesUnreadable
 from workflows.state.records import Instance
 
-__all__ = ["images_of", "inputs_of", "require_readable"]
+__all__ = ["images_of", "inputs_of", "require_readable", "unreadable"]
 
 
 def images_of(instances: Sequence[Instance], series_uid: str | None = None) -> list[Instance]:
@@ -40,3 +40,10 @@ def require_readable(instances: Sequence[Instance], folder: DataFolder) -> None:
                 f"{socket.gethostname()} cannot read {path}: check that data_dir is mounted there; if the file is "
                 "gone, start the SCP again, whose sweep then asks for it"
             )
+
+
+def unreadable(error: OSError) -> str:
+    """What a disk or a network said while files were read or written, with the host."""
+    return (
+        f"{socket.gethostname()}: {error.strerror or type(error).__name__}: {error.filename or 'a file of this study'}"
+    )

@@ -20,7 +20,7 @@ from workflows.state.records import Destination, Instance, JobPlan, Prior
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.waker import Waker
-from workflows.steps.inputs import images_of, inputs_of, require_readable
+from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
 
 __all__ = ["COMMISSIONING_QUESTION", "Planner", "plan_study"]
 
@@ -99,9 +99,10 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
     try:
         require_readable(instances, folder)
         header = _read_header(instances, folder)
-    except FilesUnreadable as error:
-        log.error("files_unreadable", study_uid=study_uid, reason=str(error))
-        repository.hold_plan(study_uid, study.generation, f"waits to be planned: {error}")
+    except (FilesUnreadable, OSError) as error:
+        reason = str(error) if isinstance(error, FilesUnreadable) else unreadable(error)
+        log.error("files_unreadable", study_uid=study_uid, reason=reason)
+        repository.hold_plan(study_uid, study.generation, f"waits to be planned: {reason}")
         return
     except InstanceRefused as error:
         log.error("study_unreadable", study_uid=study_uid, reason=str(error))

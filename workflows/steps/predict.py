@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import socket
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,14 +15,14 @@ from dicom_node.volumes.load import load_series
 from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Predictor, PredictorDescription
 from workflows.data_folder import DataFolder
-from workflows.errors import FilesUnreadable, NotThisWorker, defect
+from workflows.errors import DatabaseUnavailable, FilesUnreadable, NotThisWorker, defect
 from workflows.reading import Reading, ReadingContext, read
 from workflows.state.keys import object_key
 from workflows.state.records import Instance, Job, ResultKind, Trouble, TroubleKind
 from workflows.state.repository import Repository
 from workflows.state.states import JobState
 from workflows.state.waker import Waker
-from workflows.steps.inputs import images_of, inputs_of, require_readable
+from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
 from workflows.steps.lease import kept
 
 __all__ = ["Inference", "predict_job"]
@@ -67,6 +67,10 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
         bound.warning("job_not_taken_up", reason=str(error))
         repository.hold_job(key, str(error), inference.retry_s)
         return
+    except Exception as error:
+        bound.exception("cannot_load_model")
+        repository.hold_job(key, defect(error), inference.retry_s)
+        return
     claimed = repository.claim_job(key, inference.owner, inference.lease_s, inference.maximum_attempts)
     if claimed is None:
         return
@@ -84,10 +88,11 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
         bound.warning("job_not_answered", reason=str(error))
         repository.fail_job(key, inference.owner, str(error))
     except OSError as error:
-        host = socket.gethostname()
-        reason = f"{host}: {error.strerror or type(error).__name__}: {error.filename or 'a file of this job'}"
+        reason = unreadable(error)
         bound.warning("job_given_back", reason=reason)
         repository.give_back(key, inference.owner, reason, inference.retry_s)
+    except DatabaseUnavailable:  # the lease brings the job back
+        raise
     except Exception as error:
         bound.exception("predict_failed")
         trouble = Trouble(TroubleKind.DEFECT, defect(error))
@@ -116,6 +121,8 @@ def _answer(
     )
     if not saved:
         bound.warning("lease_lost")
+        for made in {folder.absolute(saved_object.path).parent for saved_object in objects}:
+            shutil.rmtree(made, ignore_errors=True)
         return
     weights = reading.model
     bound.info(
@@ -133,6 +140,8 @@ def _read(
     folder: DataFolder,
     inference: Inference,
 ) -> Reading:
+    made = {result.profile for result in repository.objects(job.job_key)}
+    missing = [profile for profile in job.profiles if profile not in made]
     volume = load_series([folder.absolute(instance.path) for instance in instances])
     context = ReadingContext(
         job_key=job.job_key,
@@ -140,14 +149,16 @@ def _read(
         created=job.created_at,
         protocol=job.protocol_name,
         station_ae_title=inference.station_ae_title,
-        folders={profile: _folder_of(job, profile, folder) for profile in job.profiles},
-        predecessors={profile: _predecessors(job, profile, repository) for profile in job.profiles},
+        folders={profile: _folder_of(job, profile, folder) for profile in missing},
+        predecessors={profile: _predecessors(job, profile, repository) for profile in missing},
     )
     return read([volume], job.questions, predictor, context)
 
 
 def _folder_of(job: Job, profile: Profile, folder: DataFolder) -> Path:
-    return folder.results / job.study_uid / object_key(job.job_key, profile)[:16]
+    """A folder of this attempt's own: a worker that lost its lease must not write over what another has recorded."""
+    key = object_key(job.job_key, profile)[:16]
+    return folder.results / job.study_uid / (key if job.attempts == 1 else f"{key}-{job.attempts}")
 
 
 def _predecessors(job: Job, profile: Profile, repository: Repository) -> list[tuple[str, str]]:

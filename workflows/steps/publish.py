@@ -5,6 +5,7 @@ At least once, byte for byte the same: the file that was saved is the file that 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from dicom_node.network.status import Delivery as Outcome
 from dicom_node.network.storage_scu import Peer, SendOutcome, send
 from dicom_node.results.profiles import profile_without
 from workflows.data_folder import DataFolder
-from workflows.errors import defect
+from workflows.errors import DatabaseUnavailable, defect
 from workflows.state.records import ClaimedDelivery, ResultObject
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState
@@ -75,6 +76,8 @@ def publish_job(key: str, archive: str, repository: Repository, folder: DataFold
         sending.note_attempts(reason)
         event = "archive_unreachable" if isinstance(error, PeerUnreachable) else "result_unreadable"
         bound.warning(event, reason=reason, next_attempt_s=wait_s)
+    except DatabaseUnavailable:  # the lease brings the deliveries back
+        raise
     except Exception as error:
         bound.exception("publish_failed")
         repository.record_delivery_defect(key, archive, sender.owner, defect(error), sender.retry_s)
@@ -116,6 +119,8 @@ class _Sending:
         reasons: list[str] = []
         self._withhold()
         while self._held and (batch := self._sendable()):
+            for result in batch:
+                self._require_intact(result)
             paths = [self._folder.absolute(result.path) for result in batch]
             with closing(send(paths, self._peer, self._sender.calling_ae_title)) as outcomes:
                 for result, outcome in zip(batch, outcomes, strict=True):
@@ -124,6 +129,13 @@ class _Sending:
                         break  # another sender holds the rest by now
             self._withhold()
         return "; ".join(dict.fromkeys(filter(None, reasons)))
+
+    def _require_intact(self, result: ResultObject) -> None:
+        """Raise UnparseableInstance for a file that is not what was saved, OSError for one that cannot be read."""
+        path = self._folder.absolute(result.path)
+        with path.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != result.digest:
+                raise UnparseableInstance(f"{path} is not what was saved: restore it from a backup")
 
     def _sendable(self) -> list[ResultObject]:
         """What is pending, was not tried in this claim, and references only what the archive has."""

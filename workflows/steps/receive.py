@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -135,34 +135,36 @@ def _studies(receiver: Receiver) -> Iterator[tuple[str, list[Instance]]]:
 def _reconcile_study(study_uid: str, rows: list[Instance], receiver: Receiver) -> tuple[int, int]:
     # Rows were read before files: an instance that arrives in between then looks new, never gone.
     on_disk = {receiver.row_path(path) for path in receiver.store.files_of(study_uid)}
-    indexed = {row.path: row.sop_instance_uid for row in rows}
-    gone = sorted(str(path) for path in set(indexed) - on_disk)
+    indexed = {row.path for row in rows}
+    gone = sorted(str(path) for path in indexed - on_disk)
     if gone:
         receiver.repository.lose_instances(study_uid, gone)
-    current = {sop_instance_uid for path, sop_instance_uid in indexed.items() if path in on_disk}
-    found = sum(_reconcile_file(path, current, receiver) for path in sorted(on_disk - set(indexed)))
-    return found, len(gone)
+    return sum(_reconcile_file(path, receiver) for path in sorted(on_disk - indexed)), len(gone)
 
 
-def _reconcile_file(path: Path, current: Collection[str], receiver: Receiver) -> bool:
-    """Index, discard or leave a file that no row points at; True: it was indexed."""
+def _reconcile_file(path: Path, receiver: Receiver) -> bool:
+    """Index, discard or leave a file that no row pointed at; True: it was indexed."""
     file = receiver.store_path(path)
     try:
         stored = receiver.store.read(file)
-    except InstanceRefused as error:
-        log.error("stored_file_unreadable", path=str(path), reason=str(error))
-        return False
     except FileNotFoundError:  # replaced by its receiver since the folder was read
         return False
+    except (InstanceRefused, OSError) as error:
+        log.error("stored_file_unreadable", path=str(path), reason=str(error))
+        return False
     with receiver.store.exclusive(stored.sop_instance_uid):
+        if not receiver.folder.absolute(path).is_file():
+            return False
         if receiver.is_own_result(stored.sop_instance_uid, stored.sop_class_uid, stored.header):
             receiver.store.discard(file)
             _log_own_result(stored.study_uid, stored.sop_instance_uid)
             return False
-        if stored.sop_instance_uid in current:
+        row = receiver.repository.instance(stored.study_uid, stored.series_uid, stored.sop_instance_uid)
+        if row is not None and row.path == path and row.lost_at is None:
+            return False
+        if row is not None and row.path != path and receiver.folder.absolute(row.path).is_file():
             # Another version has the row. This one was replaced, or was never acknowledged and comes again.
-            if not receiver.repository.has_instance_at(stored.study_uid, str(path)):
-                receiver.store.discard(file)
+            receiver.store.discard(file)
             return False
         receiver.index(stored)
         return True

@@ -104,14 +104,40 @@ def test_a_lost_marker_is_made_again_where_the_files_prove_whose_folder_it_is(
     assert require_own_folder(folder, repository) == uid == folder.node_uid()
 
 
-def test_a_database_that_was_lost_takes_the_identity_of_the_folder(folder: DataFolder, repository: Repository) -> None:
+def test_an_empty_database_takes_no_other_nodes_instances_without_being_told(
+    folder: DataFolder, repository: Repository
+) -> None:
+    folder.claim("c" * 32)
+    (folder.instances / "1.9").mkdir(parents=True)
+    with pytest.raises(SettingsError, match="belongs to node cccccccc, and this database knows no node"):
+        require_own_folder(folder, repository)
+    folder.marker.unlink()
+    assert require_own_folder(folder, repository) == folder.node_uid()
+
+
+def test_a_folder_without_instances_gives_an_empty_database_its_identity(
+    folder: DataFolder, repository: Repository
+) -> None:
     folder.claim("c" * 32)
     assert require_own_folder(folder, repository) == "c" * 32 == repository.node_uid()
+
+
+def test_a_missing_mount_of_the_instances_alone_is_refused(folder: DataFolder, repository: Repository) -> None:
+    require_own_folder(folder, repository)
+    receive(repository, folder)
+    folder.instances.rename(folder.root / "away")
+    with pytest.raises(SettingsError, match="instances is empty, and the database knows instances"):
+        require_own_folder(folder, repository)
+    (folder.instances / "gone").mkdir(parents=True)
+    require_own_folder(folder, repository)
 
 
 def test_a_marker_that_cannot_be_read_is_named(folder: DataFolder, repository: Repository) -> None:
     folder.marker.write_text("no JSON")
     with pytest.raises(SettingsError, match=r"node\.json cannot be read"):
+        require_own_folder(folder, repository)
+    folder.marker.write_text('{"node": null}')
+    with pytest.raises(SettingsError, match=r"node\.json names no node"):
         require_own_folder(folder, repository)
 
 

@@ -138,7 +138,7 @@ def test_a_job_that_kills_its_workers_fails_with_a_reason_that_names_them(world:
     assert world.state() == "PREDICTING", "the other job is still to do"
     world.answer("b1")
     world.deliver("b1")
-    why = "given up after 3 attempts: 3 times: the worker host:7 died while answering"
+    why = "given up after 3 attempts: 3 times: the worker host:7 stopped answering"
     assert (world.state(), world.reason()) == ("FAILED", why)
 
 
@@ -291,7 +291,7 @@ def test_every_reason_of_a_job_that_was_given_up_is_told(world: World) -> None:
     world.repository.record_trouble("a1", "w", full, 3, 0)
     world.claim("a1")
     world.repository.record_trouble("a1", "w", full, 3, 0)
-    died = "the worker host:7 died while answering"
+    died = "the worker host:7 stopped answering"
     assert (world.state(), world.reason()) == (
         "FAILED",
         f"given up after 3 attempts: {died}; 2 times: no batch size fits",

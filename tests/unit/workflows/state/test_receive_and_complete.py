@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from threading import Barrier
 from typing import TYPE_CHECKING
+
+from workflows.state.records import NewInstance
 
 if TYPE_CHECKING:
     from .conftest import World
@@ -109,3 +112,13 @@ def test_associations_that_bring_a_new_study_at_the_same_time_are_all_kept(world
         list(pool.map(receive, range(count)))
     assert len(world.repository.instances(STUDY)) == count
     assert world.generation() == 1
+
+
+def test_what_stands_in_a_header_closes_no_intake(world: World) -> None:
+    odd = "\0" + "x" * 1000 + "\ud800"
+    new = NewInstance(
+        STUDY, "1.2.3.1", "1.2.3.1.1", "c", "t", Path("p"), 1, "d", "CT1",
+        modality=odd, series_description=odd, accession_number=odd,
+    )  # fmt: skip
+    assert world.repository.record_instance(new, 60) is None
+    assert world.study().accession_number == "x" * 64
