@@ -35,8 +35,9 @@ lint: $(VENV)/.dev
 documents: $(VENV)/.dev
 	$(VENV)/bin/pytest tests/unit/docs
 
-bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, MedSeg-R beside the way LISA runs and U-Nets
+bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, a full database, MedSeg-R beside the way LISA runs and U-Nets
 	$(VENV)/bin/python tests/bench/cstore.py
+	$(VENV)/bin/python -m tests.bench.state
 	$(VENV)/bin/python tests/bench/medseg_r.py
 	$(VENV)/bin/python tests/bench/masks.py
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import structlog
+
 from workflows.data_folder import DataFolder, new_node_uid
 from workflows.errors import SettingsError
 from workflows.state.records import Instance
 from workflows.state.repository import Repository
 
 __all__ = ["check_own_folder", "require_own_folder"]
+
+log = structlog.get_logger()
 
 _SAMPLE = 50
 
@@ -19,7 +23,10 @@ def require_own_folder(folder: DataFolder, repository: Repository) -> str:
 
     Raises what `check_own_folder` raises. A database and folder of version 0.1 are adopted.
     """
-    uid = repository.claim_database(check_own_folder(folder, repository) or new_node_uid())
+    known = check_own_folder(folder, repository)
+    if known is None:
+        log.warning("new_node_made", data_dir=str(folder.root))  # or a mount that is missing, its database with it
+    uid = repository.claim_database(known or new_node_uid())
     if folder.claim(uid) != uid:
         raise SettingsError(f"[node] data_dir {folder.root} was taken by another node at the same moment: start again")
     return uid

@@ -48,7 +48,8 @@ with StorageSCP(StorageSCPSettings(port=int(sys.argv[1])), lambda received: stor
 NODE_PROGRAM = """
 import sys
 from pathlib import Path
-from workflows.bootstrap import Node, configure_logging
+from workflows.bootstrap import Node
+from workflows.logs import configure_logging
 from workflows.settings import load_settings
 configure_logging("json")
 with Node(load_settings(Path(sys.argv[1]))).storage_scp():
@@ -191,7 +192,7 @@ def measure(name: str, instances: list[Path], associations: int, folder: Path) -
     into.mkdir()
     with RECEIVERS[name](into) as port:
         started = time.monotonic()
-        senders = [_sender(port, share) for share in shares]
+        senders = [start_sender(port, share) for share in shares]
         failed = [sender.args for sender in senders if sender.wait(timeout=600) != 0]
         seconds = time.monotonic() - started
     if failed:
@@ -211,7 +212,8 @@ def _is_instance(file: Path) -> bool:
         return stream.read(132)[128:] == b"DICM"
 
 
-def _sender(port: int, share: list[Path]) -> subprocess.Popen[bytes]:
+def start_sender(port: int, share: list[Path]) -> subprocess.Popen[bytes]:
+    """DCMTK's dcmsend, on its way with a share of the instances."""
     folder = share[0].parent / f"links-{port}-{share[0].stem}"
     folder.mkdir()
     for path in share:

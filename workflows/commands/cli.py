@@ -173,13 +173,17 @@ def reread(
 ) -> None:
     """Plan studies again with today's protocols, weights and software; what none of them changes is not asked again.
 
-    New results name those that they replace. Example: medseg-node reread --state UNMATCHED --since 7d
+    New results name those of the same protocol that they replace.
+
+    Example: medseg-node reread --state UNMATCHED --since 7d
     """
     settings = _settings(config)
     selection = selection_of(study, accession, state, protocol, since, until)
     if selection == EVERY_STUDY:
         raise CallError("name the studies: --study, --accession, --state, --protocol, --since or --until")
     chosen = rereading.candidates(repository_to_read(settings), selection)
+    if study is not None and not chosen:
+        raise CallError(f"no study {study} was received here; `medseg-node status` lists those that were")
     if not (dry_run or yes or as_json):
         typer.confirm(f"read {sum(one.ready for one in chosen)} of {len(chosen)} studies again?", abort=True)
     if not dry_run:

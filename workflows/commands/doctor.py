@@ -7,11 +7,12 @@ import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 
 from kombu import Connection
 
-from dicom_node.errors import DicomNodeError
-from dicom_node.network.storage_scu import Peer, echo
+from dicom_node.errors import DicomNodeError, PeerError, PeerRejected
+from dicom_node.network.storage_scu import Peer, Timeouts, echo
 from inference.errors import InferenceError
 from inference.open import describe_predictor
 from workflows.bootstrap import Node, repository_to_read
@@ -19,7 +20,7 @@ from workflows.data_folder import DataFolder
 from workflows.errors import SettingsError, WorkflowError
 from workflows.ownership import check_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, Settings
+from workflows.settings import COMMISSIONING, ArchiveSettings, Settings
 from workflows.state.engine import find_database
 
 __all__ = ["Check", "Outcome", "examine", "require_usable"]
@@ -48,16 +49,19 @@ class _Warning(Exception):
 
 def examine(settings: Settings) -> list[Check]:
     """Look at everything the node needs; nothing is made or changed."""
-    checks = {
+    checks: dict[str, Callable[[Settings], str]] = {
         "data directory": _data_directory,
         "database": _database,
         "node": _node,
         "broker": _broker,
-        "port": _port,
+        "port": _port_or_node,
         "checkpoint": _checkpoint,
         "protocols": _protocols,
-        "archive": _archive,
     }
+    for archive in settings.destinations:
+        checks[f"archive {archive.name}"] = partial(_archive, archive)
+    if not settings.destinations:
+        checks["archive"] = _no_archive
     return [_run(name, check, settings) for name, check in checks.items()]
 
 
@@ -119,6 +123,21 @@ def _broker(settings: Settings) -> str:
     return settings.broker_url.split("@")[-1]
 
 
+def _port_or_node(settings: Settings) -> str:
+    """The port is free, or a DICOM application has it, as it is while the node runs."""
+    node = settings.node
+    try:
+        return _port(settings)
+    except SettingsError as taken:
+        try:
+            echo(Peer(node.ae_title, node.host, node.port), node.ae_title, timeouts=Timeouts(2, 2, 2, 2))
+        except PeerError as error:
+            if isinstance(error, PeerRejected) or "rejected" in str(error):
+                return f"{node.host}:{node.port} is taken by a DICOM application: this node, if it runs"
+            raise taken from error
+        return f"{node.host}:{node.port} answers C-ECHO: a node runs there"
+
+
 def _port(settings: Settings) -> str:
     node = settings.node
     with socket.socket() as probe:
@@ -149,10 +168,14 @@ def _protocols(settings: Settings) -> str:
 _REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
 
 
-def _archive(settings: Settings) -> str:
-    if not settings.destinations:
-        raise _Warning("none: results are saved and not sent; name one under [[archives]] to have them delivered")
-    for archive in settings.destinations:
-        echo(Peer(archive.ae_title, archive.host, archive.port), settings.node.ae_title)
-    named = [f"{archive.ae_title}@{archive.host}:{archive.port}" for archive in settings.destinations]
-    return f"{', '.join(named)} answers C-ECHO" if len(named) == 1 else f"{', '.join(named)} answer C-ECHO"
+def _no_archive(_settings: Settings) -> str:
+    raise _Warning("none: results are saved and not sent; name one under [[archives]] to have them delivered")
+
+
+def _archive(archive: ArchiveSettings, settings: Settings) -> str:
+    peer = Peer(archive.ae_title, archive.host, archive.port)
+    try:
+        echo(peer, settings.node.ae_title)
+    except PeerError as error:
+        raise SettingsError(f"{error}; start it, or check [[archives]] ae_title, host and port") from error
+    return f"{peer} answers C-ECHO"

@@ -45,14 +45,16 @@ def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
 
 
 def _questions(view: JobView, folder: DataFolder) -> Iterator[dict[str, Any]]:
-    job = view.job
-    results = [
-        _result(one.result, delivery, folder) for one in view.objects for delivery in (one.deliveries or (None,))
-    ]
+    job, results = view.job, _results(view, folder)
     for question in job.questions:
         answers: Sequence[AnswerRecord | None] = [one for one in job.answers if one.question == question.text]
         for answer in answers or [None]:
             yield _question(job, question.text, answer, results)
+
+
+def _results(view: JobView, folder: DataFolder) -> list[dict[str, Any]]:
+    """A job's objects, each once for every archive that it goes to."""
+    return [_result(one.result, delivery, folder) for one in view.objects for delivery in (one.deliveries or (None,))]
 
 
 def _question(job: Job, question: str, answer: AnswerRecord | None, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -117,6 +119,16 @@ def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
             {"series_uid": instance.series_uid, "sop_instance_uid": instance.sop_instance_uid}
             for instance in details.lost
         ],
+        "earlier": [
+            {
+                "series_uid": one.job.series_uid,
+                "protocol": one.job.protocol_name,
+                "model": asdict(one.job.model),
+                "reason": one.job.reason,
+                "results": _results(one, folder),
+            }
+            for one in details.earlier
+        ],
         "asked": [entry for asked, entry in verdicts if asked],
         "not_asked": [entry for asked, entry in verdicts if not asked],
     }
@@ -137,6 +149,10 @@ def explained(known: dict[str, Any]) -> Iterator[str]:
         yield f"series {series['series_uid']}: {what}, {series['instances']} instances"
         yield from _asked_of(series["series_uid"], known)
     yield from _asked_of(None, known)
+    for job in known["earlier"]:
+        weights = f"{job['model']['name']} {job['model']['version']}"
+        yield f"earlier, {job['protocol']} of series {job['series_uid']} by {weights}:"
+        yield from (f"    {line}" for line in _sent(job["results"]))
     for lost in known["lost"]:
         yield f"gone from the store: instance {lost['sop_instance_uid']}; send it again"
 
@@ -165,11 +181,16 @@ def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
             yield f"      answer: {question['answer']}"
             findings = [FindingRecord.from_json(finding) for finding in question["findings"]]
             yield from (f"      {line}" for line in seen(findings, question["not_seen"]))
-    for result in job["results"]:
+    yield from (f"    {line}" for line in _sent(job["results"]))
+
+
+def _sent(results: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Where each object went."""
+    for result in results:
         to = f" to {result['archive']}" if result["archive"] else ""
         when = f" at {result['delivered_at']}" if result["delivered_at"] else ""
         why = f" ({result['reason']})" if result["reason"] else ""
-        yield f"    {result['kind']} {result['state']}{to}{when}{why}: {result['path']}"
+        yield f"{result['kind']} {result['state']}{to}{when}{why}: {result['path']}"
 
 
 def seen(findings: Sequence[FindingRecord], not_seen: Sequence[str] | None) -> Iterator[str]:

@@ -35,7 +35,8 @@ class FindingRecord:
 
     def as_json(self) -> dict[str, Any]:
         """The finding for `status --json`, `answer.json` and the database; volume and area also by their own names."""
-        plain = {**asdict(self), "measurements": [asdict(measurement) for measurement in self.measurements]}
+        plain = asdict(self)  # its measurements too, as a tuple
+        plain["measurements"] = list(plain["measurements"])
         return {**plain, "volume_ml": self.value_of("volume"), "area_mm2": self.value_of("area")}
 
     @staticmethod

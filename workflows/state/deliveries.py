@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import exists, or_, select, update
+from sqlalchemy import exists, or_, select, tuple_, update
 
 from workflows.state.records import ClaimedDelivery, Due, ResultObject
 from workflows.state.states import DeliveryState, JobState, StudyState
@@ -171,8 +171,9 @@ class Deliveries(Transactions):
             complete = (StudyRow.study_uid.in_(due.plans), StudyRow.state == StudyState.COMPLETE)
             session.execute(update(StudyRow).where(*complete).values(wake_at=later))
             session.execute(update(JobRow).where(JobRow.job_key.in_(due.jobs)).values(wake_at=later))
-            for job_key, archive in due.deliveries:
-                session.execute(update(DeliveryRow).where(*_pending(job_key, archive)).values(wake_at=later))
+            chosen = tuple_(DeliveryRow.job_key, DeliveryRow.archive).in_(due.deliveries)
+            pending = update(DeliveryRow).where(chosen, DeliveryRow.state == DeliveryState.PENDING)
+            session.execute(pending.values(wake_at=later), execution_options={"synchronize_session": False})
 
 
 def _pending(job_key: str, archive: str) -> tuple[Any, ...]:

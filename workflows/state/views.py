@@ -76,9 +76,10 @@ class SeriesView:
 
 @dataclass(frozen=True)
 class StudyDetails:
-    """All that is known of one study."""
+    """All that is known of one study. `earlier`: replaced jobs whose objects are saved, the latest first."""
 
     view: StudyView
+    earlier: tuple[JobView, ...]
     series: tuple[SeriesView, ...]
     lost: tuple[Instance, ...]
 
@@ -120,6 +121,7 @@ class Views(Transactions):
             ordered = lost.order_by(InstanceRow.series_uid, InstanceRow.sop_instance_uid)
             return StudyDetails(
                 view=StudyView(row.record(), tuple(_jobs_of(session, [study_uid])[study_uid])),
+                earlier=_earlier_jobs(session, study_uid),
                 series=tuple(
                     SeriesView(one.record(), counts.get(one.series_uid, 0)) for one in session.scalars(series)
                 ),
@@ -158,6 +160,13 @@ def _jobs_of(session: Session, study_uids: Sequence[str]) -> dict[str, list[JobV
         for job in jobs:
             found[job.study_uid].append(JobView(job.record(), tuple(objects[job.job_key])))
     return found
+
+
+def _earlier_jobs(session: Session, study_uid: str) -> tuple[JobView, ...]:
+    replaced = select(JobRow).where(JobRow.study_uid == study_uid, JobRow.state == JobState.SUPERSEDED)
+    jobs = session.scalars(replaced.order_by(JobRow.created_at.desc(), JobRow.job_key)).all()
+    objects = _objects_of(session, [job.job_key for job in jobs])
+    return tuple(JobView(job.record(), tuple(objects[job.job_key])) for job in jobs if objects[job.job_key])
 
 
 def _objects_of(session: Session, job_keys: Sequence[str]) -> dict[str, list[ObjectView]]:

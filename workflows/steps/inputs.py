@@ -38,7 +38,7 @@ def require_readable(instances: Sequence[Instance], folder: DataFolder) -> None:
         if not (path.is_file() and os.access(path, os.R_OK)):
             raise FilesUnreadable(
                 f"{socket.gethostname()} cannot read {path}: check that data_dir is mounted there; if the file is "
-                "gone, start the SCP again, whose sweep then asks for it"
+                "gone, send the study again"
             )
 
 

@@ -158,7 +158,8 @@ class _Sending:
         self._tried.add(uid)
         self._states[uid] = state
         self._held = self._repository.record_delivery(uid, self._archive, self._sender.owner, state, reason)
-        self._log.info("result_sent", kind=kind, ok=outcome.ok, state=state.value, sop_instance_uid=uid)
+        tell = self._log.info if outcome.ok else self._log.warning
+        tell("result_sent", kind=kind, ok=outcome.ok, state=state.value, sop_instance_uid=uid, reason=reason)
         return reason if state is DeliveryState.PENDING else ""
 
     def _withhold(self) -> None:
@@ -184,7 +185,8 @@ class _Sending:
 
 
 def _remedy(result: ResultObject) -> str:
+    again = "`medseg-node reread` sends it again"
     profile = profile_without(result.sop_class_uid)
     if profile is not None:
-        return f"the profile {profile.value!r} needs no {result.kind.value}: set it for this archive and read again"
-    return f"let the archive take {result.kind.value} objects: every profile of this version sends them"
+        return f"the profile {profile.value!r} needs no {result.kind.value}: set it for this archive, then {again}"
+    return f"let the archive take {result.kind.value} objects (every profile of this version sends them), then {again}"

@@ -13,7 +13,7 @@ import structlog
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers.instance import InstanceHeader
 from dicom_node.results.equipment import is_a_nodes_result
-from dicom_node.sop_classes import holds_images
+from dicom_node.sop_classes import WRITTEN_CLASSES, holds_images
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance
 from dicom_node.storage.instance_store import InstanceStore
 from workflows.data_folder import DataFolder
@@ -38,6 +38,8 @@ class Receiver:
 
     def is_own_result(self, sop_instance_uid: str, sop_class_uid: str, header: InstanceHeader) -> bool:
         """Whether an instance is ours, one of our saved results, or any MedSeg Node's: neither is ever input."""
+        if sop_class_uid not in WRITTEN_CLASSES:  # almost everything that comes: no query for each image
+            return False
         return is_a_nodes_result(header, sop_class_uid) or self.repository.is_own_result(sop_instance_uid)
 
     def index(self, stored: StoredInstance) -> None:
@@ -118,8 +120,6 @@ def reconcile(receiver: Receiver) -> tuple[int, int]:
         for study_uid, rows in _studies(receiver):
             indexed, gone = _reconcile_study(study_uid, rows, receiver)
             found, lost = found + indexed, lost + gone
-    if lost:
-        log.error("instance_files_missing", count=lost)
     return found, lost
 
 
@@ -139,6 +139,7 @@ def _reconcile_study(study_uid: str, rows: list[Instance], receiver: Receiver) -
     gone = sorted(str(path) for path in indexed - on_disk)
     if gone:
         receiver.repository.lose_instances(study_uid, gone)
+        log.error("instance_files_missing", study_uid=study_uid, count=len(gone), first=gone[0])
     return sum(_reconcile_file(path, receiver) for path in sorted(on_disk - indexed)), len(gone)
 
 

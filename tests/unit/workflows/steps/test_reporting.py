@@ -101,3 +101,20 @@ def test_a_commissioning_node_says_that_it_asks_every_image_series(steps: Steps,
     found = explain(steps, steps.through(*marked[0]))
     (asked,) = found["asked"]
     assert asked["reason"] == "a commissioning node asks every image series"
+
+
+def test_explain_names_what_an_earlier_reading_left_in_the_archive(asking: Steps, marked: Marked) -> None:
+    study_uid = asking.through(*marked[0])
+    (first,) = asking.keys(study_uid)
+    asking.planner = replace(asking.planner, software="0.3")
+    asking.repository.reopen(study_uid, "a person")
+    asking.plan(study_uid)
+    (second,) = asking.keys(study_uid)
+    asking.predict(second)
+    asking.publish(second)
+    known = explain(asking, study_uid)
+    (earlier,) = known["earlier"]
+    uids = [result.sop_instance_uid for result in asking.repository.objects(first)]
+    assert [result["sop_instance_uid"] for result in earlier["results"]] == uids
+    text = "\n".join(explained(known))
+    assert "earlier, bodies 2 of series " in text and text.count("SR DELIVERED to pacs at ") == 2

@@ -109,7 +109,7 @@ def test_a_segmentation_that_is_refused_for_good_holds_back_the_report_that_refe
     assert state == "FAILED" and archive.kinds() == []
     assert "SEG to pacs: PACS answered SEG with status 0xC000" in reason
     assert "SR to pacs: not sent: it references an object that PACS did not take" in reason
-    assert "every profile of this version sends them" in reason
+    assert "every profile of this version sends them), then `medseg-node reread` sends it again" in reason
 
 
 def test_each_outcome_is_recorded_as_it_comes(
