@@ -6,6 +6,7 @@ PACKAGES := dicom_node inference workflows
 SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools rabbitmq-server postgresql docker-compose chromium $(if $(shell command -v npm),,npm)
 # Unit tests with none of these markers need nothing but the checkout (tests/unit/conftest.py).
 HERMETIC := not service and not shared_data and not slow
+MODEL := $(addprefix tests/unit/inference/,medseg_r medseg_qa training evaluation test_cli.py)
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest
 
 .DEFAULT_GOAL := help
@@ -18,7 +19,7 @@ demo: $(VENV)/.node  ## send a real study through a whole node on this machine a
 	$(VENV)/bin/medseg-node demo
 
 fast: $(VENV)/.dev  ## the tests that need nothing but the checkout, in under a minute on two cores
-	$(PYTEST) -n 2 -m "$(HERMETIC)" tests/unit --ignore tests/unit/docs
+	$(PYTEST) -n 2 --dist worksteal -m "$(HERMETIC)" tests/unit $(addprefix --ignore ,tests/unit/docs $(MODEL))
 
 test: $(VENV)/.dev services documents fast  ## install what the other tests need, then run all of them
 	$(PYTEST) -n 2 -m "not ($(HERMETIC))" tests/unit

@@ -1,8 +1,8 @@
 """Unit tests are hermetic: no service, no shared data, no program of a Debian package, no network.
 
 What needs one of those carries the marker `service` or `shared_data`; what takes longer than about two seconds, mostly
-because it trains, carries `slow`. `make fast` runs the others. The markers of fixtures that a test names come by
-themselves; a test that asks for more than its markers say fails.
+because it loads the model or trains, carries `slow`. `make fast` runs the others. The markers of fixtures that a test
+names come by themselves; a test that asks for more than its markers say fails.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ import pytest
 UNIT = Path(__file__).parent
 CHECKOUT = UNIT.parents[1]
 SERVICES = {"orthanc", "start_orthanc", "rabbitmq", "postgres"}
+MODEL = [UNIT / "inference" / name for name in ("medseg_r", "medseg_qa", "training", "evaluation", "test_cli.py")]
+"""The model and its data set: minutes in all, and torch takes seconds to import. `make fast` does not collect them."""
 
 
 @pytest.hookimpl(tryfirst=True)  # before -m looks at the markers
@@ -28,6 +30,8 @@ def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
             item.add_marker(pytest.mark.service(name))
         if "shared_data" in names:
             item.add_marker("shared_data")
+        if any(item.path.is_relative_to(folder) for folder in MODEL):
+            item.add_marker("slow")
 
 
 class Guard:

@@ -4,28 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 
 from inference.interface import SliceStack
 from inference.medseg_qa.builder import build
 from inference.medseg_qa.sources import open_source
-from inference.medseg_r.checkpoint import save_checkpoint
 from inference.medseg_r.config import PRESETS, GroundingConfig, MedSegRConfig
 from inference.medseg_r.description import Thresholds
-from inference.medseg_r.model import MedSegR
-from inference.medseg_r.tiny import build_tokenizer, train_tokenizer
+
+if TYPE_CHECKING:  # torch takes seconds to import, which tests of the data set do not need
+    from inference.medseg_r.model import MedSegR
 
 TEXTS = ["The CT shows <p> liver </p> [SEG] and <p> spleen </p> [SEG].", "where is the liver?", "No liver is seen."] * 5
 
 
 @pytest.fixture(autouse=True, scope="package")
 def _one_thread() -> Iterator[None]:
+    torch = sys.modules.get("torch")
+    if torch is None:
+        yield
+        return
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -49,12 +54,19 @@ def small_config() -> MedSegRConfig:
 
 @pytest.fixture
 def model(small_config: MedSegRConfig) -> MedSegR:
+    import torch
+
+    from inference.medseg_r.model import MedSegR
+    from inference.medseg_r.tiny import build_tokenizer, train_tokenizer
+
     torch.manual_seed(0)
     return MedSegR(small_config, build_tokenizer(train_tokenizer(TEXTS, small_config.vocabulary_size))).eval()
 
 
 @pytest.fixture
 def checkpoint_folder(model: MedSegR, tmp_path: Path) -> Path:
+    from inference.medseg_r.checkpoint import save_checkpoint
+
     folder = tmp_path / "checkpoint"
     save_checkpoint(
         folder,

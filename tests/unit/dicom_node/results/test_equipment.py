@@ -15,6 +15,7 @@ from dicom_node.results.segmentation import build_segmentation
 from dicom_node.volumes.load import load_series
 
 
+@pytest.mark.slow
 def test_what_is_written_is_known_again(box_series, context, read, tmp_path) -> None:
     volume = load_series(box_series().files)
     part = read(volume, volume.values > 3000)

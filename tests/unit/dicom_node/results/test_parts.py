@@ -25,6 +25,9 @@ from tests.unit.dicom_node.results.checkers import dsrdump, errors_of_dciodvfy
 RADIOGRAPH = "dicom/pydicom/src/pydicom/data/test_files/dicomdirtests/77654033/CR1/6154"
 
 
+pytestmark = pytest.mark.slow  # two reports and SEGs for each
+
+
 @pytest.fixture
 def two_radiographs(shared_data: Path, tmp_path: Path, read, blob_in) -> list[ReadPart]:
     """Two images of one series, turned against each other."""

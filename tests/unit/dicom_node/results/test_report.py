@@ -92,6 +92,7 @@ def test_a_question_without_a_coded_target_leaves_a_trace(box_series, context) -
     assert "Nothing marked" in str(report) and "not seen" not in str(report)
 
 
+@pytest.mark.slow
 def test_same_job_same_bytes(box_series, context, read, tmp_path) -> None:
     files = box_series().files
     written = []
@@ -104,6 +105,7 @@ def test_same_job_same_bytes(box_series, context, read, tmp_path) -> None:
     assert written[0] == written[1]
 
 
+@pytest.mark.slow
 def test_a_partial_report_and_its_predecessor_say_so(box_series, context, read) -> None:
     volume = load_series(box_series().files)
     first = build_report([read(volume)], [None], context(object_key="first"))

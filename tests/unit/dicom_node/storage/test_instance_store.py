@@ -284,6 +284,7 @@ for number in range(100_000):
 """
 
 
+@pytest.mark.slow
 def test_what_was_reported_before_a_kill_is_there_whole_after_it(tmp_path: Path) -> None:
     template = received("1.2.3.999999", BitsAllocated=8, PixelData=b"\x07" * 300_000)
     (tmp_path / "template").write_bytes(template.data_set)

@@ -74,6 +74,7 @@ def running(tmp_path: Path) -> Iterator[Running]:
     started.process.wait()
 
 
+@pytest.mark.slow
 def test_a_role_that_dies_is_started_again_and_the_others_are_left_alone(running: Running) -> None:
     (clean,), (stubborn,) = running.pids("clean"), running.pids("stubborn")
     os.kill(clean, signal.SIGKILL)
@@ -81,6 +82,7 @@ def test_a_role_that_dies_is_started_again_and_the_others_are_left_alone(running
     assert running.pids("stubborn") == [stubborn]
 
 
+@pytest.mark.slow
 def test_sigterm_lets_every_role_finish_and_ends_one_that_does_not(running: Running, tmp_path: Path) -> None:
     (_clean,), (stubborn,) = running.pids("clean"), running.pids("stubborn")
     running.process.send_signal(signal.SIGTERM)

@@ -12,7 +12,6 @@ from celery import Celery
 
 from dicom_node.results.profiles import Profile
 from inference.interface import PredictorDescription
-from inference.medseg_r.checkpoint import set_thresholds
 from inference.medseg_r.description import Thresholds, checkpoint_folder
 from tests.services import free_port
 from workflows.bootstrap import Node
@@ -107,6 +106,8 @@ def test_a_plan_that_the_program_fails_at_is_tried_once_more_and_then_fails_the_
 
 def checkpoints(folder: Path) -> tuple[Path, Path]:
     """The shipped weights twice, the second with another threshold and so another digest."""
+    from inference.medseg_r.checkpoint import set_thresholds  # torch takes seconds to import
+
     first, second = folder / "v1", folder / "v2"
     for copy in (first, second):
         shutil.copytree(checkpoint_folder("tiny"), copy)

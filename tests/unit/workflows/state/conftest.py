@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event
 
 from dicom_node.results.codes import LABELS
 from dicom_node.results.profiles import Profile
@@ -197,6 +198,8 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def world(url: str) -> Iterator[World]:
     """The same expectations on SQLite and on PostgreSQL."""
     engine = open_engine(url)
+    if engine.dialect.name == "sqlite":  # what is tested here is who wins, not what survives a power cut
+        event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA synchronous=OFF"))
     upgrade_schema(engine)
     clock = [datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)]
     yield World(Repository(engine, clock=lambda: clock[0], rewake_s=30), clock)
