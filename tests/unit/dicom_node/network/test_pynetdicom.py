@@ -24,6 +24,8 @@ from dicom_node.network.storage_scu import Peer, Timeouts, send
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
+pytestmark = pytest.mark.slow  # they wait for faults of pynetdicom to show
+
 
 class Checkpoint(threading.Event):
     """The reactor's checkpoint, which holds it once between passing and saying so."""
