@@ -44,6 +44,7 @@ class Delivery(Enum):
 
 
 # Coercion of data elements, elements discarded, data set does not match SOP class: kept by the peer (PS3.4 B.2.3).
+# And duplicate SOP instance (PS3.7 annex C): it came before and its answer was lost; we always send the same bytes.
 _KEPT = frozenset({SUCCESS, 0x0111, 0xB000, 0xB006, 0xB007})
 # Processing failure, resource limitation, and no resources: the peer's state, not the instance's fault.
 _PASSING = frozenset({0x0110, 0x0213, *range(0xA700, 0xA800)})

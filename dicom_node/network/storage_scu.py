@@ -65,7 +65,7 @@ class SendOutcome:
 
     @property
     def ok(self) -> bool:
-        """Whether the peer has the instance; warnings 0xB000, 0xB006 and 0xB007 say that it has."""
+        """Whether the peer has the instance; 0x0111 and the warnings 0xB000, 0xB006 and 0xB007 say that it has."""
         return self.delivery is Delivery.DELIVERED
 
 

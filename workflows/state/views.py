@@ -101,12 +101,6 @@ class Views(Transactions):
         with self._reading() as session:
             return session.scalar(select(func.count(StudyRow.study_uid)).where(*_criteria(selection))) or 0
 
-    def study_uids(self, selection: Selection, limit: int | None = None) -> list[str]:
-        """The studies of a selection, those that got an instance last first."""
-        with self._reading() as session:
-            chosen = select(StudyRow.study_uid).where(*_criteria(selection))
-            return list(session.scalars(chosen.order_by(StudyRow.last_received_at.desc()).limit(limit)))
-
     def study_details(self, study_uid: str) -> StudyDetails | None:
         """One study with its series and what was lost of it; None if it was never received here."""
         with self._reading() as session:

@@ -48,6 +48,7 @@ def test_comments_fit_their_attribute_and_keep_secrets() -> None:
     ("status", "delivery"),
     [
         (0x0000, Delivery.DELIVERED),
+        (0x0111, Delivery.DELIVERED),
         (0xB000, Delivery.DELIVERED),
         (0xB006, Delivery.DELIVERED),
         (0xB007, Delivery.DELIVERED),
