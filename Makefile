@@ -10,7 +10,7 @@ MODEL := $(addprefix tests/unit/inference/,medseg_r medseg_qa training evaluatio
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fast test check lint documents bench install services clean
+.PHONY: help demo fast test check lint documents corpus bench install services clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -41,6 +41,13 @@ bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, a
 	$(VENV)/bin/python -m tests.bench.state
 	$(VENV)/bin/python tests/bench/medseg_r.py
 	$(VENV)/bin/python tests/bench/masks.py
+	$(VENV)/bin/python -m tests.bench.volumes
+
+corpus: $(VENV)/.dev  ## ask about every series and file of ../shared (half an hour); writes docs/corpus.md and CONFORMANCE.md's table
+	mkdir -p build
+	$(VENV)/bin/python -m tests.corpus --out build/corpus.jsonl
+	$(VENV)/bin/python -m tests.corpus --compare tests/corpus/before.jsonl build/corpus.jsonl > docs/corpus.md
+	$(VENV)/bin/python -m tests.corpus --table
 
 install: $(VENV)/.node  ## the node alone, in .venv
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from enum import Enum
 from functools import partial
+from typing import Any
 
 from kombu import Connection
 
 from dicom_node.errors import DicomNodeError, PeerError, PeerRejected
 from dicom_node.network.storage_scu import Peer, Timeouts, echo
+from dicom_node.volumes.decoders import decodable_syntaxes
 from inference.errors import InferenceError
 from inference.open import describe_predictor
 from workflows.bootstrap import Node, repository_to_read
@@ -23,7 +25,7 @@ from workflows.protocols.loader import load_directory
 from workflows.settings import COMMISSIONING, ArchiveSettings, Settings
 from workflows.state.engine import find_database
 
-__all__ = ["Check", "Outcome", "examine", "require_usable"]
+__all__ = ["Check", "Outcome", "as_json", "examine", "require_usable"]
 
 
 class Outcome(Enum):
@@ -57,12 +59,21 @@ def examine(settings: Settings) -> list[Check]:
         "port": _port_or_node,
         "checkpoint": _checkpoint,
         "protocols": _protocols,
+        "pixels": _pixels,
     }
     for archive in settings.destinations:
         checks[f"archive {archive.name}"] = partial(_archive, archive)
     if not settings.destinations:
         checks["archive"] = _no_archive
     return [_run(name, check, settings) for name, check in checks.items()]
+
+
+def as_json(checks: Sequence[Check]) -> dict[str, Any]:
+    """The checks, and each compressed transfer syntax with the decoders that are installed for it."""
+    return {
+        "checks": [{"name": one.name, "outcome": one.outcome.value, "detail": one.detail} for one in checks],
+        "transfer_syntaxes": [asdict(syntax) for syntax in decodable_syntaxes()],
+    }
 
 
 def require_usable(node: Node, *names: str) -> None:
@@ -163,6 +174,19 @@ def _protocols(settings: Settings) -> str:
         return "not used: a commissioning node asks every image series"
     found = load_directory(settings.protocols.directory)
     return ", ".join(f"{protocol.name} {protocol.version}" for protocol in found)
+
+
+def _pixels(_settings: Settings) -> str:
+    """A line for each transfer syntax; native ones need no decoder."""
+    syntaxes = decodable_syntaxes()
+    listed = "\n".join(f"       {one.name} ({one.uid}): {', '.join(one.decoders) or 'none'}" for one in syntaxes)
+    missing = [one.uid for one in syntaxes if not one.decoders]
+    if missing:
+        raise _Warning(
+            f"{len(missing)} of {len(syntaxes)} compressed transfer syntaxes do not decode; their images are refused: "
+            f"pip install imagecodecs python-gdcm\n{listed}"
+        )
+    return f"uncompressed, deflated, and {len(syntaxes)} compressed transfer syntaxes decode, with:\n{listed}"
 
 
 _REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
