@@ -27,7 +27,9 @@ def checked_uid(value: str | None, attribute: str) -> str:
     text = "" if value is None else str(value)
     if not text:
         raise IdentifierMismatch(f"{attribute} is missing or empty")
-    if len(text) > 64 or _UID.fullmatch(text) is None:
+    if len(text) > 64:
+        raise IdentifierMismatch(f"{attribute} has {len(text)} characters; a UID has at most 64")
+    if _UID.fullmatch(text) is None:
         raise IdentifierMismatch(f"{attribute} is not a UID: {len(text)} characters, not only digits and dots")
     return text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from pydicom.uid import (
+    UID,
     AllTransferSyntaxes,
     DeflatedExplicitVRLittleEndian,
     ExplicitVRLittleEndian,
@@ -20,6 +21,7 @@ __all__ = [
     "VERIFICATION",
     "ContextKey",
     "accepted_contexts",
+    "belongs_to_another_service",
     "configure_pynetdicom",
     "convertible",
     "proposed_contexts",
@@ -64,6 +66,19 @@ def accepted_contexts() -> list[PresentationContext]:
         build_context(VERIFICATION, [ImplicitVRLittleEndian, ExplicitVRLittleEndian]),
         *(build_context(uid, transfer_syntaxes) for uid in ACCEPTED_STORAGE_CLASSES),
     ]
+
+
+def belongs_to_another_service(abstract_syntax: str) -> bool:
+    """Whether the standard knows this SOP class, and it is neither a storage class nor Verification.
+
+    Worklist, MPPS, UPS, Print, Query/Retrieve and their like; private and yet unknown classes are taken for storage.
+    """
+    if abstract_syntax == VERIFICATION or abstract_syntax in ACCEPTED_STORAGE_CLASSES:
+        return False
+    uid = UID(abstract_syntax)
+    if uid.name == abstract_syntax:  # private, or of a later edition
+        return False
+    return "Storage" not in uid.name or "Commitment" in uid.name
 
 
 def convertible(transfer_syntax_uid: str) -> bool:

@@ -13,12 +13,13 @@ from typing import Any, Self, cast
 
 import structlog
 from pydicom.dataset import Dataset
+from pydicom.uid import UID
 from pynetdicom import AE, evt
 from pynetdicom.pdu_primitives import A_ASSOCIATE
 from pynetdicom.transport import ThreadedAssociationServer
 
-from dicom_node.errors import InstanceRefused, ListenError, PortInUse
-from dicom_node.network.contexts import accepted_contexts, configure_pynetdicom
+from dicom_node.errors import IdentifierMismatch, InstanceRefused, ListenError, PortInUse
+from dicom_node.network.contexts import accepted_contexts, belongs_to_another_service, configure_pynetdicom
 from dicom_node.network.sockets import send_at_once
 from dicom_node.network.status import SUCCESS, store_status
 from dicom_node.storage.instance import ReceivedInstance
@@ -50,6 +51,8 @@ class StorageSCPSettings:
 
 
 _POLL_S = 0.05
+_LONGEST_COMMENT = 64
+"""Characters of Error Comment (0000,0902), an LO."""
 
 
 class _Listener(ThreadedAssociationServer):
@@ -77,6 +80,7 @@ class StorageSCP:
         self._settings = settings
         self._receive = receive
         self._server: _Listener | None = None
+        self._strangers = _Strangers()
         self._ae = AE(settings.ae_title)
         self._ae.supported_contexts = accepted_contexts()
         self._ae.require_calling_aet = list(settings.allowed_calling_ae)
@@ -105,6 +109,8 @@ class StorageSCP:
                     (host, port),
                     evt_handlers=[
                         (evt.EVT_CONN_OPEN, send_at_once),
+                        (evt.EVT_REQUESTED, _refuse_other_services),
+                        (evt.EVT_FSM_TRANSITION, self._strangers.hear),
                         (evt.EVT_REJECTED, _log_rejected),
                         (evt.EVT_ABORTED, _log_aborted),
                         (evt.EVT_C_STORE, self._store),
@@ -164,6 +170,50 @@ class StorageSCP:
         return SUCCESS
 
 
+_A_SERVICE_NOT_OFFERED = UID("1.2.840.10008.1.20.1")
+
+
+def _refuse_other_services(event: evt.Event) -> None:
+    """Answer "abstract syntax not supported" to services other than Storage and Verification (PS3.8 9.3.3.2).
+
+    With unrestricted storage pynetdicom 3.0.4 takes every class that it has no name for itself for storage, such as
+    Modality Worklist or MPPS, although the standard has one. The answer names contexts by their ID alone; so a class
+    that pynetdicom knows and that is not offered can stand for those. tests/unit/dicom_node/network/test_pynetdicom.py
+    fails once this can go.
+    """
+    proposal = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
+    for context in proposal.presentation_context_definition_list:
+        if belongs_to_another_service(str(context.abstract_syntax)):
+            context.abstract_syntax = _A_SERVICE_NOT_OFFERED
+
+
+class _Strangers:
+    """Peers whose first bytes are no A-ASSOCIATE-RQ: one line in the log for each, and again after some minutes."""
+
+    _SILENCE_S = 600
+    _MOST = 1000
+
+    def __init__(self) -> None:
+        self._told: dict[str, float] = {}
+
+    def hear(self, event: evt.Event) -> None:
+        """Log a peer that sent something else than a PDU on a fresh connection (PS3.8 9.2.3: Sta2, Evt19)."""
+        if event.fsm_event != "Evt19" or event.current_state != "Sta2":
+            return
+        address, now = str(event.assoc.requestor.address), monotonic()
+        if now - self._told.get(address, -self._SILENCE_S) < self._SILENCE_S:
+            return
+        if len(self._told) >= self._MOST:
+            self._told.clear()
+        self._told[address] = now
+        _log.warning(
+            "peer_did_not_speak_dicom",
+            peer_address=address,
+            remedy="it may speak TLS or HTTP: let it send DICOM without TLS, or point it elsewhere",
+            silent_for_s=self._SILENCE_S,
+        )
+
+
 def _received_instance(event: evt.Event) -> ReceivedInstance:
     """The request's data set as it was encoded, and who sent it to whom."""
     association = event.assoc
@@ -181,7 +231,7 @@ def _received_instance(event: evt.Event) -> ReceivedInstance:
 
 
 def _refusal(error: BaseException, received: ReceivedInstance) -> Dataset:
-    """The response's status and comment; the reason stands in the log alone, since it may name files and hosts."""
+    """The response's status and comment; other reasons than a wrong identifier may name files and hosts: the log's."""
     status = store_status(error)
     _log.warning(
         "instance_refused",
@@ -192,7 +242,9 @@ def _refusal(error: BaseException, received: ReceivedInstance) -> Dataset:
     )
     response = Dataset()
     response.Status = status.status
-    response.ErrorComment = status.comment
+    # Which identifier is wrong, and how, fits; what does not fit is in the log.
+    reason = str(error) if isinstance(error, IdentifierMismatch) else ""
+    response.ErrorComment = reason if 0 < len(reason) <= _LONGEST_COMMENT else status.comment
     return response
 
 
@@ -209,6 +261,8 @@ def _log_rejected(event: evt.Event) -> None:
 
 def _log_aborted(event: evt.Event) -> None:
     requestor = event.assoc.requestor
+    if requestor.primitive is None:  # it asked for no association: a probe of the port, or a stranger
+        return
     _log.warning(
         "association_aborted", calling_ae_title=str(requestor.ae_title).strip(), peer_address=str(requestor.address)
     )

@@ -139,3 +139,19 @@ def test_a_server_of_ones_own_class_still_cannot_be_shut_down() -> None:
             pytest.fail("fixed: delete _Listener.shutdown")
     finally:
         serving.join(10)
+
+
+def test_unrestricted_storage_still_takes_a_worklist_for_a_storage_class() -> None:
+    """storage_scp._refuse_other_services."""
+    configure_pynetdicom()
+    entity = AE("MEDSEG")
+    entity.add_supported_context(CT)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    modality = AE("MODALITY")
+    modality.add_requested_context("1.2.840.10008.5.1.4.31")
+    association = modality.associate(*server.server_address[:2])
+    accepted = len(association.accepted_contexts)
+    association.abort()
+    server.shutdown()
+    assert accepted == 1, "fixed: delete _refuse_other_services"

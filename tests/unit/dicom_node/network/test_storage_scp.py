@@ -7,9 +7,23 @@ import threading
 from pathlib import Path
 
 import pytest
+import structlog
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import UID, ImplicitVRLittleEndian
 from pynetdicom import AE, evt
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    BasicGrayscalePrintManagementMeta,
+    CTImageStorage,
+    ModalityPerformedProcedureStep,
+    ModalityWorklistInformationFind,
+    StorageCommitmentPushModel,
+    StudyRootQueryRetrieveInformationModelMove,
+    UnifiedProcedureStepPush,
+    Verification,
+)
 
 from dicom_node.errors import ListenError, PeerUnreachable
+from dicom_node.identifiers import checked_uid
 from dicom_node.network.storage_scp import ReceivedInstance, StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, echo, send
 
@@ -59,6 +73,78 @@ def test_any_called_ae_title_is_accepted_and_recorded(instances: list[Path]) -> 
     with StorageSCP(StorageSCPSettings(ae_title="MEDSEG", port=0), received.append) as scp:
         (outcome,) = send(instances[:1], Peer("ANOTHER", "127.0.0.1", scp.port), "SCANNER")
     assert outcome.ok and [one.called_ae_title for one in received] == ["ANOTHER"]
+
+
+@pytest.mark.parametrize(
+    "service",
+    [
+        ModalityWorklistInformationFind,
+        ModalityPerformedProcedureStep,
+        UnifiedProcedureStepPush,
+        BasicGrayscalePrintManagementMeta,
+        StorageCommitmentPushModel,
+        StudyRootQueryRetrieveInformationModelMove,
+    ],
+    ids=lambda uid: uid.name,
+)
+def test_services_that_are_not_offered_are_no_supported_abstract_syntax(service: UID) -> None:
+    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+        entity = AE("MODALITY")
+        for uid in (Verification, service, CTImageStorage):
+            entity.add_requested_context(uid)
+        association = entity.associate("127.0.0.1", scp.port)
+        assert [context.abstract_syntax for context in association.accepted_contexts] == [Verification, CTImageStorage]
+        (refused,) = association.rejected_contexts
+        association.release()
+    assert (refused.abstract_syntax, refused.result) == (service, 0x03)
+
+
+@pytest.mark.parametrize("sop_class", ["1.2.840.113619.4.30", "1.2.840.10008.5.1.4.1.1.99999", "1.3.12.2.1107.5.9.1"])
+def test_private_and_unknown_classes_are_stored(sop_class: str) -> None:
+    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+        entity = AE("SCANNER")
+        entity.add_requested_context(sop_class)
+        association = entity.associate("127.0.0.1", scp.port)
+        assert [context.abstract_syntax for context in association.accepted_contexts] == [sop_class]
+        association.release()
+
+
+def test_who_speaks_no_dicom_is_one_line_in_the_log() -> None:
+    with (
+        structlog.testing.capture_logs() as lines,
+        StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp,
+    ):
+        for hello in (
+            b"GET / HTTP/1.1\r\n\r\n",
+            b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\x1d",
+            b"GET / HTTP/1.1\r\n\r\n",
+        ):
+            with socket.create_connection(("127.0.0.1", scp.port)) as stranger:
+                stranger.settimeout(20)
+                stranger.sendall(hello)
+                assert stranger.recv(1) == b"\x07", "A-ABORT"
+    strange = [line for line in lines if line["log_level"] == "warning" and "peer_address" in line]
+    assert [(line["event"], line["peer_address"]) for line in strange] == [("peer_did_not_speak_dicom", "127.0.0.1")]
+    assert "TLS or HTTP" in strange[0]["remedy"]
+
+
+def test_the_comment_of_a_refusal_names_the_identifier_that_is_wrong() -> None:
+    def receive(received: ReceivedInstance) -> None:
+        checked_uid("1." + "3" * 68, "Series Instance UID")
+
+    comments = []
+    with StorageSCP(StorageSCPSettings(port=0), receive) as scp:
+        entity = AE("SCANNER")
+        entity.add_requested_context(CTImageStorage)
+        association = entity.associate("127.0.0.1", scp.port)
+        instance = Dataset()
+        instance.SOPClassUID, instance.SOPInstanceUID = CTImageStorage, "1.2.3"
+        instance.file_meta = FileMetaDataset()
+        instance.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
+        status = association.send_c_store(instance)
+        comments.append((status.Status, status.ErrorComment))
+        association.release()
+    assert comments == [(0xA900, "Series Instance UID has 70 characters; a UID has at most 64")]
 
 
 def test_it_can_be_started_again_and_stopped_twice() -> None:
