@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import IdentifierMismatch
 from dicom_node.headers.elements import integer, items, read_file_header, text
+from dicom_node.headers.patient import PATIENT_KEYWORDS, Patient, patient_of
+from dicom_node.headers.rejection import REJECTION_KEYWORDS, RejectionNote, rejection_note
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
 
 __all__ = [
@@ -38,7 +40,7 @@ class InstanceHeader:
     """What a row keeps of one instance, and by which results of a node are recognised, so that none is read again.
 
     Empty strings and None mean "not in the header". `device`: the equipment that made it. `contributing`: the
-    equipment that had a part in it.
+    equipment that had a part in it. `rejects`: what it takes out of use, if it is a rejection note.
     """
 
     modality: str = ""
@@ -49,6 +51,8 @@ class InstanceHeader:
     instance_number: int | None = None
     device: Device = Device()
     contributing: tuple[Device, ...] = ()
+    patient: Patient = field(default_factory=Patient)
+    rejects: RejectionNote | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,8 @@ INSTANCE_KEYWORDS = (
     "SeriesNumber",
     "InstanceNumber",
     "ContributingEquipmentSequence",
+    *PATIENT_KEYWORDS,
+    *REJECTION_KEYWORDS,
 )
 
 
@@ -98,6 +104,8 @@ def instance_header(header: Dataset) -> InstanceHeader:
         instance_number=integer(header, "InstanceNumber"),
         device=_device(header),
         contributing=tuple(_device(item) for item in items(header, "ContributingEquipmentSequence")),
+        patient=patient_of(header),
+        rejects=rejection_note(header),
     )
 
 

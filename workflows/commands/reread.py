@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import structlog
+
+from workflows.state.records import Study
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.views import Selection
+from workflows.steps.identity import disagreement
+from workflows.steps.inputs import images_of
 
-__all__ = ["Candidate", "candidates", "reopen"]
+__all__ = ["Candidate", "candidates", "candidates_as_is", "operator", "reopen", "reopen_as_is"]
 
 _REASON = "a person wants it read again"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -19,6 +28,7 @@ class Candidate:
     """A study that was selected, whether it can be read again now, and what became of it."""
 
     study_uid: str
+    generation: int
     state: str
     ready: bool
     outcome: str
@@ -26,13 +36,38 @@ class Candidate:
 
 def candidates(repository: Repository, selection: Selection) -> list[Candidate]:
     """The studies of a selection, and which of them can be read again."""
-    return [_candidate(view.study.study_uid, view.study.state) for view in repository.study_views(selection)]
+    return [_candidate(view.study) for view in repository.study_views(selection)]
 
 
-def _candidate(study_uid: str, state: StudyState) -> Candidate:
-    ready = state not in (StudyState.RECEIVING, StudyState.COMPLETE)
-    waits = f"{state.value}: it is planned in any case, soon"
-    return Candidate(study_uid, state.value, ready, "would be read again" if ready else waits)
+def _candidate(study: Study) -> Candidate:
+    waits = study.state in (StudyState.RECEIVING, StudyState.COMPLETE)
+    refused = f"{study.state.value}: it is planned in any case, soon" if waits else ""
+    return _judged(study, refused, "would be read again")
+
+
+def _judged(study: Study, refused: str, would: str) -> Candidate:
+    return Candidate(study.study_uid, study.generation, study.state.value, not refused, refused or would)
+
+
+def candidates_as_is(repository: Repository, selection: Selection) -> list[Candidate]:
+    """The studies of a selection, and which of them are held and can be read with each series under its own patient."""
+    return [
+        _judged(view.study, _refused_as_is(view.study, repository), "would be read as it is")
+        for view in repository.study_views(selection)
+    ]
+
+
+def _refused_as_is(study: Study, repository: Repository) -> str:
+    """Why a study cannot be read as it is, or ""."""
+    if study.state is not StudyState.HELD:
+        return f"{study.state.value}: --as-is is for a study that is HELD because its series name several patients"
+    found = disagreement(images_of(repository.instances(study.study_uid)))
+    if found is None or not found.within:
+        return ""
+    return (
+        f"refused: series {', '.join(found.within)} names two patients in itself and is never read; send the corrected "
+        "images, or a rejection note for those that are wrong"
+    )
 
 
 def reopen(repository: Repository, chosen: Sequence[Candidate]) -> list[Candidate]:
@@ -46,3 +81,30 @@ def reopen(repository: Repository, chosen: Sequence[Candidate]) -> list[Candidat
         else:
             done.append(candidate)
     return done
+
+
+def reopen_as_is(repository: Repository, chosen: Sequence[Candidate], by: str) -> list[Candidate]:
+    """Let the scheduler plan those that can be read as they are, and keep who wanted that, in database and log."""
+    done = []
+    for candidate in chosen:
+        if candidate.ready:
+            opened = repository.reopen_as_is(candidate.study_uid, candidate.generation, by)
+            if opened:
+                log.warning(
+                    "reread_as_is", study_uid=candidate.study_uid, generation=candidate.generation + 1, wanted_by=by
+                )
+            outcome = "will be read as it is" if opened else "not read: it has changed or lacks instances; look again"
+            done.append(replace(candidate, outcome=outcome))
+        else:
+            done.append(candidate)
+    return done
+
+
+def operator() -> str:
+    """The user of the operating system who runs this command, and who became that user by sudo."""
+    try:
+        user = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's user may have no entry
+        user = f"uid {os.getuid()}"
+    through = os.environ.get("SUDO_USER", "")
+    return f"{through} as {user}" if through and through != user else user

@@ -21,6 +21,7 @@ def selection_of(
     protocol: str | None = None,
     since: str | None = None,
     until: str | None = None,
+    patient: str | None = None,
 ) -> Selection:
     """The selection that the options make. Raises CallError for a state or a time that is none."""
     return Selection(
@@ -28,6 +29,7 @@ def selection_of(
         accession_number=accession,
         state=None if state is None else _state(state),
         protocol=protocol,
+        patient_id=patient,
         since=None if since is None else _moment(since, "--since"),
         until=None if until is None else _moment(until, "--until"),
     )

@@ -10,24 +10,46 @@ __all__ = ["AnswerRecord", "FindingRecord", "MeasurementRecord"]
 
 @dataclass(frozen=True)
 class MeasurementRecord:
-    """A measurement as it is shown everywhere. `kind`: as in `MeasurementKind`; `text`: number and unit."""
+    """A measurement as it is shown everywhere. `kind`: as in `MeasurementKind`; `text`: number, unit, what holds of it.
+
+    `at_least`: the finding was perhaps cut off by the edge of what was imaged. Of an axis: `sop_instance_uid` and
+    `frame_number` (from 1) of the image that it was measured on, `slice` (from 1), its place in the stack, and `ends`,
+    column and row of both ends; the corner of the image is 0, 0.
+    """
 
     kind: str
     name: str
     value: float
     unit: str
     text: str
+    at_least: bool = False
+    sop_instance_uid: str | None = None
+    frame_number: int | None = None
+    slice: int | None = None
+    ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+
+    @staticmethod
+    def from_json(entry: dict[str, Any]) -> MeasurementRecord:
+        """The inverse of `asdict`. An entry of version 0.1 has the first five alone."""
+        ends = entry.get("ends")
+        return MeasurementRecord(**{**entry, "ends": None if ends is None else (tuple(ends[0]), tuple(ends[1]))})
 
 
 @dataclass(frozen=True)
 class FindingRecord:
-    """One thing that was named and marked. `confidence`: 0 to 1."""
+    """One thing that was named and marked. `confidence`: 0 to 1; `low_confidence`: too low to measure anything."""
 
     phrase: str
     label: str
     confidence: float
     voxels: int
     measurements: tuple[MeasurementRecord, ...] = ()
+    low_confidence: bool = False
+
+    @property
+    def at_least(self) -> bool:
+        """Whether the finding was perhaps cut off, so that its sizes are lower bounds."""
+        return any(one.at_least for one in self.measurements)
 
     def value_of(self, kind: str) -> float | None:
         """The number of one kind of measurement; None where the image does not give it."""
@@ -37,12 +59,13 @@ class FindingRecord:
         """The finding for `status --json`, `answer.json` and the database; volume and area also by their own names."""
         plain = asdict(self)  # its measurements too, as a tuple
         plain["measurements"] = list(plain["measurements"])
-        return {**plain, "volume_ml": self.value_of("volume"), "area_mm2": self.value_of("area")}
+        sizes = {"volume_ml": self.value_of("volume"), "area_mm2": self.value_of("area")}
+        return {**plain, **sizes, "at_least": self.at_least}
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> FindingRecord:
         """The inverse of `as_json`. An entry of version 0.1 has volume and area alone."""
-        measurements = tuple(MeasurementRecord(**measurement) for measurement in entry.get("measurements", ()))
+        measurements = tuple(MeasurementRecord.from_json(one) for one in entry.get("measurements", ()))
         if "measurements" not in entry:
             old = (("volume", "Volume", entry.get("volume_ml"), "ml"), ("area", "Area", entry.get("area_mm2"), "mm2"))
             measurements = tuple(
@@ -50,7 +73,14 @@ class FindingRecord:
                 for kind, name, value, unit in old
                 if value is not None
             )
-        return FindingRecord(entry["phrase"], entry["label"], entry["confidence"], entry["voxels"], measurements)
+        return FindingRecord(
+            phrase=entry["phrase"],
+            label=entry["label"],
+            confidence=entry["confidence"],
+            voxels=entry["voxels"],
+            measurements=measurements,
+            low_confidence=entry.get("low_confidence", False),
+        )
 
 
 @dataclass(frozen=True)

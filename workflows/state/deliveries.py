@@ -67,7 +67,9 @@ class Deliveries(Transactions):
     ) -> bool:
         """What became of one attempt to send one object; PENDING: it is tried again. The last outcome ends the job.
 
-        False: the owner does not hold it any more, or its end is recorded already; nothing is changed.
+        False: nothing more of the job is to be sent. Either the owner does not hold the object any more, or its end is
+        recorded already, and nothing is changed; or the outcome is recorded, but the job has been replaced meanwhile or
+        its objects are to be retracted.
         """
         now = self._clock()
         with self._writing() as session:
@@ -86,9 +88,11 @@ class Deliveries(Transactions):
             recorded = update(DeliveryRow).where(*held, DeliveryRow.lease_owner == owner).values(**values)
             if not changed_one(session.execute(recorded)):
                 return False
+            retracted = session.get_one(ResultObjectRow, sop_instance_uid).retract_at is not None
+            goes_on = job.state is not JobState.SUPERSEDED and not retracted
             if state is not DeliveryState.PENDING:
                 self._settle(session, study, job, now)
-            return True
+            return goes_on
 
     def record_delivery_defect(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
         """The program failed at sending what `owner` holds: tried once more, then these deliveries fail and say so."""
@@ -102,6 +106,8 @@ class Deliveries(Transactions):
                 row.wake_at = now + timedelta(seconds=retry_after_s)
                 if row.defects >= _DEFECTS:
                     row.state = DeliveryState.FAILED
+            session.flush()
+            self._withhold_retracted(session, [job_key], now)
             self._settle(session, study, job, now)
 
     def release_deliveries(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
@@ -113,6 +119,7 @@ class Deliveries(Transactions):
             again = now + timedelta(seconds=retry_after_s)
             values: dict[str, Any] = {"lease_owner": None, "lease_until": None, "wake_at": again}
             session.execute(held.values(**values, reason=reason) if reason else held.values(**values))
+            self._withhold_retracted(session, [job_key], now)
             self._settle(session, study, job, now)
 
     def take_due(self) -> Due:

@@ -11,9 +11,12 @@ from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from dicom_node.headers.patient import Patient, changes
+from workflows.state.patients import patient_for_columns, text_column
 from workflows.state.records import Instance, NewInstance, Study
+from workflows.state.rejections import rejected
 from workflows.state.states import RESULTS_STAND, StudyState
-from workflows.state.tables import InstanceRow, ResultObjectRow, SeriesRow, StudyRow
+from workflows.state.tables import AsIsRow, InstanceRow, ResultObjectRow, SeriesRow, StudyRow
 from workflows.state.transactions import Transactions, in_portions
 
 __all__ = ["Intake"]
@@ -36,7 +39,8 @@ class Intake(Transactions):
 
         An identical instance changes nothing. A new image opens a new generation of a study that was already complete;
         what is no image (a report, a presentation state, another's segmentation) is kept and opens none. The study is
-        complete once nothing has come for `quiet_period_s`.
+        complete once nothing has come for `quiet_period_s`. Where an instance comes again and names another patient,
+        results that were made from what it replaces are marked to be retracted.
         """
         new = _for_columns(new)
         try:
@@ -68,6 +72,8 @@ class Intake(Transactions):
             study.accession_number = study.accession_number or new.accession_number
             _ensure_series(session, new)
             replaced = row.path if row is not None else None
+            if row is not None:
+                self._retract_for_correction(session, row.patient, new, now)
             if row is None:
                 row = InstanceRow(
                     study_uid=new.study_uid, series_uid=new.series_uid, sop_instance_uid=new.sop_instance_uid
@@ -76,8 +82,21 @@ class Intake(Transactions):
             row.sop_class_uid, row.transfer_syntax_uid = new.sop_class_uid, new.transfer_syntax_uid
             row.path, row.bytes, row.digest = str(new.path), new.bytes, new.digest
             row.calling_ae_title, row.generation, row.received_at = new.calling_ae_title, study.generation, now
-            row.lost_at = None
+            row.patient, row.lost_at = new.patient, None
             return replaced if replaced != str(new.path) else None
+
+    def _retract_for_correction(
+        self, session: Session, before: Patient | None, new: NewInstance, now: datetime
+    ) -> None:
+        """Mark what was made from an instance that names another patient now than it did."""
+        if before is None or new.patient is None or (changed := changes(before, new.patient)) is None:
+            return
+        reason = (
+            f"image {new.sop_instance_uid} came again with another {changed}: it was {before.told()}; it is "
+            f"{new.patient.told()}"
+        )
+        right = (f"{new.sop_instance_uid}:{new.digest}",)
+        self._mark_to_retract(session, new.study_uid, [new.sop_instance_uid], reason, now, right=right)
 
     def lose_instances(self, study_uid: str, paths: Sequence[str]) -> None:
         """Mark instances of a study whose files are gone from the store.
@@ -100,7 +119,7 @@ class Intake(Transactions):
             study.reason = _lost_reason(lost, self._count(session, *_held(study_uid, lost=True)))
 
     def held_studies(self) -> Iterator[tuple[str, list[Instance]]]:
-        """Each study with its instances whose files are there, as far as is known, in order of UID; one at a time."""
+        """Each study with its instances whose files are there, rejected ones too; in order of UID, one at a time."""
         after = ""
         while True:
             with self._reading() as session:
@@ -109,8 +128,13 @@ class Intake(Transactions):
             if not uids:
                 return
             for uid in uids:
-                yield uid, self.instances(uid)
+                yield uid, self._with_files(uid)
             after = uids[-1]
+
+    def _with_files(self, study_uid: str) -> list[Instance]:
+        there = (InstanceRow.study_uid == study_uid, InstanceRow.lost_at.is_(None))
+        with self._reading() as session:
+            return [row.record() for row in session.scalars(select(InstanceRow).where(*there))]
 
     def complete_quiet_studies(self) -> list[str]:
         """Mark the studies COMPLETE that were quiet long enough; return their UIDs.
@@ -168,19 +192,37 @@ class Intake(Transactions):
 
         False: the study is still being received or waits to be planned, or lacks instances; nothing is changed.
         """
-        now = self._clock()
         with self._writing() as session:
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
-            lost = self._count(session, *_held(study_uid, lost=True))
-            if study.state in (StudyState.RECEIVING, StudyState.COMPLETE) or lost:
+            return self._reopen(session, study, reason)
+
+    def reopen_as_is(self, study_uid: str, generation: int, by: str) -> bool:
+        """Let a HELD study be planned with each series under its own patient, in the new generation only; kept is who.
+
+        False: the study is not held in that generation any more, or lacks instances; nothing is changed.
+        """
+        with self._writing() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            held = study.state is StudyState.HELD and study.generation == generation
+            if not (held and self._reopen(session, study, f"{by} wants it read as it is")):
                 return False
-            study.generation, study.reread, study.defects = study.generation + 1, True, 0
-            study.reason = reason
-            self._set_study(study, StudyState.COMPLETE, now)
+            wanted = AsIsRow(
+                study_uid=study_uid, generation=study.generation, wanted_by=by[:256], wanted_at=self._clock()
+            )
+            session.add(wanted)
             return True
 
+    def _reopen(self, session: Session, study: StudyRow, reason: str) -> bool:
+        lost = self._count(session, *_held(study.study_uid, lost=True))
+        if study.state in (StudyState.RECEIVING, StudyState.COMPLETE) or lost:
+            return False
+        study.generation, study.reread, study.defects = study.generation + 1, True, 0
+        study.reason = reason
+        self._set_study(study, StudyState.COMPLETE, self._clock())
+        return True
+
     def instances(self, study_uid: str) -> list[Instance]:
-        """The instances of a study that are there, ordered by series and instance UID."""
+        """The instances of a study that are there and not rejected, ordered by series and instance UID."""
         with self._reading() as session:
             return [row.record() for row in session.scalars(_instances_of(study_uid))]
 
@@ -210,10 +252,13 @@ class Intake(Transactions):
             return None if row is None else row.record()
 
 
-def _held(study_uid: str, *, lost: bool = False) -> tuple[Any, Any]:
-    """The instances of a study whose files are there, or those that were lost: they have a row, but no file."""
+def _held(study_uid: str, *, lost: bool = False) -> tuple[Any, Any, Any]:
+    """The instances of a study whose files are there, or those that were lost: they have a row, but no file.
+
+    What a note rejects is neither: it is not read, so it is not missed.
+    """
     there = InstanceRow.lost_at.is_not(None) if lost else InstanceRow.lost_at.is_(None)
-    return InstanceRow.study_uid == study_uid, there
+    return InstanceRow.study_uid == study_uid, there, ~rejected()
 
 
 def _instances_of(study_uid: str, *, lost: bool = False) -> Any:
@@ -225,15 +270,12 @@ def _for_columns(new: NewInstance) -> NewInstance:
     """The header's texts as columns can hold them: nothing in a header closes intake. The file keeps all of it."""
     return replace(
         new,
-        modality=_column(new.modality, 16),
-        series_description=_column(new.series_description, 256),
-        accession_number=_column(new.accession_number, 64),
-        calling_ae_title=_column(new.calling_ae_title, 16),
+        modality=text_column(new.modality, 16),
+        series_description=text_column(new.series_description, 256),
+        accession_number=text_column(new.accession_number, 64),
+        calling_ae_title=text_column(new.calling_ae_title, 16),
+        patient=None if new.patient is None else patient_for_columns(new.patient),
     )
-
-
-def _column(text: str, most: int) -> str:
-    return text.replace("\0", "").encode("utf-8", "replace").decode()[:most]
 
 
 def _new_study(session: Session, new: NewInstance, now: datetime) -> StudyRow:

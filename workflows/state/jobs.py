@@ -16,7 +16,7 @@ from workflows.state.answers import AnswerRecord
 from workflows.state.records import Job, JobPlan, Part, SavedObject, Trouble, TroubleKind
 from workflows.state.states import DeliveryState, JobState, StudyState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
-from workflows.state.transactions import Transactions, changed_one
+from workflows.state.transactions import Transactions, changed, changed_one
 
 __all__ = ["Jobs"]
 
@@ -42,10 +42,8 @@ class Jobs(Transactions):
             jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)))
             standing = {plan.job_key: _standing(plan, jobs, reread=study.reread) for plan in plans}
             kept = {job.job_key for job in standing.values() if job is not None}
-            for job in jobs:
-                if job.job_key not in kept and job.state is not JobState.SUPERSEDED:
-                    job.reason = f"replaced by generation {generation}"
-                    self._set_job(session, job, JobState.SUPERSEDED, now)
+            replaced = [job for job in jobs if job.job_key not in kept]
+            self._supersede(session, replaced, f"replaced by generation {generation}", now)
             keys = []
             for plan in plans:
                 row = standing[plan.job_key]
@@ -59,11 +57,34 @@ class Jobs(Transactions):
             self._follow_jobs(session, study, now)
             return keys
 
+    def hold_study(self, study_uid: str, generation: int, reason: str) -> bool:
+        """A complete study whose images contradict each other: HELD, nothing of it is read or sent.
+
+        Its jobs are replaced by none; a plan that asks the same again takes them up. False: the study has moved on.
+        """
+        now = self._clock()
+        with self._writing() as session:
+            study = session.get_one(StudyRow, study_uid, with_for_update=True)
+            if study.state is not StudyState.COMPLETE or study.generation != generation:
+                return False
+            jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)))
+            self._supersede(session, jobs, f"the study is held in generation {generation}", now)
+            study.plan_reasons, study.reason, study.reread = [], reason, False
+            self._set_study(study, StudyState.HELD, now)
+            return True
+
+    def _supersede(self, session: Session, jobs: Sequence[JobRow], reason: str, now: datetime) -> None:
+        for job in jobs:
+            if job.state is not JobState.SUPERSEDED:
+                job.reason = reason
+                self._set_job(session, job, JobState.SUPERSEDED, now)
+
     def _carry_over(self, session: Session, job: JobRow, plan: JobPlan, study: StudyRow, now: datetime) -> None:
         """Take a job into the study's generation, as far as it was; `reread`: what failed and new destinations too."""
         job.generation, job.wake_at = study.generation, now
         if job.state in (JobState.PLANNED, JobState.PREDICTING):
             return
+        self._unmark(session, job)
         if study.reread:
             job.destinations = _destinations(plan)
             # What an archive did not take is sent to it once more.
@@ -80,6 +101,17 @@ class Jobs(Transactions):
         if job.state is not JobState.DELIVERING and (job.state is JobState.SUPERSEDED or study.reread):
             self._set_job(session, job, JobState.DELIVERING, now)
         self._settle(session, study, job, now)
+
+    @staticmethod
+    def _unmark(session: Session, job: JobRow) -> None:
+        """What was to be retracted is right again, for its inputs have come back; what was not sent for that is due."""
+        marked = (ResultObjectRow.job_key == job.job_key, ResultObjectRow.retract_at.is_not(None))
+        if not changed(
+            session.execute(update(ResultObjectRow).where(*marked).values(retract_at=None, retract_reason=""))
+        ):
+            return
+        withheld = (DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.WITHHELD)
+        session.execute(update(DeliveryRow).where(*withheld).values(state=DeliveryState.PENDING, reason=""))
 
     @staticmethod
     def _add_deliveries(session: Session, job: JobRow) -> None:
@@ -229,6 +261,7 @@ class Jobs(Transactions):
         parts: Sequence[Part],
         answers: Sequence[AnswerRecord],
         objects: Sequence[SavedObject],
+        notes: Sequence[str] = (),
     ) -> bool:
         """Record who answered and what, the saved objects, and a delivery of each to every destination of its profile.
 
@@ -241,6 +274,7 @@ class Jobs(Transactions):
                 return False
             job.model, job.answers, job.reason = asdict(model), [answer.as_json() for answer in answers], ""
             job.parts = [{**asdict(part), "kind": part.kind.value} for part in parts]
+            job.notes = list(notes)
             kept = set(
                 session.scalars(select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.job_key == job_key))
             )
@@ -284,6 +318,7 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
         model=asdict(plan.model),
         software=plan.software,
         prior=None if plan.prior is None else asdict(plan.prior),
+        frames=plan.frames.text,
         destinations=_destinations(plan),
         state=JobState.PLANNED,
         answers=[],

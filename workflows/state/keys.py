@@ -1,8 +1,10 @@
 """What identifies a request, an answer, a job and an object. All UIDs of results derive from these keys. Pure.
 
-    request   study, series, inputs, protocol and version, questions, prior        what is asked of which images
+    request   study, series, inputs, protocol and version, questions,              what is asked of which images
+              frames (unless the middle one), prior
     answer    request, digest of the weights                                       what the weights say to it
-    job       answer, version of the software, node                                who reads it, once
+    job       answer, version of the software, node, confidence below which        who reads it, once
+              nothing is measured (unless 0.5)
     object    job, profile                                                         the files that say so
     delivery  object, archive                                                      see `records.Delivery`
 
@@ -18,10 +20,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from dicom_node.results.profiles import Profile
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.records import Prior
 
-__all__ = ["answer_key", "job_key", "object_key", "request_key"]
+__all__ = ["LOW_CONFIDENCE", "answer_key", "job_key", "object_key", "request_key"]
+
+LOW_CONFIDENCE = 0.5
+"""Confidence below which a finding is marked and not measured, unless the settings say otherwise."""
 
 
 def request_key(
@@ -32,6 +38,7 @@ def request_key(
     protocol_version: str,
     questions: Sequence[ProtocolQuestion],
     prior: Prior | None = None,
+    frames: FrameChoice = MIDDLE_FRAME,
 ) -> str:
     """Digest of what is asked of which images. Findings are part of a question: they decide what may be marked."""
     parts: dict[str, Any] = {
@@ -43,6 +50,8 @@ def request_key(
     }
     if prior is not None:
         parts["prior"] = prior.answer_key
+    if frames != MIDDLE_FRAME:
+        parts["frames"] = frames.text
     return _digest(parts)
 
 
@@ -51,9 +60,12 @@ def answer_key(request: str, weights_digest: str) -> str:
     return _digest({"request": request, "weights": weights_digest})
 
 
-def job_key(answer: str, software: str, node_uid: str) -> str:
-    """Digest of an answer and of who gives it: a version of the software on a node."""
-    return _digest({"answer": answer, "software": software, "node": node_uid})
+def job_key(answer: str, software: str, node_uid: str, low_confidence: float = LOW_CONFIDENCE) -> str:
+    """Digest of an answer and of who gives it: a version of the software on a node, and what it takes for doubtful."""
+    parts: dict[str, Any] = {"answer": answer, "software": software, "node": node_uid}
+    if low_confidence != LOW_CONFIDENCE:
+        parts["low_confidence"] = low_confidence
+    return _digest(parts)
 
 
 def object_key(job: str, profile: Profile) -> str:

@@ -13,8 +13,11 @@ from datetime import datetime
 from enum import Enum
 from pathlib import Path
 
+from dicom_node.headers.patient import Patient
+from dicom_node.headers.rejection import RejectionCode
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
 from dicom_node.results.profiles import Profile
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
@@ -22,8 +25,9 @@ from workflows.state.answers import AnswerRecord
 from workflows.state.states import DeliveryState, JobState, StudyState
 
 __all__ = [
-    "ClaimedDelivery", "Delivery", "Destination", "Due", "Instance", "Job", "JobPlan", "NewInstance", "Part",
-    "PartKind", "Prior", "ResultKind", "ResultObject", "SavedObject", "Series", "Study", "Trouble", "TroubleKind",
+    "AsIsReading", "ClaimedDelivery", "Delivery", "Destination", "Due", "Instance", "Job", "JobPlan", "NewInstance",
+    "Part", "PartKind", "Prior", "RejectedInstance", "ResultKind", "ResultObject", "Retraction", "SavedObject",
+    "Series", "Study", "Trouble", "TroubleKind",
 ]  # fmt: skip
 
 
@@ -77,11 +81,15 @@ class Prior:
 
 @dataclass(frozen=True)
 class Part:
-    """One of a job's parts, numbered from 0 in the order in which its series holds them."""
+    """One of a job's parts, numbered from 0 in the order in which its series holds them.
+
+    `name`: what tells it from the others, such as "echo time 30"; empty where it is alone.
+    """
 
     ordinal: int
     kind: PartKind
     slices: int
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,8 @@ class Series:
 class Instance:
     """A stored instance. `path`: relative to the data folder. `digest`: sha256 of the data set.
 
-    `lost_at`: when the sweep found its file gone; None while it is there.
+    `patient`: whom its header names; None: received before that was kept, the file says it. `lost_at`: when the sweep
+    found its file gone; None while it is there.
     """
 
     study_uid: StudyUID
@@ -129,7 +138,34 @@ class Instance:
     calling_ae_title: str
     generation: int
     received_at: datetime
+    patient: Patient | None
     lost_at: datetime | None
+
+
+@dataclass(frozen=True)
+class RejectedInstance:
+    """An instance that a rejection note takes out of use; its row and file stay, if it was ever received.
+
+    `study_uid`, `series_uid`: as the note says, the series perhaps "". `received`: whether the instance has a row.
+    """
+
+    study_uid: StudyUID
+    series_uid: str
+    sop_instance_uid: SOPInstanceUID
+    note_uid: SOPInstanceUID
+    code: RejectionCode
+    noted_at: datetime
+    received: bool
+
+
+@dataclass(frozen=True)
+class AsIsReading:
+    """A person had a HELD study read, each series under its own patient; it holds for this generation only."""
+
+    study_uid: StudyUID
+    generation: int
+    by: str
+    at: datetime
 
 
 @dataclass(frozen=True)
@@ -138,6 +174,7 @@ class Job:
 
     `model`: the weights that it was planned for, and once it is answered those that answered. `software`: the version
     that planned it. `attempts`: claims. `troubles`: attempts that came to nothing.
+    `notes`: what its report says of instances that were not read, and of numbers.
     """
 
     job_key: str
@@ -153,8 +190,10 @@ class Job:
     model: PredictorDescription
     software: str
     prior: Prior | None
+    frames: FrameChoice
     destinations: tuple[Destination, ...]
     parts: tuple[Part, ...]
+    notes: tuple[str, ...]
     answers: tuple[AnswerRecord, ...]
     state: JobState
     reason: str
@@ -176,11 +215,20 @@ class Job:
 
 
 @dataclass(frozen=True)
+class Retraction:
+    """Why and since when a result object is to be retracted: it should never have been made."""
+
+    reason: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class ResultObject:
     """A saved result object: its bytes are on the disk and are never written again.
 
     `part`: ordinal of the job's part that it is of; None: of the whole job. `path`: relative to the data folder.
-    `references`: SOP Instance UIDs of our own objects that it refers to; they are delivered first.
+    `references`: SOP Instance UIDs of our own objects that it refers to; they are delivered first. `retraction`: that
+    it is to be retracted; its deliveries say where it went.
     """
 
     sop_instance_uid: SOPInstanceUID
@@ -192,6 +240,7 @@ class ResultObject:
     path: Path
     digest: str
     references: tuple[str, ...]
+    retraction: Retraction | None
 
 
 @dataclass(frozen=True)
@@ -226,6 +275,7 @@ class NewInstance:
     digest: str
     calling_ae_title: str
     image: bool = True
+    patient: Patient | None = None
     modality: str = ""
     series_description: str = ""
     accession_number: str = ""
@@ -247,6 +297,7 @@ class JobPlan:
     software: str
     destinations: tuple[Destination, ...]
     prior: Prior | None = None
+    frames: FrameChoice = MIDDLE_FRAME
 
 
 @dataclass(frozen=True)

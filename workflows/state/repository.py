@@ -10,10 +10,12 @@ from workflows.state.deliveries import Deliveries
 from workflows.state.identity import Identity
 from workflows.state.intake import Intake
 from workflows.state.jobs import Jobs
+from workflows.state.patients import Patients
+from workflows.state.rejections import Rejections
 from workflows.state.views import Views
 
 __all__ = ["Repository"]
 
 
-class Repository(Identity, Intake, Jobs, Deliveries, Views):
-    """The node's identity, studies, instances, jobs, result objects and deliveries."""
+class Repository(Identity, Intake, Patients, Rejections, Jobs, Deliveries, Views):
+    """The node's identity, studies, instances and whom they name, rejections, jobs, result objects and deliveries."""

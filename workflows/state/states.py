@@ -12,7 +12,7 @@ __all__ = [
 
 
 class StudyState(Enum):
-    """Where a study stands on its way through the node."""
+    """Where a study stands on its way through the node. HELD: its images name patients that contradict each other."""
 
     RECEIVING = "RECEIVING"
     COMPLETE = "COMPLETE"
@@ -21,6 +21,7 @@ class StudyState(Enum):
     DELIVERING = "DELIVERING"
     DELIVERED = "DELIVERED"
     UNMATCHED = "UNMATCHED"
+    HELD = "HELD"
     FAILED = "FAILED"
 
 
@@ -39,7 +40,7 @@ class DeliveryState(Enum):
     """Where one result object stands on its way to one archive.
 
     REJECTED: the archive answered that it will not take it. WITHHELD: not sent, since it references an object that the
-    archive does not have. FAILED: the program failed twice at sending it.
+    archive does not have, or is to be retracted. FAILED: the program failed twice at sending it.
     """
 
     PENDING = "PENDING"
@@ -60,13 +61,14 @@ _STUDY: dict[StudyState, frozenset[StudyState]] = {
     # read without them.
     _S.RECEIVING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.FAILED}),
     _S.COMPLETE: frozenset(
-        {_S.RECEIVING, _S.PLANNED, _S.PREDICTING, _S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED}
+        {_S.RECEIVING, _S.PLANNED, _S.PREDICTING, _S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.HELD, _S.FAILED}
     ),
     _S.PLANNED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERING, _S.FAILED}),
     _S.PREDICTING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PLANNED, _S.DELIVERING, _S.DELIVERED, _S.FAILED}),
     _S.DELIVERING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
     _S.DELIVERED: frozenset({_S.RECEIVING, _S.COMPLETE}),
     _S.UNMATCHED: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    _S.HELD: frozenset({_S.RECEIVING, _S.COMPLETE}),
     _S.FAILED: frozenset({_S.RECEIVING, _S.COMPLETE}),
 }
 

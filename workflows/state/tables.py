@@ -5,6 +5,7 @@ Changes go through a migration in `migrations/`. Nothing outside `workflows.stat
 
 from __future__ import annotations
 
+from dataclasses import astuple
 from datetime import UTC, datetime
 from enum import Enum
 from pathlib import Path
@@ -14,13 +15,17 @@ from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, ForeignKeyConstraint
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
+from dicom_node.headers.patient import Patient
+from dicom_node.headers.rejection import RejectionCode
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
 from dicom_node.results.profiles import Profile
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
 from workflows.state.records import (
+    AsIsReading,
     Delivery,
     Destination,
     Instance,
@@ -30,6 +35,7 @@ from workflows.state.records import (
     Prior,
     ResultKind,
     ResultObject,
+    Retraction,
     Series,
     Study,
     Trouble,
@@ -37,7 +43,10 @@ from workflows.state.records import (
 )
 from workflows.state.states import DeliveryState, JobState, StudyState
 
-__all__ = ["Base", "DeliveryRow", "InstanceRow", "JobRow", "NodeRow", "ResultObjectRow", "SeriesRow", "StudyRow"]
+__all__ = [
+    "AsIsRow", "Base", "DeliveryRow", "InstanceRow", "JobRow", "NodeRow", "RejectionRow", "ResultObjectRow",
+    "SeriesRow", "StudyRow",
+]  # fmt: skip
 
 
 class UtcDateTime(TypeDecorator[datetime]):
@@ -171,8 +180,28 @@ class InstanceRow(Base):
     generation: Mapped[int]
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     lost_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # found without its file
+    # Whom the header names; all NULL in a row that was made before this was kept.
+    patient_id: Mapped[str | None] = mapped_column(String(64), default=None)
+    patient_id_issuer: Mapped[str | None] = mapped_column(Text, default=None)
+    patient_name: Mapped[str | None] = mapped_column(Text, default=None)
+    patient_birth_date: Mapped[str | None] = mapped_column(Text, default=None)
 
-    __table_args__ = (ForeignKeyConstraint(["study_uid", "series_uid"], ["series.study_uid", "series.series_uid"]),)
+    __table_args__ = (
+        ForeignKeyConstraint(["study_uid", "series_uid"], ["series.study_uid", "series.series_uid"]),
+        Index("ix_instances_patient_id", "patient_id", "study_uid"),
+    )
+
+    @property
+    def patient(self) -> Patient | None:
+        if self.patient_id is None:
+            return None
+        others = (self.patient_id_issuer, self.patient_name, self.patient_birth_date)
+        return Patient(self.patient_id, *(value or "" for value in others))
+
+    @patient.setter
+    def patient(self, patient: Patient | None) -> None:
+        given = (None,) * 4 if patient is None else astuple(patient)
+        self.patient_id, self.patient_id_issuer, self.patient_name, self.patient_birth_date = given
 
     def record(self) -> Instance:
         return Instance(
@@ -187,8 +216,36 @@ class InstanceRow(Base):
             calling_ae_title=self.calling_ae_title,
             generation=self.generation,
             received_at=self.received_at,
+            patient=self.patient,
             lost_at=self.lost_at,
         )
+
+
+class RejectionRow(Base):
+    """An instance that a rejection note names; the note may come before the instance, so nothing is referred to."""
+
+    __tablename__ = "rejections"
+
+    study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    sop_instance_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    note_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    series_uid: Mapped[str] = mapped_column(UID, default="")
+    code: Mapped[RejectionCode] = mapped_column(EnumColumn(RejectionCode))
+    noted_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AsIsRow(Base):
+    """A generation of a study in which each series is read under its own patient, because a person wants it."""
+
+    __tablename__ = "as_is_readings"
+
+    study_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_uid"), primary_key=True)
+    generation: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    wanted_by: Mapped[str] = mapped_column(String(256))
+    wanted_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+    def record(self) -> AsIsReading:
+        return AsIsReading(StudyUID(self.study_uid), self.generation, self.wanted_by, self.wanted_at)
 
 
 class JobRow(Base):
@@ -209,8 +266,10 @@ class JobRow(Base):
     model: Mapped[dict[str, Any]] = mapped_column(JSON)  # name, version, digest, terms
     software: Mapped[str] = mapped_column(String(32), default="")
     prior: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    frames: Mapped[str] = mapped_column(String(16), default=MIDDLE_FRAME.text)
     destinations: Mapped[list[dict[str, str]]] = mapped_column(JSON)
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
+    notes: Mapped[list[str]] = mapped_column(JSON, default=list)
     state: Mapped[JobState] = mapped_column(EnumColumn(JobState))
     reason: Mapped[str] = mapped_column(Text, default="")
     attempts: Mapped[int] = mapped_column(default=0)
@@ -240,8 +299,13 @@ class JobRow(Base):
             model=PredictorDescription(**self.model),
             software=self.software,
             prior=None if self.prior is None else Prior(**self.prior),
+            frames=FrameChoice(self.frames),
             destinations=tuple(Destination(entry["archive"], Profile(entry["profile"])) for entry in self.destinations),
-            parts=tuple(Part(entry["ordinal"], PartKind(entry["kind"]), entry["slices"]) for entry in self.parts),
+            parts=tuple(
+                Part(entry["ordinal"], PartKind(entry["kind"]), entry["slices"], entry.get("name", ""))
+                for entry in self.parts
+            ),
+            notes=tuple(self.notes),
             answers=tuple(AnswerRecord.from_json(answer) for answer in self.answers),
             state=self.state,
             reason=self.reason,
@@ -268,6 +332,8 @@ class ResultObjectRow(Base):
     path: Mapped[str] = mapped_column(Text)
     digest: Mapped[str] = mapped_column(String(64))
     object_references: Mapped[list[str]] = mapped_column(JSON, default=list)
+    retract_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
+    retract_reason: Mapped[str] = mapped_column(Text, default="")
 
     def record(self) -> ResultObject:
         return ResultObject(
@@ -280,6 +346,7 @@ class ResultObjectRow(Base):
             path=Path(self.path),
             digest=self.digest,
             references=tuple(self.object_references),
+            retraction=None if self.retract_at is None else Retraction(self.retract_reason, self.retract_at),
         )
 
 

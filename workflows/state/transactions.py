@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import CursorResult, Engine, func, select, update
+from sqlalchemy import CursorResult, Engine, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
 from workflows.state.engine import READ_ONLY, answering
@@ -68,11 +68,54 @@ class Transactions:
         check_transition(job.state, state)
         job.state, job.changed_at, job.wake_at = state, now, now
         job.lease_owner = job.lease_until = None
-        if state in (JobState.SUPERSEDED, JobState.DELIVERING):
-            # What is pending is due with its job, and no longer once another generation replaces the job.
-            due = now if state is JobState.DELIVERING else None
-            pending = (DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.PENDING)
-            session.execute(update(DeliveryRow).where(*pending).values(wake_at=due, lease_owner=None, lease_until=None))
+        pending = update(DeliveryRow).where(
+            DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.PENDING
+        )
+        if state is JobState.DELIVERING:
+            session.execute(pending.values(wake_at=now, lease_owner=None, lease_until=None))
+        elif state is JobState.SUPERSEDED:
+            # No longer due. Who is just sending keeps the lease: what an archive took is recorded as delivered.
+            session.execute(pending.values(wake_at=None))
+
+    def _mark_to_retract(
+        self,
+        session: Session,
+        study_uid: str,
+        sop_instance_uids: Collection[str],
+        reason: str,
+        now: datetime,
+        *,
+        right: Collection[str] = (),
+    ) -> None:
+        """Mark the saved objects of the study's jobs that read one of the instances: they should not have been made.
+
+        `right`: inputs, UID and digest, that are as they should be. An object that is not sent yet is not sent any
+        more; one that is just being sent is, and its outcome is recorded.
+        """
+        made = exists().where(ResultObjectRow.job_key == JobRow.job_key)
+        jobs = session.execute(select(JobRow.job_key, JobRow.inputs).where(JobRow.study_uid == study_uid, made)).all()
+        read = [
+            job_key
+            for job_key, inputs in jobs
+            if any(one.partition(":")[0] in sop_instance_uids and one not in right for one in inputs)
+        ]
+        for portion in in_portions(read):
+            unmarked = (ResultObjectRow.job_key.in_(portion), ResultObjectRow.retract_at.is_(None))
+            session.execute(update(ResultObjectRow).where(*unmarked).values(retract_at=now, retract_reason=reason))
+            self._withhold_retracted(session, portion, now)
+
+    @staticmethod
+    def _withhold_retracted(session: Session, job_keys: Sequence[str], now: datetime) -> None:
+        """End the deliveries of what is to be retracted, but for those that somebody holds a lease on."""
+        marked = (ResultObjectRow.job_key.in_(job_keys), ResultObjectRow.retract_at.is_not(None))
+        free = or_(DeliveryRow.lease_until.is_(None), DeliveryRow.lease_until < now)
+        pending = update(DeliveryRow).where(
+            DeliveryRow.sop_instance_uid.in_(select(ResultObjectRow.sop_instance_uid).where(*marked)),
+            DeliveryRow.state == DeliveryState.PENDING,
+            free,
+        )
+        withheld = {"state": DeliveryState.WITHHELD, "reason": "not sent: it is to be retracted"}
+        session.execute(pending.values(**withheld, wake_at=None, lease_owner=None, lease_until=None))
 
     def _settle(self, session: Session, study: StudyRow, job: JobRow, now: datetime) -> None:
         """Let a job that is DELIVERING follow its deliveries: it ends once nothing of it is pending to any archive."""

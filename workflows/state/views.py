@@ -11,7 +11,18 @@ from typing import Any
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from workflows.state.records import Delivery, Instance, Job, ResultObject, Series, Study
+from workflows.state.patients import as_is_readings, patient_id_column
+from workflows.state.records import (
+    AsIsReading,
+    Delivery,
+    Instance,
+    Job,
+    RejectedInstance,
+    ResultObject,
+    Series,
+    Study,
+)
+from workflows.state.rejections import rejected_instances
 from workflows.state.states import JobState, StudyState
 from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, ResultObjectRow, SeriesRow, StudyRow
 from workflows.state.transactions import Transactions, in_portions
@@ -23,13 +34,14 @@ __all__ = ["EVERY_STUDY", "JobView", "ObjectView", "Selection", "SeriesView", "S
 class Selection:
     """Which studies a person means; what is None does not restrict. `protocol`: a name without its version.
 
-    `since`, `until`: when the last instance came.
+    `patient_id`: the Patient ID of any of its instances. `since`, `until`: when the last instance came.
     """
 
     study_uid: str | None = None
     accession_number: str | None = None
     state: StudyState | None = None
     protocol: str | None = None
+    patient_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
 
@@ -55,10 +67,14 @@ class JobView:
 
 @dataclass(frozen=True)
 class StudyView:
-    """A study with the jobs of its generation, in order of series and protocol."""
+    """A study with the jobs of its generation, in order of series and protocol.
+
+    `to_retract`: its results of whatever generation that are to be retracted.
+    """
 
     study: Study
     jobs: tuple[JobView, ...]
+    to_retract: tuple[ObjectView, ...] = ()
 
     @property
     def ended_jobs(self) -> int:
@@ -76,12 +92,17 @@ class SeriesView:
 
 @dataclass(frozen=True)
 class StudyDetails:
-    """All that is known of one study. `earlier`: replaced jobs whose objects are saved, the latest first."""
+    """All that is known of one study. `earlier`: replaced jobs whose objects are saved, the latest first.
+
+    `rejected`: instances that a note names, received or not. `as_is`: the generations that a person had read as is.
+    """
 
     view: StudyView
     earlier: tuple[JobView, ...]
     series: tuple[SeriesView, ...]
     lost: tuple[Instance, ...]
+    rejected: tuple[RejectedInstance, ...]
+    as_is: tuple[AsIsReading, ...]
 
 
 class Views(Transactions):
@@ -93,8 +114,9 @@ class Views(Transactions):
             chosen = select(StudyRow).where(*_criteria(selection))
             ordered = chosen.order_by(StudyRow.last_received_at.desc(), StudyRow.study_uid.desc())
             rows = session.scalars(ordered.limit(limit)).all()
-            jobs = _jobs_of(session, [row.study_uid for row in rows])
-            return [StudyView(row.record(), tuple(jobs[row.study_uid])) for row in rows]
+            uids = [row.study_uid for row in rows]
+            jobs, marked = _jobs_of(session, uids), _to_retract(session, uids)
+            return [StudyView(row.record(), tuple(jobs[row.study_uid]), tuple(marked[row.study_uid])) for row in rows]
 
     def count_studies(self, selection: Selection = EVERY_STUDY) -> int:
         """How many studies a selection has."""
@@ -114,13 +136,27 @@ class Views(Transactions):
             lost = select(InstanceRow).where(own, InstanceRow.lost_at.is_not(None))
             ordered = lost.order_by(InstanceRow.series_uid, InstanceRow.sop_instance_uid)
             return StudyDetails(
-                view=StudyView(row.record(), tuple(_jobs_of(session, [study_uid])[study_uid])),
+                view=StudyView(
+                    row.record(),
+                    tuple(_jobs_of(session, [study_uid])[study_uid]),
+                    tuple(_to_retract(session, [study_uid])[study_uid]),
+                ),
                 earlier=_earlier_jobs(session, study_uid),
                 series=tuple(
                     SeriesView(one.record(), counts.get(one.series_uid, 0)) for one in session.scalars(series)
                 ),
                 lost=tuple(one.record() for one in session.scalars(ordered)),
+                rejected=tuple(rejected_instances(session, study_uid)),
+                as_is=tuple(as_is_readings(session, study_uid)),
             )
+
+    def objects_to_retract(self) -> list[ObjectView]:
+        """Every result object that is to be retracted, with its deliveries, study by study.
+
+        A delivery that is DELIVERED stays so: its archive has the object. WITHHELD: no archive said that it has it.
+        """
+        with self._reading() as session:
+            return [view for views in _to_retract(session).values() for view in views]
 
 
 def _criteria(selection: Selection) -> Iterable[Any]:
@@ -133,6 +169,9 @@ def _criteria(selection: Selection) -> Iterable[Any]:
     if selection.protocol is not None:
         current = (JobRow.study_uid == StudyRow.study_uid, JobRow.generation == StudyRow.generation)
         yield exists().where(*current, JobRow.state != JobState.SUPERSEDED, JobRow.protocol == selection.protocol)
+    if selection.patient_id is not None:
+        named = select(InstanceRow.study_uid).where(InstanceRow.patient_id == patient_id_column(selection.patient_id))
+        yield StudyRow.study_uid.in_(named)
     if selection.since is not None:
         yield StudyRow.last_received_at >= selection.since
     if selection.until is not None:
@@ -161,6 +200,21 @@ def _earlier_jobs(session: Session, study_uid: str) -> tuple[JobView, ...]:
     jobs = session.scalars(replaced.order_by(JobRow.created_at.desc(), JobRow.job_key)).all()
     objects = _objects_of(session, [job.job_key for job in jobs])
     return tuple(JobView(job.record(), tuple(objects[job.job_key])) for job in jobs if objects[job.job_key])
+
+
+def _to_retract(session: Session, study_uids: Sequence[str] | None = None) -> dict[str, list[ObjectView]]:
+    """What is to be retracted of each study, of every study by default: one query more where there is something."""
+    wanted = select(ResultObjectRow.job_key, JobRow.study_uid).join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
+    wanted = wanted.where(ResultObjectRow.retract_at.is_not(None)).distinct().order_by(JobRow.study_uid)
+    marked: list[tuple[str, str]] = []
+    for portion in (None,) if study_uids is None else in_portions(study_uids):
+        chosen = wanted if portion is None else wanted.where(JobRow.study_uid.in_(portion))
+        marked += [(job_key, study_uid) for job_key, study_uid in session.execute(chosen)]
+    objects = _objects_of(session, [job_key for job_key, _ in marked])
+    found: dict[str, list[ObjectView]] = defaultdict(list)
+    for job_key, study_uid in marked:
+        found[study_uid] += [view for view in objects[job_key] if view.result.retraction is not None]
+    return found
 
 
 def _objects_of(session: Session, job_keys: Sequence[str]) -> dict[str, list[ObjectView]]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 import structlog
 
 from dicom_node.errors import InstanceRefused
+from dicom_node.headers.elements import read_file_header
+from dicom_node.headers.patient import PATIENT_KEYWORDS, patient_of
 from dicom_node.headers.study import SeriesHeader, StudyHeader, read_study_header
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from inference.interface import PredictorDescription
@@ -15,11 +17,12 @@ from workflows.data_folder import DataFolder
 from workflows.errors import FilesUnreadable
 from workflows.protocols.matching import Plan, Refusal, SeriesMatch, is_image_series, match
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
-from workflows.state.keys import answer_key, job_key, request_key
-from workflows.state.records import Destination, Instance, JobPlan, Prior
+from workflows.state.keys import LOW_CONFIDENCE, answer_key, job_key, request_key
+from workflows.state.records import Destination, Instance, JobPlan, Prior, Study
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.waker import Waker
+from workflows.steps.identity import Disagreement, disagreement
 from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
 
 __all__ = ["COMMISSIONING_QUESTION", "Planner", "plan_study"]
@@ -41,6 +44,7 @@ class Planner:
     software: str
     node_uid: str
     commissioning: bool = False
+    low_confidence: float = LOW_CONFIDENCE
 
     def plan(self, study: StudyHeader) -> Plan:
         """Match the study. A commissioning node asks every image series, whatever the protocols say."""
@@ -63,10 +67,11 @@ class Planner:
     ) -> JobPlan:
         """The job of one series and protocol, with its keys."""
         version = str(protocol.version)
-        request = request_key(study_uid, series_uid, inputs, protocol.name, version, protocol.questions, prior)
+        asked = (protocol.name, version, protocol.questions)
+        request = request_key(study_uid, series_uid, inputs, *asked, prior, protocol.frames)
         answer = answer_key(request, self.model.digest)
         return JobPlan(
-            job_key=job_key(answer, self.software, self.node_uid),
+            job_key=job_key(answer, self.software, self.node_uid, self.low_confidence),
             request_key=request,
             answer_key=answer,
             series_uid=series_uid,
@@ -78,6 +83,7 @@ class Planner:
             software=self.software,
             destinations=self.destinations,
             prior=prior,
+            frames=protocol.frames,
         )
 
 
@@ -89,15 +95,25 @@ def commissioning_protocol() -> ReadingProtocol:
 def plan_study(study_uid: str, repository: Repository, folder: DataFolder, planner: Planner, waker: Waker) -> None:
     """Plan one complete study and wake its jobs. Running twice changes nothing.
 
-    A study whose files this host cannot read stays COMPLETE and says so; one with a header that cannot be read any more
-    fails and says so.
+    A study whose images contradict each other about the patient is held, one whose images were all rejected has nothing
+    to be asked. A study whose files this host cannot read stays COMPLETE and says so; one with a header that cannot be
+    read any more fails and says so.
     """
     study = repository.study(study_uid)
     if study is None or study.state is not StudyState.COMPLETE:
         return
     instances = repository.instances(study_uid)
+    if not images_of(instances) and (rejected := _rejected(repository, study_uid)):
+        repository.save_plan(study_uid, study.generation, [], [], rejected)
+        log.info("study_rejected", study_uid=study_uid, generation=study.generation)
+        return
     try:
         require_readable(instances, folder)
+        instances = _with_patients(instances, repository, folder)
+        if (found := disagreement(images_of(instances))) is not None and not _as_is(study, found, repository):
+            repository.hold_study(study_uid, study.generation, found.reason)
+            log.warning("study_held", study_uid=study_uid, generation=study.generation, attributes=found.attributes)
+            return
         header = _read_header(instances, folder)
     except (FilesUnreadable, OSError) as error:
         reason = str(error) if isinstance(error, FilesUnreadable) else unreadable(error)
@@ -121,6 +137,31 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
     log.info("study_planned", study_uid=study_uid, generation=study.generation, jobs=len(jobs))
     for key in keys:
         waker.predict(key)
+
+
+def _rejected(repository: Repository, study_uid: str) -> str:
+    """Why nothing is left to read, if notes rejected images of the study, or ""."""
+    rejected = [one for one in repository.rejected_instances(study_uid) if one.received]
+    notes = dict.fromkeys(f"note {one.note_uid} ({one.code.told})" for one in rejected)
+    images = len({one.sop_instance_uid for one in rejected})
+    return f"nothing is left to read: {images} instances were rejected by {', '.join(notes)}" if rejected else ""
+
+
+def _with_patients(instances: list[Instance], repository: Repository, folder: DataFolder) -> list[Instance]:
+    """The instances, each image with its patient: one that was received before rows kept it says it in its file."""
+    unknown = [image.path for image in images_of(instances) if image.patient is None]
+    if not unknown:
+        return instances
+    headers = {path: read_file_header(folder.absolute(path), PATIENT_KEYWORDS)[1] for path in unknown}
+    study_uid = instances[0].study_uid
+    repository.record_patients(study_uid, {path: patient_of(header) for path, header in headers.items()})
+    return repository.instances(study_uid)
+
+
+def _as_is(study: Study, found: Disagreement, repository: Repository) -> bool:
+    """Whether a person wants each series of this generation read under its own patient, and each has one."""
+    readings = repository.as_is_readings(study.study_uid)
+    return not found.within and any(one.generation == study.generation for one in readings)
 
 
 def _read_header(instances: list[Instance], folder: DataFolder) -> StudyHeader:

@@ -12,9 +12,10 @@ import structlog
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers.instance import InstanceHeader
+from dicom_node.headers.rejection import RejectionNote
 from dicom_node.results.equipment import is_a_nodes_result
 from dicom_node.sop_classes import WRITTEN_CLASSES, holds_images
-from dicom_node.storage.instance import ReceivedInstance, StoredInstance
+from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.instance_store import InstanceStore
 from workflows.data_folder import DataFolder
 from workflows.state.records import Instance, NewInstance
@@ -43,7 +44,14 @@ class Receiver:
         return is_a_nodes_result(header, sop_class_uid) or self.repository.is_own_result(sop_instance_uid)
 
     def index(self, stored: StoredInstance) -> None:
-        """Commit the instance's row, then discard the file that it replaces."""
+        """Commit the instance's row, then discard the file that it replaces.
+
+        What a rejection note says is committed before its row: a note that has a row was heeded.
+        """
+        if stored.header.rejects is not None:
+            self._reject(stored, stored.header.rejects)
+        if stored.outcome is WriteOutcome.CHANGED:
+            self._know_whom_it_named(stored)
         replaced = self.repository.record_instance(
             NewInstance(
                 study_uid=stored.study_uid,
@@ -56,6 +64,7 @@ class Receiver:
                 digest=stored.digest,
                 calling_ae_title=stored.calling_ae_title,
                 image=holds_images(stored.sop_class_uid),
+                patient=stored.header.patient,
                 modality=stored.header.modality,
                 series_description=stored.header.series_description,
                 accession_number=stored.header.accession_number,
@@ -64,6 +73,28 @@ class Receiver:
         )
         if replaced is not None:
             self.store.discard(self.store_path(Path(replaced)))
+
+    def _reject(self, stored: StoredInstance, note: RejectionNote) -> None:
+        quiet_period_s = self.quiet_period_s(stored.calling_ae_title)
+        again = self.repository.record_rejection(stored.sop_instance_uid, note, quiet_period_s)
+        log.warning(
+            "images_rejected",
+            note_uid=stored.sop_instance_uid,
+            code=note.code.value,
+            named=len(note.references),
+            planned_again=again,
+        )
+
+    def _know_whom_it_named(self, stored: StoredInstance) -> None:
+        """A row from before patients were kept gets the one of the file that is about to be replaced."""
+        row = self.repository.instance(stored.study_uid, stored.series_uid, stored.sop_instance_uid)
+        if row is None or row.patient is not None:
+            return
+        try:
+            before = self.store.read(self.store_path(row.path))
+        except (InstanceRefused, OSError):
+            return  # it is gone, or nobody can tell any more
+        self.repository.record_patients(stored.study_uid, {row.path: before.header.patient})
 
     def row_path(self, path: Path) -> Path:
         """A path of the store as rows keep it: relative to the data folder."""

@@ -8,7 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import Engine, text
 
@@ -21,6 +23,7 @@ from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState, JobState, StudyState
 from workflows.state.tables import Base
 
+MIGRATIONS = Path(__file__).parents[4] / "workflows" / "state" / "migrations"
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
@@ -138,6 +141,41 @@ def test_a_job_of_0_1_and_its_pending_deliveries_go_on(engine: Engine) -> None:
     repository.release_deliveries(JOB, "pacs", "io", "", 1)
     study = repository.study("1.2")
     assert study is not None and study.state is StudyState.DELIVERED
+
+
+def test_0004_leads_there_and_back_and_there_again(engine: Engine) -> None:
+    at_schema(
+        engine,
+        "0002",
+        "INSERT INTO studies VALUES ('1.2', 1, 'DELIVERING', '', 'A1', 'CT1', '[]', :now, :now, :now, :now)",
+        "INSERT INTO series VALUES ('1.2', '1.2.1', 'CT', '')",
+        "INSERT INTO instances VALUES "
+        "('1.2', '1.2.1', '1.2.1.1', 'c', 't', '1.2/1.2.1/1.dcm', 1, 'd', 'CT1', 1, :now, NULL)",
+        job_of_0_1("DELIVERING"),
+        delivery_of_0_1("SEG", 0, "DELIVERED"),
+    )
+    upgrade_schema(engine)
+    repository = Repository(engine)
+    assert [one.patient for one in repository.instances("1.2")] == [None]
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE studies SET state = 'HELD', reason = 'two patients'"))
+    downgrade_schema(engine, "0003")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT state, reason FROM studies")).all() == [("FAILED", "two patients")]
+    upgrade_schema(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    (view,) = repository.study_views()
+    assert [one.deliveries[0].state.value for one in repository.study_views()[0].jobs[0].objects] == ["DELIVERED"]
+    assert view.to_retract == () and len(repository.instances("1.2")) == 1
+
+
+def downgrade_schema(engine: Engine, revision: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
 
 
 def test_to_read_needs_a_schema_that_is_there_and_changes_none(engine: Engine) -> None:

@@ -61,7 +61,7 @@ def test_a_page_of_studies_takes_as_many_queries_as_one_study(world: World, url:
     assert counted[0] == counted[1] <= 5
     with statements(url) as (repository, sent):
         assert repository.study_details("1.3.5") is not None
-        assert len([one for one in sent if one.startswith("SELECT")]) <= 8
+        assert len([one for one in sent if one.startswith("SELECT")]) <= 11
 
 
 def test_selections_restrict_what_is_listed(world: World) -> None:

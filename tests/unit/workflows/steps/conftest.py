@@ -9,10 +9,11 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from pydicom import dcmread
-from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.errors import StorageFull, UnparseableInstance
@@ -210,3 +211,40 @@ def edited(tmp_path: Path) -> Callable[..., Path]:
         return copy
 
     return edit
+
+
+PHANTOM_STUDY = "1.2.3"
+
+
+@pytest.fixture
+def phantom(tmp_path: Path) -> Callable[..., Path]:
+    """`phantom(series, number, Keyword=value)`: a small CT slice of PHANTOM_STUDY with a bright box, as a file."""
+
+    def make(series: int, number: int, **changes: Any) -> Path:
+        header = Dataset()
+        header.SOPClassUID, header.SOPInstanceUID = CTImageStorage, f"{PHANTOM_STUDY}.{series}.{number}"
+        header.StudyInstanceUID, header.SeriesInstanceUID = PHANTOM_STUDY, f"{PHANTOM_STUDY}.{series}"
+        header.FrameOfReferenceUID, header.Modality, header.SeriesNumber = "1.2.4", "CT", series
+        header.PatientID, header.PatientName, header.PatientBirthDate = "P1", "Box^Anna", "19700101"
+        header.PatientSex, header.AccessionNumber, header.StudyID = "O", "A1", "S1"
+        header.StudyDate, header.StudyTime, header.InstanceNumber = "20260101", "120000", number
+        header.ImageType = ["ORIGINAL", "PRIMARY", "AXIAL"]
+        header.ImageOrientationPatient, header.ImagePositionPatient = [1, 0, 0, 0, 1, 0], [0, 0, 3 * number]
+        header.PixelSpacing, header.SliceThickness = [0.8, 0.7], 3
+        header.Rows, header.Columns, header.SamplesPerPixel, header.PhotometricInterpretation = 24, 32, 1, "MONOCHROME2"
+        header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
+        header.RescaleSlope, header.RescaleIntercept, header.RescaleType = 1, -1024, "HU"
+        pixels = np.zeros((24, 32), dtype=np.uint16)
+        pixels[4:10, 20:29] = 4095
+        header.PixelData = pixels.tobytes()
+        header.file_meta = FileMetaDataset()
+        header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+        for keyword, value in changes.items():
+            setattr(header, keyword, value)
+        header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID
+        header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID
+        path = tmp_path / f"phantom{len(list(tmp_path.glob('phantom*')))}.dcm"
+        header.save_as(path, enforce_file_format=True)
+        return path
+
+    return make

@@ -15,6 +15,7 @@ from dicom_node.results.codes import LABELS
 from dicom_node.results.profiles import Profile
 from dicom_node.results.stored_segmentation import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.volumes.frames import FrameChoice
 from inference.open import open_predictor
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.state.keys import object_key, request_key
@@ -127,9 +128,11 @@ def test_what_changes_which_key() -> None:
     model = open_predictor("commissioning").description
     planner = Planner((), model, (Destination("pacs", Profile.AIR),), "0.1", "node")
 
-    def keys(planner: Planner = planner, findings: tuple[str, ...] = ("liver",), inputs: str = "a") -> JobPlan:
+    def keys(
+        planner: Planner = planner, findings: tuple[str, ...] = ("liver",), inputs: str = "a", frames: str = "middle"
+    ) -> JobPlan:
         question = ProtocolQuestion("organs", "What is seen?", tuple(LABELS[label] for label in findings))
-        protocol = ReadingProtocol("p", "1", "p", Selector(("CT",)), (question,))
+        protocol = ReadingProtocol("p", "1", "p", Selector(("CT",)), (question,), FrameChoice(frames))
         return planner.job("1", "2", (inputs,), protocol)
 
     def changed(other: JobPlan) -> list[str]:
@@ -140,6 +143,8 @@ def test_what_changes_which_key() -> None:
     assert changed(keys()) == []
     assert changed(keys(findings=("liver", "spleen"))) == everything
     assert changed(keys(inputs="b")) == everything
+    assert changed(keys(frames="all")) == everything
+    assert changed(keys(replace(planner, low_confidence=0.6))) == ["job_key"]
     assert changed(keys(replace(planner, model=replace(model, digest="0")))) == ["answer_key", "job_key"]
     assert changed(keys(replace(planner, model=replace(model, version="9")))) == [], "the digest says which weights"
     assert changed(keys(replace(planner, software="0.2"))) == ["job_key"]
