@@ -49,15 +49,18 @@ class StorageFull(InstanceRefused):
 
 
 class VolumeRefusal(Enum):
-    """Why a series is not one volume. The value stands in state, status and explain."""
+    """Why a series, or one of its instances, is not read. The value stands in state, status and explain."""
 
     NO_IMAGES = "no-images"
+    NO_IMAGE = "no-image"
+    SEVERAL_SERIES = "several-series"
+    CONTRADICTING_PATIENTS = "contradicting-patients"
+    DIFFERENT_COPIES = "different-copies"
     UNREADABLE_HEADER = "unreadable-header"
     NO_PIXEL_DATA = "no-pixel-data"
     TRUNCATED_PIXEL_DATA = "truncated-pixel-data"
     UNDECODABLE_PIXEL_DATA = "undecodable-pixel-data"
     UNSUPPORTED_SOP_CLASS = "unsupported-sop-class"
-    MIXED_SOP_CLASSES = "mixed-sop-classes"
     MIXED_SHAPES = "mixed-shapes"
     MIXED_ORIENTATIONS = "mixed-orientations"
     MIXED_SPACINGS = "mixed-spacings"
@@ -66,15 +69,14 @@ class VolumeRefusal(Enum):
     MISSING_SPACING = "missing-spacing"
     DUPLICATE_POSITIONS = "duplicate-positions"
     IRREGULAR_SPACING = "irregular-spacing"
-    GANTRY_TILT = "gantry-tilt"
-    MULTIPLE_VOLUMES = "multiple-volumes"
+    FRAMES_IN_SINGLE_FRAME_CLASS = "frames-in-single-frame-class"
     LOCALIZER = "localizer"
     MOSAIC = "mosaic"
-    CINE = "cine"
+    SCREENSHOT = "screenshot"
 
 
 class VolumeRefused(DicomNodeError):
-    """A series that is no single volume.
+    """A series that is not read.
 
     `reason` is the closed kind; the message names the instances or values and what to do.
     """

@@ -13,12 +13,19 @@ class ImageKind(Enum):
     """How the images of a SOP class make a stack of slices."""
 
     SLICE = "an instance is a slice"
-    MULTI_FRAME = "an instance is a volume, a frame is a slice"
-    PROJECTION = "an instance stands for itself"
+    MULTI_FRAME = "an instance holds volumes, a frame is a slice"
+    TOMOGRAM = "an instance is a volume where its frames have places, else frames of their own"
+    IMAGE = "an instance stands for itself; its frames lie over time or over views"
+    CAPTURE = "a picture of something, by itself"
 
 
 WRITTEN_CLASSES: frozenset[str] = frozenset({uid.SegmentationStorage, uid.Comprehensive3DSRStorage})
 """What the node writes. None of them holds images, so no result can be read as if it were a patient's."""
+
+_ULTRASOUND_RETIRED = ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3")
+_NUCLEAR_RETIRED = "1.2.840.10008.5.1.4.1.1.5"
+_VL_RETIRED = ("1.2.840.10008.5.1.4.1.1.77.1", "1.2.840.10008.5.1.4.1.1.77.2")
+_XA_BIPLANE_RETIRED = "1.2.840.10008.5.1.4.1.1.12.3"
 
 _KINDS: dict[str, ImageKind] = {
     **dict.fromkeys(
@@ -29,12 +36,25 @@ _KINDS: dict[str, ImageKind] = {
         (
             uid.EnhancedCTImageStorage,
             uid.EnhancedMRImageStorage,
+            uid.EnhancedMRColorImageStorage,
             uid.EnhancedPETImageStorage,
             uid.LegacyConvertedEnhancedCTImageStorage,
             uid.LegacyConvertedEnhancedMRImageStorage,
             uid.LegacyConvertedEnhancedPETImageStorage,
+            uid.ParametricMapStorage,
         ),
         ImageKind.MULTI_FRAME,
+    ),
+    **dict.fromkeys(
+        (
+            uid.OphthalmicTomographyImageStorage,
+            uid.WideFieldOphthalmicPhotography3DCoordinatesImageStorage,
+            uid.EnhancedUSVolumeStorage,
+            uid.XRay3DAngiographicImageStorage,
+            uid.XRay3DCraniofacialImageStorage,
+            uid.BreastTomosynthesisImageStorage,
+        ),
+        ImageKind.TOMOGRAM,
     ),
     **dict.fromkeys(
         (
@@ -43,21 +63,46 @@ _KINDS: dict[str, ImageKind] = {
             uid.DigitalXRayImageStorageForProcessing,
             uid.DigitalMammographyXRayImageStorageForPresentation,
             uid.DigitalMammographyXRayImageStorageForProcessing,
+            uid.DigitalIntraOralXRayImageStorageForPresentation,
+            uid.DigitalIntraOralXRayImageStorageForProcessing,
+            uid.BreastProjectionXRayImageStorageForPresentation,
+            uid.BreastProjectionXRayImageStorageForProcessing,
             uid.XRayAngiographicImageStorage,
+            uid.EnhancedXAImageStorage,
+            _XA_BIPLANE_RETIRED,
             uid.XRayRadiofluoroscopicImageStorage,
+            uid.EnhancedXRFImageStorage,
+            uid.RTImageStorage,
+            uid.NuclearMedicineImageStorage,
+            _NUCLEAR_RETIRED,
             uid.UltrasoundImageStorage,
             uid.UltrasoundMultiFrameImageStorage,
+            *_ULTRASOUND_RETIRED,
+            uid.IntravascularOpticalCoherenceTomographyImageStorageForPresentation,
+            uid.IntravascularOpticalCoherenceTomographyImageStorageForProcessing,
             uid.VLEndoscopicImageStorage,
             uid.VideoEndoscopicImageStorage,
+            uid.VLMicroscopicImageStorage,
+            uid.VideoMicroscopicImageStorage,
             uid.VLPhotographicImageStorage,
+            uid.VideoPhotographicImageStorage,
+            uid.DermoscopicPhotographyImageStorage,
+            *_VL_RETIRED,
             uid.OphthalmicPhotography8BitImageStorage,
             uid.OphthalmicPhotography16BitImageStorage,
+            uid.WideFieldOphthalmicPhotographyStereographicProjectionImageStorage,
+        ),
+        ImageKind.IMAGE,
+    ),
+    **dict.fromkeys(
+        (
             uid.SecondaryCaptureImageStorage,
+            uid.MultiFrameSingleBitSecondaryCaptureImageStorage,
             uid.MultiFrameGrayscaleByteSecondaryCaptureImageStorage,
             uid.MultiFrameGrayscaleWordSecondaryCaptureImageStorage,
             uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
         ),
-        ImageKind.PROJECTION,
+        ImageKind.CAPTURE,
     ),
 }
 

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from inference.errors import InputRefused
 from inference.interface import Answer, PredictorDescription, Progress, Question, SeenTarget, SliceStack
@@ -17,7 +18,7 @@ _VERSION = "1"
 
 
 class CommissioningPredictor:
-    """Marks every voxel above low + 0.9 (high - low) of `SliceStack.stored_range`.
+    """Marks every voxel above low + 0.9 (high - low) of its slice's `SliceStack.stored_ranges`.
 
     Each question, whatever it says, gets the same target "bright voxels", or none where no voxel is that bright.
     A colour stack counts as bright where its mean over the channels is.
@@ -35,7 +36,7 @@ class CommissioningPredictor:
         self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
     ) -> tuple[Answer, ...]:
         """Answer every question with the bright voxels of the stack: bool `slices rows columns`."""
-        threshold = _threshold(stack.stored_range)
+        thresholds = _thresholds(stack.stored_ranges)
         values = stack.values
         if values.ndim not in (3, 4) or (values.ndim == 4 and values.shape[-1] != 3):
             raise InputRefused(
@@ -45,7 +46,7 @@ class CommissioningPredictor:
         mask = np.zeros(values.shape[:3], dtype=np.bool_)
         for index in range(slices):
             grey = values[index] if values.ndim == 3 else values[index].mean(axis=-1)
-            mask[index] = grey > threshold
+            mask[index] = grey > thresholds[index]
             if progress is not None:
                 progress(index + 1, slices)
         asked_slices = tuple(range(slices))
@@ -60,8 +61,9 @@ class CommissioningPredictor:
         )
 
 
-def _threshold(stored_range: tuple[float, float]) -> float:
-    low, high = stored_range
-    if not (np.isfinite(low) and np.isfinite(high) and low < high):
-        raise InputRefused(f"the stored range must be two finite numbers, low before high; it is ({low}, {high})")
-    return float(low + _FRACTION_OF_RANGE * (high - low))
+def _thresholds(stored_ranges: NDArray[np.float64]) -> NDArray[np.float64]:
+    lows, highs = stored_ranges.T
+    for low, high in stored_ranges:
+        if not (np.isfinite(low) and np.isfinite(high) and low < high):
+            raise InputRefused(f"a stored range must be two finite numbers, low before high; one is ({low}, {high})")
+    return np.asarray(lows + _FRACTION_OF_RANGE * (highs - lows), dtype=np.float64)

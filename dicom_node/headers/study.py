@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,6 +13,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.headers.coded import CodedHeader
 from dicom_node.headers.elements import codes, integer, items, number, read_file_header, text, texts
+from dicom_node.headers.functional_groups import functional_group, functional_group_items
 from dicom_node.headers.instance import IDENTIFIER_KEYWORDS
 
 __all__ = ["SeriesHeader", "StudyHeader", "read_series_header", "read_study_header"]
@@ -165,16 +166,10 @@ def _sop_class(path: Path) -> str:
     return text(header, "SOPClassUID") or text(meta, "MediaStorageSOPClassUID")
 
 
-def _functional_groups(header: Dataset) -> Iterator[Dataset]:
-    """The shared functional groups and those of the first frame (PS3.3 C.7.6.16)."""
-    yield from items(header, "SharedFunctionalGroupsSequence")
-    yield from islice(items(header, "PerFrameFunctionalGroupsSequence"), 1)
-
-
 def _laterality(header: Dataset) -> str:
     plain = text(header, "ImageLaterality") or text(header, "Laterality")
-    anatomies = (item for groups in _functional_groups(header) for item in items(groups, "FrameAnatomySequence"))
-    return plain or next((text(item, "FrameLaterality") for item in anatomies), "")
+    anatomy = functional_group(header, 0, "FrameAnatomySequence")
+    return plain or ("" if anatomy is None else text(anatomy, "FrameLaterality"))
 
 
 def _contrast_agent(header: Dataset) -> str:
@@ -186,14 +181,14 @@ def _slice_thickness_mm(header: Dataset) -> float | None:
     plain = number(header, "SliceThickness")
     if plain is not None:
         return plain
-    measures = (item for groups in _functional_groups(header) for item in items(groups, "PixelMeasuresSequence"))
-    return next((number(item, "SliceThickness") for item in measures), None)
+    measures = functional_group(header, 0, "PixelMeasuresSequence")
+    return None if measures is None else number(measures, "SliceThickness")
 
 
 def _anatomic_regions(header: Dataset) -> tuple[CodedHeader, ...]:
     return _united(
         codes(header, "AnatomicRegionSequence"),
-        *(codes(groups, "FrameAnatomySequence", "AnatomicRegionSequence") for groups in _functional_groups(header)),
+        *(codes(item, "AnatomicRegionSequence") for item in functional_group_items(header, 0, "FrameAnatomySequence")),
     )
 
 

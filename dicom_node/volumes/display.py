@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.headers.elements import texts
 from dicom_node.volumes.load import SeriesVolume
 
 __all__ = ["DisplayView", "display_view", "image_sides"]
@@ -57,8 +58,7 @@ def display_view(volume: SeriesVolume) -> DisplayView:
     """The view that shows this volume by the display convention; the identity without patient geometry."""
     if volume.geometry is None:
         return DisplayView(False, False, False)
-    directions = np.asarray(volume.geometry.direction, dtype=float)  # columns: slice, row index, column index axes
-    normal, down, along = directions[:, 0], directions[:, 1], directions[:, 2]
+    normal, down, along = volume.geometry.direction.T
     wanted_along, wanted_down = _DISPLAY_AXES[int(np.argmax(np.abs(normal)))]
     transpose = abs(float(along @ wanted_along)) < abs(float(down @ wanted_along))
     if transpose:
@@ -72,10 +72,9 @@ def image_sides(volume: SeriesVolume) -> tuple[str, str] | None:
     Without patient geometry what the header states; None where it states nothing.
     """
     if volume.geometry is None:
-        stated = [str(value) for value in volume.sources[0].get("PatientOrientation") or ()]
+        stated = texts(volume.source, "PatientOrientation")
         return (stated[0], stated[1]) if len(stated) == 2 and all(stated) else None
-    directions = np.asarray(volume.geometry.direction, dtype=float)
-    return _letter(directions[:, 2]), _letter(directions[:, 1])
+    return _letter(volume.geometry.right), _letter(volume.geometry.down)
 
 
 def _letter(direction: NDArray[np.float64]) -> str:

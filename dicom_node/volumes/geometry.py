@@ -1,216 +1,269 @@
-"""Is this series one volume? Every plane is checked; what is not one volume is refused by name."""
+"""StackGeometry: where each slice of a stack lies in the patient; planes put in order, or refused by name.
+
+Slices are parallel and of one grid. Each keeps its own position, so a tilted gantry and gaps of several widths are no
+trouble: nothing is resampled, and what is measured follows from the positions.
+"""
 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
 
-import highdicom as hd
 import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import VolumeRefusal, VolumeRefused
 
-__all__ = ["Arrangement", "Plane", "arrange"]
+__all__ = ["Plane", "StackGeometry", "arrange", "depths"]
 
 _ORIENTATION_TOLERANCE = 1e-3
-"""Largest difference of direction cosines, about 0.06 degrees."""
-_SPACING_TOLERANCE = 1e-3
-"""Largest relative difference of pixel spacings."""
-_GAP_TOLERANCE = 0.01
-"""Largest relative difference of a gap between slices from the mean gap."""
-_GAP_TOLERANCE_MM = 0.02
-"""Position values are decimal strings, often rounded to a hundredth."""
+"""Largest flaw of direction cosines, about 0.06 degrees."""
 _SAME_POSITION_MM = 1e-3
-_SHIFT_TOLERANCE_PIXELS = 0.25
-"""A slice may lie this much sideways of the stack's axis before masks would land beside their voxels."""
+_LARGER_GAP = 1.5
+"""A gap so many times as wide as the gap beside it is one that slices may be missing from."""
+_SLAB_GAP = 2.5
+"""A gap so many times as wide as the gap beside it lies between slabs: no slice stands for half of it."""
+_TILT_FIT = 0.1
+"""Share of the largest sideways offset by which slices may leave the line of a tilted gantry."""
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Plane:
-    """Where one slice lies in the patient (PS3.3 C.7.6.2); None for what its header does not say.
+    """Where one slice lies in the patient (PS3.3 C.7.6.2).
 
     `position`: mm, of the centre of the first voxel. `orientation`: cosines of row then column direction.
-    `spacing_mm`: between rows, between columns. `name` says which instance or frame it is, for messages.
+    `spacing_mm`: between rows, between columns. `thickness_mm`: None where its header does not say.
+    `frame_of_reference_uid`: empty where it has none. `name` says which instance or frame it is, for messages.
+    `number`: its Instance Number or frame number, which tells a wide gap from a missing slice.
+
+    Raises VolumeRefused: MISSING_GEOMETRY, MISSING_SPACING for values that place no voxel.
     """
 
     name: str
-    position: tuple[float, ...] | None
-    orientation: tuple[float, ...] | None
-    spacing_mm: tuple[float, float] | None
+    position: tuple[float, ...]
+    orientation: tuple[float, ...]
+    spacing_mm: tuple[float, ...]
     thickness_mm: float | None
-    frame_of_reference_uid: str | None
+    frame_of_reference_uid: str
+    number: int | None = None
+
+    def __post_init__(self) -> None:
+        for attribute, values, length in (
+            ("Image Position (Patient)", self.position, 3),
+            ("Image Orientation (Patient)", self.orientation, 6),
+        ):
+            if len(values) != length or not all(math.isfinite(value) for value in values):
+                raise VolumeRefused(VolumeRefusal.MISSING_GEOMETRY, f"{self.name} has no usable {attribute}")
+        right, down = np.array(self.orientation).reshape(2, 3)
+        flaws = (float(np.linalg.norm(right)) - 1, float(np.linalg.norm(down)) - 1, float(right @ down))
+        if max(abs(flaw) for flaw in flaws) > 10 * _ORIENTATION_TOLERANCE:
+            raise VolumeRefused(
+                VolumeRefusal.MISSING_GEOMETRY, f"{self.name}: Image Orientation (Patient) is no pair of unit vectors"
+            )
+        if len(self.spacing_mm) != 2 or not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
+            raise VolumeRefused(VolumeRefusal.MISSING_SPACING, f"{self.name} has no usable Pixel Spacing")
 
 
 @dataclass(frozen=True)
-class Arrangement:
-    """Planes put in order along their normal.
+class StackGeometry:
+    """Parallel slices of one grid in patient coordinates (LPS, mm).
 
-    `order`: indices into the planes given, ascending along row direction x column direction.
-    `geometry`: maps slice, row, column indices to patient coordinates, mm. `slice_spacing_known` is False when a
-    single slice does not tell its thickness: then the geometry's slice spacing of 1 mm means nothing.
+    `positions`: `slices 3`, centres of each slice's first voxel, ascending along row direction x column direction.
+    `right`, `down`: unit vectors along a row (column index grows) and down a column (row index grows).
+    `pixel_spacing_mm`: between rows, between columns. `slice_extents_mm`: `slices`, what each slice stands for
+    perpendicular to itself: half of the gaps on both sides, its thickness where it is alone; None where nobody says.
+    `frame_of_reference_uid`: empty where the source has none.
     """
 
-    order: tuple[int, ...]
-    geometry: hd.VolumeGeometry
-    slice_spacing_known: bool
+    positions: Vector
+    right: Vector
+    down: Vector
+    pixel_spacing_mm: tuple[float, float]
+    slice_extents_mm: Vector | None
+    frame_of_reference_uid: str
+
+    @property
+    def normal(self) -> Vector:
+        """Unit vector from slice to slice."""
+        return np.asarray(np.cross(self.right, self.down), dtype=np.float64)
+
+    @property
+    def direction(self) -> Vector:
+        """Unit vectors in columns: from slice to slice, down a column, along a row."""
+        return np.stack([self.normal, self.down, self.right], axis=1)
+
+    @property
+    def spacing_mm(self) -> tuple[float, float, float] | None:
+        """Between slices (the middle one of the gaps), rows and columns; None where a lone slice has no thickness."""
+        if self.slice_extents_mm is None:
+            return None
+        return (float(np.median(self.slice_extents_mm)), *self.pixel_spacing_mm)
+
+    def centres(self, indices: NDArray[Any]) -> Vector:
+        """Voxel indices `points 3` (slice, row, column) -> centres `points 3`, mm LPS (PS3.3 C.7.6.2.1.1)."""
+        slices, rows, columns = np.asarray(indices).T
+        along_row = np.outer(columns * self.pixel_spacing_mm[1], self.right)
+        return np.asarray(self.positions[slices] + along_row + np.outer(rows * self.pixel_spacing_mm[0], self.down))
+
+    def indices(self, points: Vector) -> Vector:
+        """The inverse of `centres` for any point: `points 3`, mm LPS -> slice, row, column as real numbers.
+
+        The slice's part: the nearest slice, plus how far the point lies from its plane as a share of the slice's extent
+        (of 1 mm where that is not known). Row and column are those of the nearest slice's own grid.
+        """
+        depth = points @ self.normal
+        planes = self.positions @ self.normal
+        edges = (planes[1:] + planes[:-1]) / 2
+        nearest = np.searchsorted(edges, depth)
+        extents = np.ones(len(planes)) if self.slice_extents_mm is None else self.slice_extents_mm
+        offsets = points - self.positions[nearest]
+        return np.stack(
+            [
+                nearest + (depth - planes[nearest]) / extents[nearest],
+                offsets @ self.down / self.pixel_spacing_mm[0],
+                offsets @ self.right / self.pixel_spacing_mm[1],
+            ],
+            axis=1,
+        )
 
 
-def arrange(planes: Sequence[Plane], rows: int, columns: int) -> Arrangement:
-    """Put `planes` in order and give their common geometry.
+def depths(planes: Sequence[Plane]) -> Vector:
+    """How far each of some parallel planes lies along the normal of the first, mm."""
+    right, down = _axes(planes[0])
+    return np.asarray(np.array([plane.position for plane in planes]) @ np.cross(right, down), dtype=np.float64)
 
-    Positions decide, file order never. Raises VolumeRefused with MISSING_GEOMETRY, MISSING_SPACING,
-    MIXED_FRAMES_OF_REFERENCE, MIXED_ORIENTATIONS, MIXED_SPACINGS, DUPLICATE_POSITIONS, MULTIPLE_VOLUMES, GANTRY_TILT
-    or IRREGULAR_SPACING.
+
+def arrange(planes: Sequence[Plane], rows: int, columns: int) -> tuple[tuple[int, ...], StackGeometry]:
+    """Put parallel planes of one spacing in order: indices into `planes`, ascending along the normal, and the geometry.
+
+    Positions decide, file order never. Raises VolumeRefused with DUPLICATE_POSITIONS or IRREGULAR_SPACING.
     """
-    _require_geometry(planes)
-    _require_one_frame_of_reference(planes)
-    right, down = _common_orientation(planes)
-    spacing = _common_spacing(planes)
+    right, down = _axes(planes[0])
     normal = np.cross(right, down)
     positions = np.array([plane.position for plane in planes], dtype=np.float64)
     along = positions @ normal
     order = np.argsort(along, kind="stable")
-    _require_distinct_positions([planes[index] for index in order], along[order])
-    _require_straight_stack([planes[index] for index in order], positions[order], normal, spacing)
-    _require_regular_gaps([planes[index] for index in order], along[order])
-    step, known = _slice_step(planes, along[order])
-    affine = np.eye(4)
-    affine[:3, 0] = normal * step
-    affine[:3, 1] = down * spacing[0]
-    affine[:3, 2] = right * spacing[1]
-    affine[:3, 3] = positions[order[0]]
-    geometry = hd.VolumeGeometry(
-        affine=affine,
-        spatial_shape=(len(planes), rows, columns),
-        coordinate_system="PATIENT",
+    ordered, positions, along = [planes[index] for index in order], positions[order], along[order]
+    _require_distinct_positions(ordered, along)
+    spacing = planes[0].spacing_mm[0], planes[0].spacing_mm[1]
+    _require_one_pile(ordered, positions, normal, max(rows * spacing[0], columns * spacing[1]))
+    return tuple(int(index) for index in order), StackGeometry(
+        positions=positions,
+        right=right,
+        down=down,
+        pixel_spacing_mm=spacing,
+        slice_extents_mm=_extents(ordered, along),
         frame_of_reference_uid=planes[0].frame_of_reference_uid,
     )
-    return Arrangement(tuple(int(index) for index in order), geometry, known)
 
 
-def _require_geometry(planes: Sequence[Plane]) -> None:
-    for plane in planes:
-        for attribute, values, length in (
-            ("Image Position (Patient)", plane.position, 3),
-            ("Image Orientation (Patient)", plane.orientation, 6),
-        ):
-            if values is None or len(values) != length or not all(math.isfinite(value) for value in values):
-                raise VolumeRefused(VolumeRefusal.MISSING_GEOMETRY, f"{plane.name} has no usable {attribute}")
-        if not plane.frame_of_reference_uid:
-            raise VolumeRefused(VolumeRefusal.MISSING_GEOMETRY, f"{plane.name} has no Frame of Reference UID")
-        if plane.spacing_mm is None or not all(math.isfinite(mm) and mm > 0 for mm in plane.spacing_mm):
-            raise VolumeRefused(VolumeRefusal.MISSING_SPACING, f"{plane.name} has no usable Pixel Spacing")
-
-
-def _require_one_frame_of_reference(planes: Sequence[Plane]) -> None:
-    uids = sorted({str(plane.frame_of_reference_uid) for plane in planes})
-    if len(uids) > 1:
-        raise VolumeRefused(
-            VolumeRefusal.MIXED_FRAMES_OF_REFERENCE, f"{len(uids)} frames of reference: {', '.join(uids[:3])}"
-        )
-
-
-def _common_orientation(planes: Sequence[Plane]) -> tuple[Vector, Vector]:
-    """Unit vectors of row and column direction, or a refusal."""
-    orientations = np.array([plane.orientation for plane in planes], dtype=np.float64)
-    for plane, orientation in zip(planes, orientations, strict=True):
-        right, down = orientation[:3], orientation[3:]
-        flaws = (float(np.linalg.norm(right)) - 1, float(np.linalg.norm(down)) - 1, float(right @ down))
-        if max(abs(flaw) for flaw in flaws) > 10 * _ORIENTATION_TOLERANCE:
-            raise VolumeRefused(
-                VolumeRefusal.MISSING_GEOMETRY, f"{plane.name}: Image Orientation (Patient) is no pair of unit vectors"
-            )
-        if np.abs(orientation - orientations[0]).max() > _ORIENTATION_TOLERANCE:
-            raise VolumeRefused(
-                VolumeRefusal.MIXED_ORIENTATIONS, f"{plane.name} is oriented other than {planes[0].name}"
-            )
-    right = orientations[0, :3] / np.linalg.norm(orientations[0, :3])
-    down = orientations[0, 3:] - right * float(orientations[0, 3:] @ right)
+def _axes(plane: Plane) -> tuple[Vector, Vector]:
+    """Unit vectors of row and column direction, at right angles."""
+    cosines = np.array(plane.orientation, dtype=np.float64)
+    right = cosines[:3] / np.linalg.norm(cosines[:3])
+    down = cosines[3:] - right * float(cosines[3:] @ right)
     return right, down / np.linalg.norm(down)
-
-
-def _common_spacing(planes: Sequence[Plane]) -> Vector:
-    spacings = np.array([plane.spacing_mm for plane in planes], dtype=np.float64)
-    different = np.abs(spacings / spacings[0] - 1).max(axis=1) > _SPACING_TOLERANCE
-    if different.any():
-        other = int(np.argmax(different))
-        raise VolumeRefused(
-            VolumeRefusal.MIXED_SPACINGS,
-            f"{planes[other].name} has Pixel Spacing {spacings[other].tolist()}, "
-            f"{planes[0].name} {spacings[0].tolist()}",
-        )
-    return np.asarray(spacings[0], dtype=np.float64)
 
 
 def _require_distinct_positions(ordered: Sequence[Plane], along: Vector) -> None:
     same = np.flatnonzero(np.diff(along) < _SAME_POSITION_MM)
-    if not same.size:
-        return
-    occurrences = np.unique(np.round(along, 2), return_counts=True)[1]
-    if occurrences.size > 1 and occurrences.min() == occurrences.max():
+    if same.size:
+        first = int(same[0])
         raise VolumeRefused(
-            VolumeRefusal.MULTIPLE_VOLUMES,
-            f"each of {occurrences.size} positions occurs {occurrences[0]} times: phases, echoes or repetitions; "
-            "send them as series of their own",
+            VolumeRefusal.DUPLICATE_POSITIONS,
+            f"{ordered[first].name} and {ordered[first + 1].name} lie at the same position ({same.size} such pairs in "
+            f"{len(ordered)} slices), and no attribute tells them apart; send them as series of their own",
         )
-    first = int(same[0])
-    raise VolumeRefused(
-        VolumeRefusal.DUPLICATE_POSITIONS,
-        f"{ordered[first].name} and {ordered[first + 1].name} lie at the same position "
-        f"({same.size} such pairs in {len(ordered)} slices)",
-    )
 
 
-def _require_straight_stack(ordered: Sequence[Plane], positions: Vector, normal: Vector, spacing: Vector) -> None:
-    """Positions must lie on one line along the normal; a steady sideways drift is a tilted gantry."""
+def _require_one_pile(ordered: Sequence[Plane], positions: Vector, normal: Vector, width_mm: float) -> None:
+    """Slices lie above each other: on a line, that of a tilted gantry too, or at least half over each other."""
     offsets = positions - positions[0]
-    depths = offsets @ normal
-    sideways = offsets - np.outer(depths, normal)
-    allowed = _SHIFT_TOLERANCE_PIXELS * float(spacing.min())
-    distances = np.linalg.norm(sideways, axis=1)
-    if distances.max(initial=0.0) <= allowed:
-        return
-    slope = (depths @ sideways) / float(depths @ depths)
-    if np.linalg.norm(sideways - np.outer(depths, slope), axis=1).max() <= max(allowed, 0.1 * distances.max()):
-        degrees = math.degrees(math.atan(float(np.linalg.norm(slope))))
-        raise VolumeRefused(
-            VolumeRefusal.GANTRY_TILT,
-            f"slices are sheared by {degrees:.1f} degrees; resample the series to an untilted volume first",
-        )
-    worst = int(np.argmax(distances))
-    raise VolumeRefused(
-        VolumeRefusal.IRREGULAR_SPACING,
-        f"{ordered[worst].name} lies {distances[worst]:.2f} mm sideways of {ordered[0].name}",
-    )
-
-
-def _require_regular_gaps(ordered: Sequence[Plane], along: Vector) -> None:
-    gaps = np.diff(along)
-    if gaps.size < 2:
-        return
-    typical = float(np.median(gaps))
-    allowed = max(_GAP_TOLERANCE * typical, _GAP_TOLERANCE_MM)
-    drift = np.abs(along - np.linspace(along[0], along[-1], along.size)).max()
-    worst = int(np.argmax(np.abs(gaps - typical)))
-    if abs(gaps[worst] - typical) > allowed or drift > 0.25 * typical:
-        missing = round(float(gaps[worst]) / typical) - 1
-        hint = f"; {missing} slices seem to be missing" if missing > 0 else ""
+    along = offsets @ normal
+    sideways = offsets - np.outer(along, normal)
+    slope = (along @ sideways) / max(float(along @ along), _SAME_POSITION_MM)
+    apart = np.linalg.norm(sideways - np.outer(along, slope), axis=1)
+    worst = int(np.argmax(apart))
+    if apart[worst] > width_mm / 2 + _TILT_FIT * float(np.linalg.norm(sideways, axis=1).max()):
         raise VolumeRefused(
             VolumeRefusal.IRREGULAR_SPACING,
-            f"{gaps[worst]:.3f} mm between {ordered[worst].name} and {ordered[worst + 1].name}, "
-            f"elsewhere {typical:.3f} mm{hint}",
+            f"{ordered[worst].name} lies {apart[worst]:.1f} mm beside the others; send each stack as its own series",
         )
 
 
-def _slice_step(planes: Sequence[Plane], along: Vector) -> tuple[float, bool]:
-    """Distance from slice to slice, mm, and whether it is known."""
-    if along.size > 1:
-        return float(along[-1] - along[0]) / (along.size - 1), True
-    thickness = planes[0].thickness_mm
-    if thickness is None or not math.isfinite(thickness) or thickness <= 0:
-        return 1.0, False
-    return thickness, True
+def _extents(ordered: Sequence[Plane], along: Vector) -> Vector | None:
+    """What each slice stands for along the normal, mm."""
+    if along.size == 1:
+        thickness = ordered[0].thickness_mm
+        known = thickness is not None and math.isfinite(thickness) and thickness > 0
+        return np.array([thickness], dtype=np.float64) if known else None
+    gaps = np.diff(along)
+    if _is_regular(along):
+        return np.full(along.size, float(along[-1] - along[0]) / gaps.size)
+    _require_no_slice_missing(ordered, gaps)
+    beside = _narrower_gap_beside(gaps)
+    counted = np.where(gaps > _SLAB_GAP * beside, beside, gaps)
+    before, after = np.concatenate([counted[:1], counted]), np.concatenate([counted, counted[-1:]])
+    # Next to a gap between slabs a slice stands for as much on that side as on its other.
+    return np.asarray((before + after) / 2, dtype=np.float64)
+
+
+_QUANTA_MM = (1.0, 0.5, 0.25, 0.1, 0.05, 0.01, 0.001)
+
+
+def _is_regular(along: Vector) -> bool:
+    """Whether the gaps are one gap, but for the rounding of positions to decimals."""
+    gaps = np.diff(along)
+    step = float(along[-1] - along[0]) / gaps.size
+    off = float(np.abs(along - np.linspace(along[0], along[-1], along.size)).max())
+    return off <= max(0.01 * step, 0.02, min(_rounding(along), 0.25 * step) * 1.02)
+
+
+def _rounding(along: Vector) -> float:
+    """The widest step that all depths are whole numbers of, mm; 0 where there is none. Ends are rounded too."""
+    whole = (quantum for quantum in _QUANTA_MM if np.abs(along / quantum - np.rint(along / quantum)).max() < 1e-3)
+    return next(whole, 0.0)
+
+
+def _narrower_gap_beside(gaps: Vector) -> Vector:
+    """For each gap the narrower one of its neighbours, or itself where it has none."""
+    padded = np.concatenate([[np.inf], gaps, [np.inf]])
+    beside = np.minimum(padded[:-2], padded[2:])
+    return np.where(np.isfinite(beside), beside, gaps)
+
+
+def _require_no_slice_missing(ordered: Sequence[Plane], gaps: Vector) -> None:
+    """A wide gap is meant where others beside it are as wide, or where instance numbers go on across it."""
+    usual = _usual_step(ordered)
+    wider_beside = np.maximum(np.append(0.0, gaps[:-1]), np.append(gaps[1:], 0.0))
+    for index in (int(found) for found in np.flatnonzero(gaps > _LARGER_GAP * _narrower_gap_beside(gaps))):
+        gap, before, after = float(gaps[index]), ordered[index], ordered[index + 1]
+        if wider_beside[index] > gap / _LARGER_GAP or (usual is not None and _step(before, after) == usual):
+            continue
+        typical = float(np.median(gaps))
+        missing = max(1, round(gap / typical) - 1)
+        raise VolumeRefused(
+            VolumeRefusal.IRREGULAR_SPACING,
+            f"{gap:.3f} mm between {before.name} and {after.name}, elsewhere {typical:.3f} mm; {missing} slices "
+            "seem to be missing: send the whole series",
+        )
+
+
+def _usual_step(ordered: Sequence[Plane]) -> int | None:
+    """By how much instance numbers differ from slice to slice, where most agree; None where they do not say."""
+    steps = Counter(_step(before, after) for before, after in pairwise(ordered))
+    commonest, times = steps.most_common(1)[0]
+    return commonest if 2 * times > len(ordered) - 1 else None
+
+
+def _step(before: Plane, after: Plane) -> int | None:
+    """The difference of two instance numbers; None where they are the same or missing: then they number nothing."""
+    if before.number is None or after.number is None:
+        return None
+    return abs(after.number - before.number) or None

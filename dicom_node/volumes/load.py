@@ -1,71 +1,84 @@
-"""A series read as one stack of slices in modality units, with its place in the patient."""
+"""A series read as its parts: stacks of slices in modality units with their place in the patient, or images."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import highdicom as hd
 import numpy as np
-import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.sr.coding import Code
 
 from dicom_node.errors import VolumeRefusal, VolumeRefused, without_values
+from dicom_node.headers.elements import BROKEN, integer, text
+from dicom_node.headers.identity import SourceIdentity, source_identity
 from dicom_node.identifiers import SeriesUID, StudyUID
-from dicom_node.sop_classes import ImageKind, image_kind
-from dicom_node.volumes.geometry import Plane, arrange
-from dicom_node.volumes.pixels import is_color, stored_frames
-from dicom_node.volumes.planes import Rescale, instance_plane, instance_rescale, number_of_frames, numbers
+from dicom_node.volumes.contents import LeftOut, Planned, contents_of, read_header
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
+from dicom_node.volumes.geometry import StackGeometry
+from dicom_node.volumes.pixels import frames_of, is_color
 from dicom_node.volumes.projection import SpacingBasis, projected_spacing
+from dicom_node.volumes.rescale import Rescale, rescale_of, unit_of
+from dicom_node.volumes.splitting import Slice
 
-__all__ = ["HOUNSFIELD", "SeriesVolume", "load_series"]
+__all__ = ["LoadedSeries", "SeriesVolume", "SliceSource", "load_series"]
 
-HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
-_BECQUEREL_PER_ML = Code("Bq/ml", "UCUM", "Becquerels/milliliter")
+
+@dataclass(frozen=True)
+class SliceSource:
+    """Where a slice comes from: the header of its instance without pixels, and its frame's number, from 1, if any."""
+
+    header: Dataset
+    frame_number: int | None
 
 
 @dataclass(frozen=True)
 class SeriesVolume:
-    """One series as voxels with their geometry.
+    """One part of a series as voxels with their geometry: a stack of slices, or an image.
 
     `values`: float32 `slices rows columns` in modality units (HU for CT), or uint8 `slices rows columns 3` RGB. Slices
-    ascend along row direction x column direction. MONOCHROME1 is turned round within `stored_range`, so that high is
-    bright in every grey stack; `inverted` says so, and `unit` is then None.
-    `geometry`: slice, row, column indices to patient coordinates in mm; None for images without patient geometry
-    (CR, DX, MG, US, endoscopy, fundus, secondary capture), which come alone: a stack of one slice.
+    ascend along row direction x column direction, frames of an image in their own order. MONOCHROME1 is turned round
+    within `stored_ranges`, so that high is bright in every grey stack; `inverted` says so, and `unit` is then None.
+    `geometry`: where the slices lie; None for images without patient geometry (CR, MG, US, endoscopy, fundus, secondary
+    capture): then a stack of one slice, or of the chosen frames of one instance.
     `pixel_spacing_mm`: between rows, between columns, or None. `spacing_basis`: where that was measured, None without
-    one. `slice_spacing_known`: False for a single slice whose thickness nobody wrote down. `unit`: of `values`, coded,
-    where calibrated. `stored_range`: what BitsStored and PixelRepresentation allow, mapped through the rescale; with a
-    rescale per slice, the lowest low and lowest high.
-    `sources`: headers without pixels, one per slice in the order of `values`, or one multi-frame instance with
-    `frame_numbers` (from 1) per slice.
+    one. `unit`: of `values`, coded, where the header says what they measure. `stored_ranges`: `slices 2`, the lowest
+    and highest value that BitsStored and PixelRepresentation allow in each slice, mapped through its rescale.
+    `slices`: where each slice comes from, in the order of `values`. `identity`: patient and study of the first one's
+    instance, as bytes. `name`: what tells the part from the others of its
+    series, such as "echo time 30"; empty where it is alone.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
-    geometry: hd.VolumeGeometry | None
+    geometry: StackGeometry | None
     pixel_spacing_mm: tuple[float, float] | None
     spacing_basis: SpacingBasis | None
-    slice_spacing_known: bool
-    sources: tuple[Dataset, ...]
-    frame_numbers: tuple[int, ...] | None
+    slices: tuple[SliceSource, ...]
     modality: str
     unit: Code | None
-    stored_range: tuple[float, float]
+    stored_ranges: NDArray[np.float64]
     inverted: bool
     study_uid: StudyUID
     series_uid: SeriesUID
+    identity: SourceIdentity = field(repr=False)
+    name: str = ""
+
+    @property
+    def source(self) -> Dataset:
+        """The header of the first slice's instance: what all slices share stands there too."""
+        return self.slices[0].header
+
+    @property
+    def sources(self) -> tuple[Dataset, ...]:
+        """The header of each instance, once, in the order of slices."""
+        return tuple({text(item.header, "SOPInstanceUID"): item.header for item in self.slices}.values())
 
     @property
     def spacing_mm(self) -> tuple[float, float, float] | None:
         """Between slices, rows and columns, mm; None where any of them is not known."""
-        if self.geometry is None or not self.slice_spacing_known:
-            return None
-        slices, rows, columns = self.geometry.spacing
-        return float(slices), float(rows), float(columns)
+        return None if self.geometry is None else self.geometry.spacing_mm
 
     @property
     def is_color(self) -> bool:
@@ -73,219 +86,101 @@ class SeriesVolume:
 
 
 @dataclass(frozen=True)
-class _Slice:
-    """One slice of the stack: which file, which frame (from 0, or None), how to rescale it."""
+class LoadedSeries:
+    """The parts of a series, in the order in which it holds them, and the instances that are in none."""
 
-    path: Path
-    header: Dataset
-    frame: int | None
-    rescale: Rescale
+    parts: tuple[SeriesVolume, ...]
+    left_out: tuple[LeftOut, ...]
 
 
-def load_series(paths: Sequence[Path]) -> SeriesVolume:
-    """Read the files of one series as one volume.
+def load_series(paths: Sequence[Path], frames: FrameChoice = MIDDLE_FRAME) -> LoadedSeries:
+    """Read the files of one series as its parts.
 
-    Headers are read and checked first; pixels then come one slice at a time into one array. Raises VolumeRefused, whose
-    `reason` says which rule the series breaks (PS3.3 C.7.6.1 to C.7.6.3, C.7.6.16).
+    Headers are read and checked first; pixels then come one slice at a time into one array a part. `frames`: which
+    frames of a cine, or of another instance whose frames have no places in the patient. Raises VolumeRefused, whose
+    `reason` says what is wrong and whose message what to do.
     """
     if not paths:
         raise VolumeRefused(VolumeRefusal.NO_IMAGES, "the series has no files")
-    headers = [_read_header(path) for path in paths]
-    kind = _common_kind(headers)
-    _require_one_series(headers)
-    _require_images_to_read(headers)
-    _require_one_shape(headers)
-    if kind is ImageKind.PROJECTION:
-        return _load_projection(paths, headers)
-    if kind is ImageKind.MULTI_FRAME:
-        return _load_multi_frame(paths, headers)
-    slices = [_Slice(path, header, None, instance_rescale(header)) for path, header in zip(paths, headers, strict=True)]
-    return _load_stack(slices, [instance_plane(header) for header in headers])
-
-
-def _read_header(path: Path) -> Dataset:
+    headers = [read_header(path) for path in paths]
     try:
-        header = pydicom.dcmread(path, stop_before_pixels=True, force=True)
-        if not header.get("SOPClassUID") or not header.get("SeriesInstanceUID"):
-            raise InvalidDicomError("no SOP Class UID or Series Instance UID")
-    except (InvalidDicomError, OSError, ValueError, KeyError, AttributeError, NotImplementedError, EOFError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the disk or the network, not the file
+        contents = contents_of(paths, headers, frames)
+        return LoadedSeries(tuple(_read(part) for part in contents.parts), contents.left_out)
+    except BROKEN as error:
+        if isinstance(error, OSError) and error.errno is not None:
             raise
-        why = without_values(error)
-        raise VolumeRefused(VolumeRefusal.NO_IMAGES, f"{path.name} is no DICOM image: {why}") from error
-    return header
-
-
-def _common_kind(headers: Sequence[Dataset]) -> ImageKind:
-    classes = sorted({str(header.SOPClassUID) for header in headers})
-    if len(classes) > 1:
-        names = ", ".join(pydicom.uid.UID(uid).name for uid in classes[:3])
-        raise VolumeRefused(VolumeRefusal.MIXED_SOP_CLASSES, f"{len(classes)} SOP classes: {names}")
-    kind = image_kind(classes[0])
-    if kind is None:
         raise VolumeRefused(
-            VolumeRefusal.UNSUPPORTED_SOP_CLASS, f"{pydicom.uid.UID(classes[0]).name} is no image this node reads"
-        )
-    return kind
+            VolumeRefusal.UNREADABLE_HEADER,
+            f"a header of this series cannot be read ({type(error).__name__}: {without_values(error)})",
+        ) from error
 
 
-def _require_one_series(headers: Sequence[Dataset]) -> None:
-    series = {str(header.SeriesInstanceUID) for header in headers}
-    if len(series) > 1:
-        raise VolumeRefused(VolumeRefusal.MULTIPLE_VOLUMES, f"files of {len(series)} series were given as one")
-
-
-def _require_images_to_read(headers: Sequence[Dataset]) -> None:
-    for header in headers:
-        image_type = [str(value).upper() for value in header.get("ImageType") or []]
-        if "LOCALIZER" in image_type:
-            raise VolumeRefused(
-                VolumeRefusal.LOCALIZER, f"instance {header.SOPInstanceUID} is a localizer, not read as a volume"
-            )
-        if "MOSAIC" in image_type:
-            raise VolumeRefused(
-                VolumeRefusal.MOSAIC,
-                f"instance {header.SOPInstanceUID} holds many slices tiled into one image; convert it to slices first",
-            )
-
-
-def _require_one_shape(headers: Sequence[Dataset]) -> None:
-    shapes: dict[tuple[int, int, bool, bool], str] = {}
-    for header in headers:
-        if not header.get("Rows") or not header.get("Columns"):
-            raise VolumeRefused(VolumeRefusal.NO_PIXEL_DATA, f"instance {header.SOPInstanceUID} has no rows or columns")
-        inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
-        shapes.setdefault((int(header.Rows), int(header.Columns), is_color(header), inverted), header.SOPInstanceUID)
-    if len(shapes) > 1:
-        seen = "; ".join(f"{rows} x {columns}, e.g. {uid}" for (rows, columns, *_), uid in list(shapes.items())[:3])
-        raise VolumeRefused(VolumeRefusal.MIXED_SHAPES, seen)
-
-
-def _load_multi_frame(paths: Sequence[Path], headers: Sequence[Dataset]) -> SeriesVolume:
-    if len(headers) > 1:
-        raise VolumeRefused(
-            VolumeRefusal.MULTIPLE_VOLUMES,
-            f"{len(headers)} multi-frame instances in one series, each a volume of its own",
-        )
-    frames = range(number_of_frames(headers[0]))
-    slices = [_Slice(paths[0], headers[0], frame, instance_rescale(headers[0], frame)) for frame in frames]
-    return _load_stack(slices, [instance_plane(headers[0], frame) for frame in frames])
-
-
-def _load_stack(slices: Sequence[_Slice], planes: Sequence[Plane]) -> SeriesVolume:
-    header = slices[0].header
-    arrangement = arrange(planes, int(header.Rows), int(header.Columns))
-    ordered = [slices[index] for index in arrangement.order]
-    spacing = arrangement.geometry.pixel_spacing
-    multi_frame = ordered[0].frame is not None
-    return _filled(
-        ordered,
-        geometry=arrangement.geometry,
-        pixel_spacing_mm=(float(spacing[0]), float(spacing[1])),
-        spacing_basis=SpacingBasis.PATIENT,
-        slice_spacing_known=arrangement.slice_spacing_known,
-        sources=(header,) if multi_frame else tuple(item.header for item in ordered),
-        frame_numbers=tuple(item.frame + 1 for item in ordered if item.frame is not None) if multi_frame else None,
-    )
-
-
-def _load_projection(paths: Sequence[Path], headers: Sequence[Dataset]) -> SeriesVolume:
-    """A single image. Several share no geometry, so no stack of them could be told apart in one SEG."""
-    if len(headers) > 1:
-        raise VolumeRefused(
-            VolumeRefusal.MULTIPLE_VOLUMES,
-            f"{len(headers)} images without a common geometry (views, projections); ask them one by one",
-        )
-    if number_of_frames(headers[0]) > 1:
-        raise VolumeRefused(VolumeRefusal.CINE, f"{number_of_frames(headers[0])} frames over time, not over space")
-    only = _Slice(paths[0], headers[0], None, instance_rescale(headers[0]))
-    spacing = projected_spacing(headers[0])
-    return _filled(
-        [only],
-        geometry=None,
-        pixel_spacing_mm=spacing.mm if spacing is not None else None,
-        spacing_basis=spacing.basis if spacing is not None else None,
-        slice_spacing_known=False,
-        sources=(headers[0],),
-        frame_numbers=None,
-    )
-
-
-def _filled(
-    ordered: Sequence[_Slice],
-    *,
-    geometry: hd.VolumeGeometry | None,
-    pixel_spacing_mm: tuple[float, float] | None,
-    spacing_basis: SpacingBasis | None,
-    slice_spacing_known: bool,
-    sources: tuple[Dataset, ...],
-    frame_numbers: tuple[int, ...] | None,
-) -> SeriesVolume:
-    header = ordered[0].header
-    inverted = header.get("PhotometricInterpretation") == "MONOCHROME1"
-    stored_range = (0.0, 255.0) if is_color(header) else _stored_range(ordered)
-    values = _read_values(ordered)
+def _read(part: Planned) -> SeriesVolume:
+    header = part.slices[0].header
+    rescales = [rescale_of(item.header, item.frame) for item in part.slices]
+    inverted = text(header, "PhotometricInterpretation") == "MONOCHROME1"
+    values = _read_values(part.slices, rescales)
+    ranges = _stored_ranges(part.slices, rescales, values)
     if inverted:
-        np.subtract(np.float32(sum(stored_range)), values, out=values, casting="unsafe")
+        for grey, (low, high) in zip(values, ranges, strict=True):
+            np.subtract(np.float32(low + high), grey, out=grey, casting="unsafe")
+    if part.geometry is not None:
+        spacing: tuple[float, float] | None = part.geometry.pixel_spacing_mm
+        basis: SpacingBasis | None = SpacingBasis.PATIENT
+    else:
+        projected = projected_spacing(header)
+        spacing, basis = (None, None) if projected is None else (projected.mm, projected.basis)
     return SeriesVolume(
         values=values,
-        geometry=geometry,
-        pixel_spacing_mm=pixel_spacing_mm,
-        spacing_basis=spacing_basis,
-        slice_spacing_known=slice_spacing_known,
-        sources=sources,
-        frame_numbers=frame_numbers,
-        modality=str(header.get("Modality") or ""),
-        unit=None if inverted else _unit(header, ordered[0].rescale),
-        stored_range=stored_range,
+        geometry=part.geometry,
+        pixel_spacing_mm=spacing,
+        spacing_basis=basis,
+        slices=tuple(_source(item) for item in part.slices),
+        modality=text(header, "Modality"),
+        unit=None if inverted else unit_of(header, rescales[0]),
+        stored_ranges=ranges,
         inverted=inverted,
-        study_uid=StudyUID(str(header.StudyInstanceUID)),
-        series_uid=SeriesUID(str(header.SeriesInstanceUID)),
+        study_uid=StudyUID(text(header, "StudyInstanceUID")),
+        series_uid=SeriesUID(text(header, "SeriesInstanceUID")),
+        identity=source_identity(read_header(part.slices[0].path)),  # read anew: the header's elements are decoded
+        name=part.name,
     )
 
 
-def _read_values(ordered: Sequence[_Slice]) -> NDArray[np.float32] | NDArray[np.uint8]:
-    header = ordered[0].header
-    shape = (len(ordered), int(header.Rows), int(header.Columns))
+def _source(item: Slice) -> SliceSource:
+    return SliceSource(item.header, None if item.frame is None else item.frame + 1)
+
+
+def _read_values(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> NDArray[np.float32] | NDArray[np.uint8]:
+    header = slices[0].header
+    shape = (len(slices), integer(header, "Rows") or 0, integer(header, "Columns") or 0)
     values: NDArray[np.float32] | NDArray[np.uint8]
     values = np.empty((*shape, 3), np.uint8) if is_color(header) else np.empty(shape, np.float32)
-    for index, (item, stored) in enumerate(zip(ordered, _frames(ordered), strict=True)):
+    stored_frames = frames_of([(item.path, item.frame) for item in slices])
+    for index, (item, rescale, stored) in enumerate(zip(slices, rescales, stored_frames, strict=True)):
         if stored.shape != values.shape[1:]:
             raise VolumeRefused(
                 VolumeRefusal.UNDECODABLE_PIXEL_DATA,
-                f"instance {item.header.SOPInstanceUID} decoded to {stored.shape}, its header says {values.shape[1:]}",
+                f"{item.name} decoded to {stored.shape}, its header says {values.shape[1:]}",
             )
-        values[index] = stored
-        if not is_color(header):
-            values[index] *= np.float32(item.rescale.slope)
-            values[index] += np.float32(item.rescale.intercept)
+        values[index] = stored if is_color(header) else rescale.apply(stored)
     return values
 
 
-def _frames(ordered: Sequence[_Slice]) -> Iterator[NDArray[np.generic]]:
-    if ordered[0].frame is not None:
-        yield from stored_frames(ordered[0].path, [item.frame for item in ordered if item.frame is not None])
-        return
-    for item in ordered:
-        yield from stored_frames(item.path)
+def _stored_ranges(
+    slices: Sequence[Slice], rescales: Sequence[Rescale], values: NDArray[np.float32] | NDArray[np.uint8]
+) -> NDArray[np.float64]:
+    header = slices[0].header
+    if is_color(header):
+        return np.tile([0.0, 255.0], (len(slices), 1))
+    bits = integer(header, "BitsStored") or integer(header, "BitsAllocated") or 0
+    if not 0 < bits <= 32 or text(header, "BitsAllocated") == "64" or _is_float(header):
+        return np.tile([float(values.min()), float(values.max())], (len(slices), 1))
+    signed = integer(header, "PixelRepresentation") == 1
+    low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
+    return np.array([rescale.range_of(low, high) for rescale in rescales])
 
 
-def _stored_range(ordered: Sequence[_Slice]) -> tuple[float, float]:
-    lows, highs = [], []
-    for item in ordered:
-        bits = numbers(item.header, "BitsStored") or numbers(item.header, "BitsAllocated") or (16.0,)
-        signed = numbers(item.header, "PixelRepresentation") == (1.0,)
-        low, high = (-(2.0 ** (bits[0] - 1)), 2.0 ** (bits[0] - 1) - 1) if signed else (0.0, 2.0 ** bits[0] - 1)
-        ends = [end * item.rescale.slope + item.rescale.intercept for end in (low, high)]
-        lows.append(min(ends))
-        highs.append(max(ends))
-    return min(lows), min(highs)
-
-
-def _unit(header: Dataset, rescale: Rescale) -> Code | None:
-    modality = header.get("Modality")
-    if modality == "CT" and rescale.type in ("", "HU"):
-        return HOUNSFIELD
-    if modality == "PT" and header.get("Units") == "BQML":
-        return _BECQUEREL_PER_ML
-    return None
+def _is_float(header: Dataset) -> bool:
+    """Float Pixel Data has no Bits Stored (PS3.3 C.7.6.24)."""
+    return integer(header, "BitsStored") is None

@@ -7,7 +7,7 @@ from enum import Enum
 
 from pydicom.dataset import Dataset
 
-from dicom_node.volumes.planes import numbers
+from dicom_node.headers.elements import integer, items, number, numbers, text
 
 __all__ = ["ProjectedSpacing", "SpacingBasis", "projected_spacing"]
 
@@ -46,22 +46,22 @@ def projected_spacing(header: Dataset) -> ProjectedSpacing | None:
     spacing = _pair(numbers(header, "PixelSpacing"))
     uncorrected = _pair(numbers(header, "ImagerPixelSpacing")) or _pair(numbers(header, "NominalScannedPixelSpacing"))
     if spacing is not None:
-        if header.get("PixelSpacingCalibrationType") or (uncorrected is not None and not _same(spacing, uncorrected)):
+        if text(header, "PixelSpacingCalibrationType") or (uncorrected is not None and not _same(spacing, uncorrected)):
             return ProjectedSpacing(spacing, SpacingBasis.CALIBRATED)
         if uncorrected is None:
             return ProjectedSpacing(spacing, SpacingBasis.UNSTATED)
     if uncorrected is not None:
-        magnification = numbers(header, "EstimatedRadiographicMagnificationFactor")
-        if magnification and magnification[0] > 0:
+        magnification = number(header, "EstimatedRadiographicMagnificationFactor")
+        if magnification and magnification > 0:
             rows, columns = uncorrected
-            return ProjectedSpacing((rows / magnification[0], columns / magnification[0]), SpacingBasis.ESTIMATED)
+            return ProjectedSpacing((rows / magnification, columns / magnification), SpacingBasis.ESTIMATED)
         return ProjectedSpacing(uncorrected, SpacingBasis.DETECTOR)
     scanned = _ultrasound_spacing_mm(header)
     return None if scanned is None else ProjectedSpacing(scanned, SpacingBasis.PATIENT)
 
 
-def _pair(values: tuple[float, ...] | None) -> tuple[float, float] | None:
-    if values is None or len(values) != 2 or min(values) <= 0:
+def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:
+    if len(values) != 2 or min(values) <= 0:
         return None
     return values[0], values[1]
 
@@ -71,12 +71,12 @@ def _same(one: tuple[float, float], other: tuple[float, float]) -> bool:
 
 
 def _ultrasound_spacing_mm(header: Dataset) -> tuple[float, float] | None:
-    regions = header.get("SequenceOfUltrasoundRegions") or []
+    regions = list(items(header, "SequenceOfUltrasoundRegions"))
     if len(regions) != 1:
         return None
     region = regions[0]
-    units = region.get("PhysicalUnitsXDirection"), region.get("PhysicalUnitsYDirection")
-    x, y = numbers(region, "PhysicalDeltaX"), numbers(region, "PhysicalDeltaY")
-    if units != (_CENTIMETERS, _CENTIMETERS) or not x or not y or not x[0] or not y[0]:
+    units = integer(region, "PhysicalUnitsXDirection"), integer(region, "PhysicalUnitsYDirection")
+    x, y = number(region, "PhysicalDeltaX"), number(region, "PhysicalDeltaY")
+    if units != (_CENTIMETERS, _CENTIMETERS) or not x or not y:
         return None
-    return abs(y[0]) * 10, abs(x[0]) * 10
+    return abs(y) * 10, abs(x) * 10

@@ -10,6 +10,7 @@ import yaml
 
 from dicom_node.results.codes import LABELS, concept_for
 from dicom_node.results.finding import Code, SegmentedConcept
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.suggestions import similar_name
 from workflows.errors import ProtocolErrors, ProtocolMistake
 from workflows.protocols.nodes import NodeReader, kind_of, line_of
@@ -17,7 +18,7 @@ from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Select
 
 __all__ = ["load_directory", "load_file"]
 
-_TOP = ("name", "version", "title", "select", "questions")
+_TOP = ("name", "version", "title", "select", "frames", "questions")
 _SELECT = (
     "modality", "texts", "codes", "vague_texts", "body_part", "exclude", "image_type", "sop_classes", "instances",
     "slice_thickness_mm",
@@ -104,10 +105,11 @@ class _Reader(NodeReader):
         self.identity = name, version
         title = self.text(top["title"], "title") if "title" in top else name
         selector = self._selector(top["select"]) if "select" in top else None
+        frames = self._frames(top["frames"]) if "frames" in top else MIDDLE_FRAME
         questions = self._questions(top["questions"]) if "questions" in top else ()
         if self.mistakes or selector is None:
             return None
-        return ReadingProtocol(name, version, title, selector, questions)
+        return ReadingProtocol(name, version, title, selector, questions, frames)
 
     def _archived(self, node: yaml.Node, key: str) -> str:
         """A text that results take into the archive."""
@@ -119,6 +121,13 @@ class _Reader(NodeReader):
         elif key in ("name", "version") and not text.isascii():
             self.wrong(node, f"{key} {text!r} becomes part of series descriptions; write ASCII characters only")
         return text
+
+    def _frames(self, node: yaml.Node) -> FrameChoice:
+        try:
+            return FrameChoice(self.text(node, "frames"))
+        except ValueError as error:
+            self.wrong(node, f"frames: {error}")
+            return MIDDLE_FRAME
 
     def _selector(self, node: yaml.Node) -> Selector:
         select = self.mapping(node, "select", _SELECT, required=("modality",))

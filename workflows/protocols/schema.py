@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dicom_node.results.finding import Code, SegmentedConcept
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 
 __all__ = ["NumberRange", "ProtocolQuestion", "ReadingProtocol", "Selector", "TextPattern"]
 
@@ -88,13 +89,17 @@ class ProtocolQuestion:
 
 @dataclass(frozen=True)
 class ReadingProtocol:
-    """A named and versioned set of questions for the series that its selector finds."""
+    """A named and versioned set of questions for the series that its selector finds.
+
+    `frames`: which frames are read of a cine, or of another instance whose frames have no places in the patient.
+    """
 
     name: str
     version: str
     title: str
     selector: Selector
     questions: tuple[ProtocolQuestion, ...]
+    frames: FrameChoice = MIDDLE_FRAME
 
     @staticmethod
     def commissioning(question: ProtocolQuestion) -> ReadingProtocol:

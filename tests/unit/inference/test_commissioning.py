@@ -17,7 +17,7 @@ def test_marks_exactly_what_is_above_nine_tenths_of_the_stored_range() -> None:
     values[0, 0, 0] = 2661.0
     seen: list[tuple[int, int]] = []
     answers = CommissioningPredictor().answer(
-        SliceStack(values, "CT", None, (-1024.0, 3071.0)),
+        SliceStack(values, "CT", None, np.array([[-1024.0, 3071.0]] * 2)),
         [Question("anything"), Question("")],
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -29,14 +29,22 @@ def test_marks_exactly_what_is_above_nine_tenths_of_the_stored_range() -> None:
     assert seen == [(1, 2), (2, 2)]
 
 
+def test_each_slice_has_a_range_of_its_own() -> None:
+    values = np.array([[[95.0, 89.0]], [[950.0, 95.0]]], dtype=np.float32)
+    (answer,) = CommissioningPredictor().answer(
+        SliceStack(values, "PT", None, np.array([[0.0, 100.0], [0.0, 1000.0]])), [Question("x")]
+    )
+    assert np.argwhere(answer.targets[0].mask).tolist() == [[0, 0, 0], [1, 0, 0]]
+
+
 def test_nothing_bright_is_not_seen() -> None:
-    stack = SliceStack(np.zeros((1, 3, 3, 3), dtype=np.uint8), "ES", None, (0.0, 255.0))
+    stack = SliceStack(np.zeros((1, 3, 3, 3), dtype=np.uint8), "ES", None, np.array([[0.0, 255.0]]))
     (answer,) = CommissioningPredictor().answer(stack, [Question("x")])
     assert answer.targets == ()
 
 
 def test_a_range_that_is_none_is_refused() -> None:
-    stack = SliceStack(np.zeros((1, 3, 3), dtype=np.float32), "CT", None, (5.0, 5.0))
+    stack = SliceStack(np.zeros((1, 3, 3), dtype=np.float32), "CT", None, np.array([[5.0, 5.0]]))
     with pytest.raises(InputRefused, match="stored range"):
         CommissioningPredictor().answer(stack, [Question("x")])
 

@@ -95,10 +95,13 @@ def test_without_patient_geometry_nothing_is_turned() -> None:
     [((1, 0, 0, 0, 1, 0), ("L", "P")), ((-1, 0, 0, 0, -1, 0), ("R", "A")), ((0, 1, 0, 0, 0, -1), ("P", "F"))],
 )
 def test_sides_of_the_patient(box_series, orientation, sides) -> None:
-    assert image_sides(load_series(box_series(orientation).files)) == sides
+    assert image_sides(load_series(box_series(orientation).files).parts[0]) == sides
 
 
 def test_sides_of_a_radiograph_are_those_its_header_states(shared_data) -> None:
-    assert image_sides(load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])) == ("L", "F")
+    assert image_sides(load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"]).parts[0]) == (
+        "L",
+        "F",
+    )
     pattern = "dicom/cornerstone3D/packages/dicomImageLoader/testImages/TestPattern_RGB.dcm"
-    assert image_sides(load_series([shared_data / pattern])) is None
+    assert image_sides(load_series([shared_data / pattern]).parts[0]) is None

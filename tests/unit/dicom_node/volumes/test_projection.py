@@ -81,6 +81,6 @@ def test_one_ultrasound_region_in_centimetres_measures_in_the_patient() -> None:
     ],
 )
 def test_real_images(shared_data, file, mm, basis) -> None:
-    volume = load_series([shared_data / "dicom" / file])
+    (volume,) = load_series([shared_data / "dicom" / file]).parts
     assert volume.spacing_basis is basis
     assert volume.pixel_spacing_mm == (mm if mm is None else pytest.approx(mm, abs=1e-4))

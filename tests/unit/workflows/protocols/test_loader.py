@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from dicom_node.results.codes import LABELS, concept_for
+from dicom_node.volumes.frames import FrameChoice
 from workflows.commands import cli
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory, load_file
@@ -65,9 +66,17 @@ def test_mistakes_of_all_files_are_reported_together(tmp_path: Path) -> None:
     assert "not a regular expression" in found[0] and "not YAML" in found[2]
 
 
+@pytest.mark.parametrize("frames", ["middle", "all", "every 10"])
+def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames: str) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD.replace("version: 2", f"version: 2\nframes: {frames}"))
+    (protocol,) = load_directory(tmp_path)
+    assert protocol.frames == FrameChoice(frames)
+
+
 @pytest.mark.parametrize(
     ("written", "instead", "line", "message"),
     [
+        ("version: 2", "version: 2\nframes: every", 3, "frames: 'every' chooses no frames: write middle, first"),
         ("  texts: [abdomen]", "  texts: [a]\n  body_part: ABDOMEN", 6, "body_part is often wrong and never decides"),
         ("  texts: [abdomen]", "  vague_texts: [venous]", 5, "decide only with a body part; add body_part, or call"),
         ("  texts: [abdomen]", "  codes:\n    - SCT:1\n    - 818981001", 7, "codes: '818981001' is not SCHEME:VALUE"),
@@ -138,7 +147,7 @@ def test_a_question_may_be_answered_in_words_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", ":1: the file is empty: a protocol has name, version, title, select, questions"),
+        (b"", ":1: the file is empty: a protocol has name, version, title, select, frames, questions"),
         (b"name: a\nversion: \xff\n", ":1: not UTF-8; save the file in that encoding"),
         (b"name: a\nversion: \x07\n", ":2: not YAML: a control character stands here; remove it"),
         (b"name: a\n---\nname: b\n", ":2: not YAML: but found another document; one file holds one protocol"),

@@ -1,0 +1,375 @@
+"""What a series holds, from its headers alone: the parts that can be read, and the instances that are left out.
+
+A part is a stack of slices with places in the patient, or an image (or frames of one) without. Every instance ends in a
+part, is left out by name, or refuses the series.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from pydicom.datadict import dictionary_description, tag_for_keyword
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+
+from dicom_node.errors import UnparseableInstance, VolumeRefusal, VolumeRefused
+from dicom_node.headers import raw
+from dicom_node.headers.elements import integer, text, texts
+from dicom_node.headers.functional_groups import functional_group, number_of_frames
+from dicom_node.headers.patient import first_contradiction, patient_of
+from dicom_node.sop_classes import ImageKind, holds_images, image_kind
+from dicom_node.storage.part10 import data_set_offset
+from dicom_node.volumes.frames import FrameChoice
+from dicom_node.volumes.geometry import StackGeometry, arrange
+from dicom_node.volumes.pixels import is_color
+from dicom_node.volumes.planes import instance_plane
+from dicom_node.volumes.splitting import PlacedSlice, Slice, Stack, split
+
+__all__ = ["Contents", "LeftOut", "Planned", "contents_of", "read_header"]
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """An instance of a series that is not read. `name`: its file's; `detail`: a sentence with the remedy."""
+
+    sop_instance_uid: str
+    name: str
+    reason: VolumeRefusal
+    detail: str
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A part that can be read. `slices`: in order. `geometry`: None for images without patient geometry.
+
+    `name`: what tells it from the other parts of its series ("echo time 30", "instance 2"); empty where it is alone.
+    """
+
+    slices: tuple[Slice, ...]
+    geometry: StackGeometry | None
+    name: str
+
+
+@dataclass(frozen=True)
+class Contents:
+    """The parts of a series and what is left out of them."""
+
+    parts: tuple[Planned, ...]
+    left_out: tuple[LeftOut, ...]
+
+
+@dataclass(frozen=True)
+class _Instance:
+    path: Path
+    header: Dataset
+    kind: ImageKind
+
+    @property
+    def uid(self) -> str:
+        return text(self.header, "SOPInstanceUID")
+
+
+def read_header(path: Path) -> Dataset:
+    """An instance's header up to its pixels. Raises VolumeRefused (UNREADABLE_HEADER) naming the file."""
+    try:
+        header = raw.read_header(path)
+    except UnparseableInstance as error:
+        raise VolumeRefused(VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM file: {error}") from error
+    for keyword in ("SOPClassUID", "SeriesInstanceUID"):
+        if not text(header, keyword):
+            name = dictionary_description(tag_for_keyword(keyword) or 0)
+            raise VolumeRefused(VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM image: it has no {name}")
+    return header
+
+
+def contents_of(paths: Sequence[Path], headers: Sequence[Dataset], frames: FrameChoice) -> Contents:
+    """Sort the instances of one series into parts.
+
+    `frames`: which frames of an instance whose frames have no places. Raises VolumeRefused where nothing is left to be
+    read, or where what is there is not one thing: the reason of PS3.3 C.7.6.1 to C.7.6.3 and C.7.6.16 that it breaks.
+    """
+    _require_one_series(headers)
+    _require_one_patient(headers)
+    left_out: list[LeftOut] = []
+    instances = list(_images(zip(paths, headers, strict=True), left_out))
+    instances = _without_copies(instances, left_out)
+    instances = list(_to_be_read(instances, left_out))
+    if not instances:
+        _refuse(left_out)
+    parts = [*_stacks(instances), *_volumes(instances), *_images_by_themselves(instances, frames)]
+    return Contents(tuple(parts), tuple(left_out))
+
+
+def _refuse(left_out: Sequence[LeftOut]) -> None:
+    first = left_out[0]
+    more = f" (and {len(left_out) - 1} more instances that are not read)" if len(left_out) > 1 else ""
+    raise VolumeRefused(first.reason, first.detail + more)
+
+
+def _require_one_series(headers: Sequence[Dataset]) -> None:
+    series = sorted({text(header, "SeriesInstanceUID") for header in headers})
+    if len(series) > 1:
+        raise VolumeRefused(
+            VolumeRefusal.SEVERAL_SERIES, f"files of {len(series)} series were given as one: {', '.join(series[:3])}"
+        )
+
+
+def _require_one_patient(headers: Sequence[Dataset]) -> None:
+    """A series that disagrees in itself on whom it is of is never read; which half is right, nobody here can tell."""
+    named = {text(header, "SOPInstanceUID"): patient_of(header) for header in headers}
+    found = first_contradiction(named.values())
+    if found is not None:
+        one, other = (
+            next(uid for uid, who in named.items() if who == patient) for patient in (found.first, found.second)
+        )
+        raise VolumeRefused(
+            VolumeRefusal.CONTRADICTING_PATIENTS,
+            f"{found.attributes} of instances {one} and {other} contradict each other in one series; send it corrected",
+        )
+
+
+# --- Which instances are read -----------------------------------------------------------------------------------------
+
+
+def _images(files: Iterable[tuple[Path, Dataset]], left_out: list[LeftOut]) -> Iterable[_Instance]:
+    for path, header in files:
+        sop_class = text(header, "SOPClassUID")
+        kind = image_kind(sop_class)
+        if kind is not None:
+            yield _Instance(path, header, kind)
+            continue
+        uid, name = text(header, "SOPInstanceUID"), UID(sop_class).name
+        if holds_images(sop_class):
+            reason, why = VolumeRefusal.UNSUPPORTED_SOP_CLASS, f"is of a class that is not read ({name})"
+        else:
+            reason, why = VolumeRefusal.NO_IMAGE, f"is no image ({name})"
+        left_out.append(LeftOut(uid, path.name, reason, f"instance {uid} {why}; send the images that it was made from"))
+
+
+def _without_copies(instances: Sequence[_Instance], left_out: list[LeftOut]) -> list[_Instance]:
+    """Each SOP Instance UID once. Copies hold the same data set; two that differ are refused, naming both files."""
+    first: dict[str, _Instance] = {}
+    for instance in instances:
+        known = first.setdefault(instance.uid, instance)
+        if known is not instance and _data_set_digest(known.path) != _data_set_digest(instance.path):
+            raise VolumeRefused(
+                VolumeRefusal.DIFFERENT_COPIES,
+                f"{known.path.name} and {instance.path.name} have one SOP Instance UID and differ; keep the right one",
+            )
+    return list(first.values())
+
+
+def _data_set_digest(path: Path) -> bytes:
+    """Of everything after the file meta information, which tells who wrote the copy."""
+    with path.open("rb") as stream:
+        try:
+            stream.seek(data_set_offset(stream))
+        except UnparseableInstance:
+            stream.seek(0)
+        return hashlib.sha256(stream.read()).digest()
+
+
+def _to_be_read(instances: Sequence[_Instance], left_out: list[LeftOut]) -> Iterable[_Instance]:
+    acquired = any(instance.kind is not ImageKind.CAPTURE for instance in instances)
+    for instance in instances:
+        flaw = _flaw(instance) or (_screenshot(instance) if acquired else None)
+        if flaw is None:
+            yield instance
+        else:
+            reason, detail = flaw
+            left_out.append(LeftOut(instance.uid, instance.path.name, reason, f"instance {instance.uid} {detail}"))
+
+
+def _flaw(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
+    """Why an image is not read, whatever stands beside it."""
+    header = instance.header
+    image_type = [value.upper() for value in texts(header, "ImageType")]
+    if "LOCALIZER" in image_type:
+        return VolumeRefusal.LOCALIZER, "is a localizer, which no one reads findings from"
+    if "MOSAIC" in image_type:
+        return VolumeRefusal.MOSAIC, "holds many slices tiled into one image; send it as slices or as enhanced MR"
+    if not integer(header, "Rows") or not integer(header, "Columns"):
+        return VolumeRefusal.NO_PIXEL_DATA, "has no rows or columns; send it with its pixels"
+    if instance.kind is ImageKind.SLICE and (count := number_of_frames(header)) > 1:
+        return (
+            VolumeRefusal.FRAMES_IN_SINGLE_FRAME_CLASS,
+            f"holds {count} frames in a class of single frames; send it as enhanced multi-frame",
+        )
+    return None
+
+
+def _screenshot(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
+    if instance.kind is ImageKind.CAPTURE:
+        return VolumeRefusal.SCREENSHOT, "is a secondary capture beside acquired images; send it alone to have it read"
+    return None
+
+
+# --- Parts ------------------------------------------------------------------------------------------------------------
+
+
+def _stacks(instances: Sequence[_Instance]) -> list[Planned]:
+    """The parts of instances that are a slice each, an enhanced one with a single frame included."""
+    slices = [
+        PlacedSlice(one.path, one.header, None, instance_plane(one.header))
+        for one in instances
+        if one.kind is ImageKind.SLICE
+    ]
+    slices += [
+        PlacedSlice(one.path, one.header, 0, instance_plane(one.header, 0))
+        for one in instances
+        if one.kind is ImageKind.MULTI_FRAME and number_of_frames(one.header) == 1
+    ]
+    return _arranged(slices)
+
+
+def _volumes(instances: Sequence[_Instance]) -> list[Planned]:
+    """The parts of multi-frame instances, each instance by itself."""
+    parts: list[Planned] = []
+    several = [one for one in instances if _is_volume(one)]
+    names = _names(several)
+    for instance, name in zip(several, names, strict=True):
+        count = number_of_frames(instance.header)
+        found = _arranged(
+            [PlacedSlice(instance.path, instance.header, k, instance_plane(instance.header, k)) for k in range(count)]
+        )
+        parts += [Planned(one.slices, one.geometry, ", ".join(filter(None, [name, one.name]))) for one in found]
+    return parts
+
+
+def _is_volume(instance: _Instance) -> bool:
+    if instance.kind is ImageKind.MULTI_FRAME:
+        return number_of_frames(instance.header) > 1
+    return (
+        instance.kind is ImageKind.TOMOGRAM
+        and functional_group(instance.header, 0, "PlanePositionSequence") is not None
+    )
+
+
+def _images_by_themselves(instances: Sequence[_Instance], frames: FrameChoice) -> list[Planned]:
+    """A part for each image without patient geometry, in the order of instance numbers."""
+    alone = [one for one in instances if one.kind in (ImageKind.IMAGE, ImageKind.CAPTURE)]
+    alone += [one for one in instances if one.kind is ImageKind.TOMOGRAM and not _is_volume(one)]
+    alone.sort(key=lambda one: (integer(one.header, "InstanceNumber") or 0, one.uid))
+    parts = []
+    for instance, name in zip(alone, _names(alone), strict=True):
+        count = number_of_frames(instance.header)
+        chosen = frames.of(count) if count > 1 else [None]
+        slices = [Slice(instance.path, instance.header, k) for k in chosen]
+        which = _frames_name(slices, count) if count > 1 else ""
+        parts.append(Planned(tuple(slices), None, ", ".join(filter(None, [name, which]))))
+    return parts
+
+
+def _names(instances: Sequence[_Instance]) -> list[str]:
+    """What each is called beside the others: its Instance Number where that tells them apart, else its place."""
+    if len(instances) == 1:
+        return [""]
+    numbers = [integer(one.header, "InstanceNumber") for one in instances]
+    if None in numbers or len(set(numbers)) < len(numbers):
+        return [f"image {place}" for place in range(1, len(instances) + 1)]
+    views = [text(one.header, "ViewPosition") for one in instances]
+    return [f"instance {number}" + (f" ({view})" if view else "") for number, view in zip(numbers, views, strict=True)]
+
+
+def _frames_name(slices: Sequence[Slice], count: int) -> str:
+    if len(slices) == 1:
+        return f"frame {(slices[0].frame or 0) + 1} of {count}"
+    return f"{len(slices)} of {count} frames"
+
+
+def _arranged(slices: Sequence[PlacedSlice]) -> list[Planned]:
+    """Stacks of slices of one grid, direction and spacing, each in order.
+
+    Raises VolumeRefused for slices that are different and, taken apart, no stacks.
+    """
+    kinds = _alike(slices)
+    planned = []
+    for group, kind in kinds:
+        for stack in split(group):
+            try:
+                planned.append(_in_order(stack, kind))
+            except VolumeRefused as refused:
+                if len(kinds) == 1:
+                    raise
+                raise _mixed(kinds, refused) from refused
+    return planned
+
+
+def _number(item: Slice) -> int:
+    """Instance Number, or the frame's: parts come in the order in which their first slices are numbered."""
+    return (integer(item.header, "InstanceNumber") or 0) if item.frame is None else item.frame
+
+
+def _in_order(stack: Stack, kind: str) -> Planned:
+    header = stack.slices[0].header
+    rows, columns = integer(header, "Rows") or 0, integer(header, "Columns") or 0
+    order, geometry = arrange([item.plane for item in stack.slices], rows, columns)
+    return Planned(tuple(stack.slices[index] for index in order), geometry, ", ".join(filter(None, [kind, stack.name])))
+
+
+_DIRECTION_TOLERANCE = 1e-3
+"""Largest difference of direction cosines, about 0.06 degrees."""
+_SPACING_TOLERANCE = 1e-3
+"""Largest relative difference of pixel spacings."""
+
+
+def _alike(slices: Sequence[PlacedSlice]) -> list[tuple[list[PlacedSlice], str]]:
+    """Slices of one class, shape, frame of reference, direction and spacing, and what tells each such group apart."""
+    groups: list[list[PlacedSlice]] = []
+    for item in slices:
+        group = next((group for group in groups if all(same(group[0], item) for same in _SAME.values())), None)
+        if group is None:
+            groups.append([item])
+        else:
+            group.append(item)
+    if len(groups) < 2:
+        return [(group, "") for group in groups]
+    groups.sort(key=lambda group: min(_number(item) for item in group))
+    return [(group, f"stack {place}, {_seen_from(group[0])}") for place, group in enumerate(groups, start=1)]
+
+
+def _seen_from(item: PlacedSlice) -> str:
+    right, down = np.array(item.plane.orientation).reshape(2, 3)
+    return ("sagittal", "coronal", "axial")[int(np.argmax(np.abs(np.cross(right, down))))]
+
+
+def _same_shape(one: PlacedSlice, other: PlacedSlice) -> bool:
+    return _shape(one.header) == _shape(other.header)
+
+
+def _shape(header: Dataset) -> tuple[object, ...]:
+    inverted = text(header, "PhotometricInterpretation") == "MONOCHROME1"
+    return text(header, "SOPClassUID"), integer(header, "Rows"), integer(header, "Columns"), is_color(header), inverted
+
+
+def _same_frame_of_reference(one: PlacedSlice, other: PlacedSlice) -> bool:
+    return one.plane.frame_of_reference_uid == other.plane.frame_of_reference_uid
+
+
+def _same_direction(one: PlacedSlice, other: PlacedSlice) -> bool:
+    differences = np.subtract(one.plane.orientation, other.plane.orientation)
+    return float(np.abs(differences).max()) <= _DIRECTION_TOLERANCE
+
+
+def _same_spacing(one: PlacedSlice, other: PlacedSlice) -> bool:
+    return float(np.abs(np.divide(one.plane.spacing_mm, other.plane.spacing_mm) - 1).max()) <= _SPACING_TOLERANCE
+
+
+_SAME: dict[VolumeRefusal, Callable[[PlacedSlice, PlacedSlice], bool]] = {
+    VolumeRefusal.MIXED_SHAPES: _same_shape,
+    VolumeRefusal.MIXED_FRAMES_OF_REFERENCE: _same_frame_of_reference,
+    VolumeRefusal.MIXED_ORIENTATIONS: _same_direction,
+    VolumeRefusal.MIXED_SPACINGS: _same_spacing,
+}
+
+
+def _mixed(kinds: Sequence[tuple[list[PlacedSlice], str]], refused: VolumeRefused) -> VolumeRefused:
+    """The refusal of a series whose slices differ and do not fall apart into stacks: by what they differ in first."""
+    first, second = kinds[0][0][0], kinds[1][0][0]
+    reason = next(reason for reason, same in _SAME.items() if not same(first, second))
+    what = reason.value.removeprefix("mixed-").replace("-", " ")
+    return VolumeRefused(reason, f"{first.name} and {second.name} differ in their {what}, and apart: {refused.detail}")

@@ -1,0 +1,102 @@
+"""Rescale: how stored values become modality values (PS3.3 C.11.1), and what they then measure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.pixels.processing import apply_modality_lut
+from pydicom.sr.coding import Code
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    EnhancedPETImageStorage,
+    LegacyConvertedEnhancedCTImageStorage,
+    LegacyConvertedEnhancedPETImageStorage,
+    PositronEmissionTomographyImageStorage,
+)
+
+from dicom_node.headers.elements import integer, items, number, text
+from dicom_node.volumes.planes import macro
+
+__all__ = ["BECQUEREL_PER_ML", "HOUNSFIELD", "SUV_BODY_WEIGHT", "Rescale", "rescale_of", "unit_of"]
+
+HOUNSFIELD = Code("[hnsf'U]", "UCUM", "Hounsfield unit")
+BECQUEREL_PER_ML = Code("Bq/ml", "UCUM", "Becquerels/milliliter")
+SUV_BODY_WEIGHT = Code("g/ml{SUVbw}", "UCUM", "Standardized Uptake Value body weight")
+
+_CT = frozenset({CTImageStorage, EnhancedCTImageStorage, LegacyConvertedEnhancedCTImageStorage})
+_PET = frozenset(
+    {PositronEmissionTomographyImageStorage, EnhancedPETImageStorage, LegacyConvertedEnhancedPETImageStorage}
+)
+
+
+@dataclass(frozen=True)
+class Rescale:
+    """A line, modality value = slope * stored value + intercept, or a table (`table` holds its Modality LUT Sequence).
+
+    `type`: Rescale Type, or Modality LUT Type; empty where nobody says. `stated`: whether the header has a rescale.
+    """
+
+    slope: float = 1.0
+    intercept: float = 0.0
+    type: str = ""
+    stated: bool = False
+    table: Dataset | None = field(default=None, compare=False)
+
+    def apply(self, stored: NDArray[np.generic]) -> NDArray[np.float32]:
+        """Stored values -> modality values."""
+        if self.table is not None:
+            return np.asarray(apply_modality_lut(stored, self.table), dtype=np.float32)
+        values = np.asarray(stored, dtype=np.float32)
+        if self.slope != 1.0:
+            values = values * np.float32(self.slope)
+        if self.intercept != 0.0:
+            values = values + np.float32(self.intercept)
+        return values
+
+    def range_of(self, low: int, high: int) -> tuple[float, float]:
+        """The lowest and highest modality value of stored values from `low` to `high`."""
+        if self.table is not None:
+            mapped = self.apply(np.arange(low, high + 1, dtype=np.int64))
+            return float(mapped.min()), float(mapped.max())
+        first, last = (end * self.slope + self.intercept for end in (low, high))
+        return min(first, last), max(first, last)
+
+
+def rescale_of(header: Dataset, frame: int | None = None) -> Rescale:
+    """How the stored values of an instance, or of a frame (from 0), become modality values."""
+    if tables := list(items(header, "ModalityLUTSequence")):
+        holder = Dataset()
+        holder.set_original_encoding(*header.original_encoding)  # tables are kept as words
+        holder.ModalityLUTSequence = tables[:1]
+        holder.PixelRepresentation = integer(header, "PixelRepresentation") or 0
+        return Rescale(type=text(tables[0], "ModalityLUTType"), stated=True, table=holder)
+    source = macro(header, frame, "PixelValueTransformationSequence")
+    if frame is not None and not len(source):
+        source = header
+    slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
+    stated = slope is not None and intercept is not None
+    return Rescale(slope or 1.0, intercept or 0.0, text(source, "RescaleType"), stated)
+
+
+def unit_of(header: Dataset, rescale: Rescale) -> Code | None:
+    """What modality values are counted in, where the header says so.
+
+    Hounsfield units where a CT class has a rescale whose type is HU; CT Image Storage may leave the type out, which
+    means HU (PS3.3 C.8.2.1). A secondary capture is none of these classes, whatever its Modality says. PET by its Units
+    (C.8.9.1). Without a rescale nothing is known.
+    """
+    sop_class = text(header, "SOPClassUID")
+    if not rescale.stated:
+        return None
+    if sop_class in _CT:
+        implied = sop_class == CTImageStorage and not rescale.type
+        return HOUNSFIELD if rescale.type == "HU" or implied else None
+    if sop_class in _PET:
+        if text(header, "Units") == "GML" and text(header, "SUVType") in ("", "BW"):
+            return SUV_BODY_WEIGHT
+        return BECQUEREL_PER_ML if text(header, "Units") == "BQML" or rescale.type == "BQML" else None
+    return None
