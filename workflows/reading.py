@@ -2,37 +2,42 @@
 
 slice_stack     a part's voxels, turned to display orientation, for the model
 code_answer     the model's answer, its masks back on the source grid, coded and measured
-save_objects    SEG and SR for each profile, the SEG read back through the geometry gate
+save_objects    SEG and SR for each profile, each read back through the gate
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import structlog
 
+from dicom_node.errors import ResultRefused
 from dicom_node.identifiers import derived_uid
+from dicom_node.results.caveats import number_notes
 from dicom_node.results.codes import concept_for
 from dicom_node.results.concept import Code, SegmentedConcept
 from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext
-from dicom_node.results.gate import check_segmentation
-from dicom_node.results.measurement import measure
+from dicom_node.results.gate import check_report, check_segmentation
+from dicom_node.results.identity import ResultIdentity, own_texts, result_identity
+from dicom_node.results.measurement import Measurement, measure
 from dicom_node.results.overlay import write_overlay
 from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
 from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.stand_ins import Reference
+from dicom_node.volumes.contents import LeftOut
 from dicom_node.volumes.display import DisplayView, display_view
-from dicom_node.volumes.load import SeriesVolume
+from dicom_node.volumes.load import LoadedSeries, SeriesVolume
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.answers import AnswerRecord, FindingRecord, MeasurementRecord
-from workflows.state.keys import object_key
+from workflows.state.keys import LOW_CONFIDENCE, object_key
 from workflows.state.records import Part, PartKind, ResultKind, SavedObject
 
 __all__ = ["LEAST_CONFIDENCE", "Reading", "ReadingContext", "code_answer", "read", "slice_stack"]
@@ -49,7 +54,7 @@ class ReadingContext:
 
     `folders`: where each profile's objects are saved; absolute. `only_findings`: mark what the questions' findings name
     and nothing else; False where no protocol asks. `predecessors`: SOP Class and Instance UIDs of the reports that each
-    profile's report replaces.
+    profile's report replaces. `low_confidence`: a mask whose confidence is below is named so and not measured.
     """
 
     job_key: str
@@ -60,44 +65,65 @@ class ReadingContext:
     folders: Mapping[Profile, Path]
     predecessors: Mapping[Profile, Sequence[tuple[str, str]]]
     only_findings: bool = True
+    low_confidence: float = LOW_CONFIDENCE
 
 
 @dataclass(frozen=True)
 class Reading:
-    """Who answered what about which parts, and the objects that say so; paths are absolute."""
+    """Who answered what about which parts, and the objects that say so; paths are absolute.
+
+    `notes`: sentences on what was not read, what numbers mean and what could not be written; the report has them too.
+    """
 
     model: PredictorDescription
     parts: tuple[Part, ...]
     answers: tuple[AnswerRecord, ...]
     objects: tuple[SavedObject, ...]
+    notes: tuple[str, ...] = ()
 
 
 def read(
-    volumes: Sequence[SeriesVolume],
+    series: LoadedSeries,
     questions: Sequence[ProtocolQuestion],
     predictor: Predictor,
     context: ReadingContext,
     *,
     progress: Progress | None = None,
 ) -> Reading:
-    """Ask the predictor every question about every part, and save the answers as result objects.
+    """Ask the predictor every question about every part of a series, and save the answers as result objects.
 
-    `volumes`: the parts of one series. `progress` counts slices that were drawn. What the objects say of who answered
-    comes from the predictor. Raises ResultRefused when one of our own objects fails a check, and what predictors raise.
+    `progress` counts slices that were drawn. What the objects say of who answered comes from the predictor. A SEG that
+    cannot be written is left out, and the report says so. Raises ResultRefused when one of our own objects fails a
+    check, or no report can be written, and what predictors raise.
     """
     parts = tuple(
-        _read_part(ordinal, volume, questions, predictor, context, progress) for ordinal, volume in enumerate(volumes)
+        _read_part(ordinal, volume, questions, predictor, context, progress)
+        for ordinal, volume in enumerate(series.parts)
     )
+    notes = [*_left_out(series.left_out), *dict.fromkeys(note for part in parts for note in number_notes(part))]
+    texts = [(part.answers, part.volume.name) for part in parts], notes
+    identity = result_identity(parts[0].volume.identity, own_texts(*texts, context, predictor.description))
+    objects: list[SavedObject] = []
+    for profile, folder in context.folders.items():
+        objects += _save_objects(parts, identity, profile, folder, predictor.description, context, notes)
     return Reading(
         model=predictor.description,
         parts=tuple(_part_record(part) for part in parts),
-        answers=tuple(_answer_record(answer, part.ordinal) for part in parts for answer in part.answers),
-        objects=tuple(
-            saved
-            for profile, folder in context.folders.items()
-            for saved in _save_objects(parts, profile, folder, predictor.description, context)
-        ),
+        answers=tuple(_answer_record(answer, part) for part in parts for answer in part.answers),
+        objects=tuple(objects),
+        notes=tuple(notes),
     )
+
+
+_NAMED = 5
+
+
+def _left_out(left_out: Sequence[LeftOut]) -> Iterator[str]:
+    """What of the series was not read, the first few by name."""
+    for one in left_out[:_NAMED]:
+        yield f"Not read: {one.detail}."
+    if len(left_out) > _NAMED:
+        yield f"Not read: {len(left_out) - _NAMED} more instances of this series."
 
 
 def _read_part(
@@ -117,7 +143,16 @@ def _read_part(
         ordinal,
         volume,
         tuple(
-            code_answer(answer, question, volume, view, scope, number, only_findings=context.only_findings)
+            code_answer(
+                answer,
+                question,
+                volume,
+                view,
+                scope,
+                number,
+                only_findings=context.only_findings,
+                low_confidence=context.low_confidence,
+            )
             for number, (answer, question) in enumerate(zip(answers, questions, strict=True))
         ),
     )
@@ -132,7 +167,7 @@ def slice_stack(volume: SeriesVolume, view: DisplayView) -> SliceStack:
         values=view.apply(volume.values),
         modality=volume.modality,
         spacing_mm=spacing,
-        stored_range=volume.stored_range,
+        stored_ranges=volume.stored_ranges,
     )
 
 
@@ -148,13 +183,15 @@ def code_answer(
     ordinal: int,
     *,
     only_findings: bool = True,
+    low_confidence: float = LOW_CONFIDENCE,
 ) -> ReadAnswer:
     """An answer with its masks on the source grid, measured, and its phrases coded.
 
     Marked is what the question's findings name, with a confidence of `LEAST_CONFIDENCE` or more. What else the model
     named stays in the text, which then says that it was not marked and why, and gets neither segment nor measurement.
     `only_findings=False` (no protocol asked): whatever has a code may be marked. A phrase without a code never is: a
-    placeholder code would be wrong. `scope`: what tracking UIDs derive from; `ordinal`: of the question, from 0.
+    placeholder code would be wrong. What has a confidence below `low_confidence` is marked, not measured, and the text
+    says so. `scope`: what tracking UIDs derive from; `ordinal`: of the question, from 0.
     """
     findings: list[Finding] = []
     unmarked: list[str] = []
@@ -171,10 +208,13 @@ def code_answer(
             unmarked.append(f"{target.phrase}, with a confidence of {target.confidence:.2f}")
         else:
             marked.add(wanted or concept)
-            findings.append(_finding(target, concept, volume, view, scope, (ordinal, number)))
+            low = target.confidence < low_confidence
+            findings.append(_finding(target, concept, volume, view, scope, (ordinal, number), low_confidence=low))
     text = answer.text
     if doubtful and not findings:  # the model's own words would claim what is not delivered
         text = f'Nothing is marked. The model said: "{text}"'
+    if doubted := [finding.phrase for finding in findings if finding.low_confidence]:
+        text = f"{text} [Low confidence, not measured: {'; '.join(doubted)}.]".strip()
     if unmarked:
         text = f"{text} [Not marked: {'; '.join(unmarked)}.]".strip()
         log.info("named_and_not_marked", question=question.id, phrases=unmarked)
@@ -190,6 +230,8 @@ def _finding(
     view: DisplayView,
     scope: str,
     place: tuple[int, int],
+    *,
+    low_confidence: bool,
 ) -> Finding:
     """A target on the source grid. `place`: ordinal of its question and of itself, from 0."""
     mask = view.restore(target.mask)
@@ -198,9 +240,10 @@ def _finding(
         concept=concept,
         confidence=target.confidence,
         mask=mask,
-        measurements=measure(volume, mask),
+        measurements=() if low_confidence else measure(volume, mask),
         tracking_id=f"{concept.label} {place[0] + 1}.{place[1] + 1}",
         tracking_uid=derived_uid(scope, "tracking", *map(str, place)),
+        low_confidence=low_confidence,
     )
 
 
@@ -239,30 +282,56 @@ def _same_code(first: Code | None, second: Code | None) -> bool:
 
 def _part_record(part: ReadPart) -> Part:
     kind = PartKind.IMAGE if part.volume.geometry is None else PartKind.VOLUME
-    return Part(part.ordinal, kind, int(part.volume.values.shape[0]))
+    return Part(part.ordinal, kind, int(part.volume.values.shape[0]), part.volume.name)
 
 
-def _answer_record(answer: ReadAnswer, part: int) -> AnswerRecord:
+def _answer_record(answer: ReadAnswer, part: ReadPart) -> AnswerRecord:
     return AnswerRecord(
         question=answer.question,
         text=answer.text,
-        findings=tuple(_finding_record(finding) for finding in answer.findings),
+        findings=tuple(_finding_record(finding, part.volume) for finding in answer.findings),
         not_seen=tuple(concept.label for concept in answer.not_seen),
-        part=part,
+        part=part.ordinal,
     )
 
 
-def _finding_record(finding: Finding) -> FindingRecord:
+def _finding_record(finding: Finding, volume: SeriesVolume) -> FindingRecord:
     return FindingRecord(
         phrase=finding.phrase,
         label=finding.concept.label,
         confidence=round(finding.confidence, 4),
         voxels=int(finding.mask.sum()),
-        measurements=tuple(
-            MeasurementRecord(one.kind.value, one.name, one.rounded, one.unit.value, one.text)
-            for one in finding.measurements
-        ),
+        measurements=tuple(_measurement_record(measurement, volume) for measurement in finding.measurements),
+        low_confidence=finding.low_confidence,
     )
+
+
+def _measurement_record(measurement: Measurement, volume: SeriesVolume) -> MeasurementRecord:
+    record = MeasurementRecord(
+        kind=measurement.kind.value,
+        name=measurement.name,
+        value=measurement.rounded,
+        unit=measurement.unit.value,
+        text=measurement.text,
+        at_least=measurement.at_least,
+        frame_number=measurement.frame_number,
+    )
+    line = measurement.line
+    if line is None:
+        return record
+    image = Reference.to(volume.slices[line.slice_index])
+    return replace(
+        record,
+        sop_instance_uid=image.sop_instance_uid,
+        frame_number=image.frame_number,
+        slice=line.slice_index + 1,
+        ends=(_hundredths(line.start), _hundredths(line.end)),
+    )
+
+
+def _hundredths(point: tuple[float, float]) -> tuple[float, float]:
+    """Column and row to a hundredth of a pixel."""
+    return round(point[0], 2), round(point[1], 2)
 
 
 # --- Objects ----------------------------------------------------------------------------------------------------------
@@ -270,14 +339,17 @@ def _finding_record(finding: Finding) -> FindingRecord:
 
 def _save_objects(
     parts: Sequence[ReadPart],
+    identity: ResultIdentity,
     profile: Profile,
     folder: Path,
     model: PredictorDescription,
     reading: ReadingContext,
+    notes: list[str],
 ) -> list[SavedObject]:
-    """Write a SEG a part (where anything was seen), one SR, and a picture a part; read each SEG back.
+    """Write a SEG a part (where anything was seen), one SR, and a picture a part; read SEG and SR back.
 
-    The first part's files are seg.dcm and overlay.png, those of others seg-2.dcm, overlay-2.png and so on.
+    The first part's files are seg.dcm and overlay.png, those of others seg-2.dcm, overlay-2.png and so on. `notes`:
+    what the report says beside the answers; a SEG that cannot be written adds one.
     """
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     context = ResultContext(
@@ -293,19 +365,45 @@ def _save_objects(
         predecessors=reading.predecessors.get(profile, ()),
     )
     objects: list[SavedObject] = []
-    segmentations = [build_segmentation(part, context) for part in parts]
+    segmentations = [_segmentation(part, context, notes) for part in parts]
     for part, segmentation in zip(parts, segmentations, strict=True):
         if segmentation is not None:
             path = folder / _file_name("seg", part.ordinal, "dcm")
-            save(segmentation, path)
-            check_segmentation(path, part)
+            save(segmentation, path, identity)
+            check_segmentation(path, part, identity)
             objects.append(_saved(ResultKind.SEGMENTATION, segmentation, path, profile, part.ordinal))
         write_overlay(part, folder / _file_name("overlay", part.ordinal, "png"), context.terms)
-    report = build_report(parts, segmentations, context)
-    save(report, folder / "sr.dcm")
+    report = _report(parts, segmentations, context, notes)
+    save(report, folder / "sr.dcm", identity)
+    check_report(folder / "sr.dcm", parts, identity)
     references = tuple(saved.sop_instance_uid for saved in objects)
     objects.append(_saved(ResultKind.REPORT, report, folder / "sr.dcm", profile, None, references))
     return objects
+
+
+def _segmentation(part: ReadPart, context: ResultContext, notes: list[str]) -> Any:
+    """The SEG of a part, or None where nothing was seen or none can be written; then a note says so."""
+    try:
+        return build_segmentation(part, context)
+    except ResultRefused:
+        raise
+    except Exception as error:  # the writer's moods are not a closed set, and the answer is worth having
+        log.exception("segmentation_not_written", part=part.ordinal + 1)
+        where = f" of part {part.ordinal + 1}" if part.ordinal else ""
+        note = f"No segmentation{where} could be written ({type(error).__name__}); the masks are not delivered."
+        if note not in notes:
+            notes.append(note)
+        return None
+
+
+def _report(parts: Sequence[ReadPart], segmentations: Sequence[Any], context: ResultContext, notes: list[str]) -> Any:
+    try:
+        return build_report(parts, segmentations, context, notes)
+    except ResultRefused:
+        raise
+    except Exception as error:
+        log.exception("report_not_written")
+        raise ResultRefused(f"no report can be written for this series ({type(error).__name__}); tell us") from error
 
 
 def _file_name(stem: str, ordinal: int, suffix: str) -> str:

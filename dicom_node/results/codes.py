@@ -1,4 +1,4 @@
-"""Every coded concept that we write, but for the units that a volume's values have (`volumes.load`).
+"""Every coded concept that we write, but for the units that a volume's values have (`volumes.rescale`).
 
 SCT codes are those of PS3.16's context groups, as pydicom lists them (tests compare every one). Where no code there
 says what is meant, the private scheme 99MEDSEG names it: docs/codes.md.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 
+from pydicom.sr.codedict import codes as concepts
 from pydicom.sr.coding import Code
 
 from dicom_node.results.concept import SegmentedConcept
@@ -15,7 +16,7 @@ from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
     "COMMISSIONING_CONCEPT", "LABELS", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME", "UNSIDED", "concept_for",
-    "concepts_in",
+    "concepts_in", "modality",
 ]  # fmt: skip
 
 PRIVATE_SCHEME = "99MEDSEG"
@@ -44,6 +45,7 @@ HIPPOCAMPUS = _sct("5366008", "Hippocampus")
 PRESENCE = _private("presence", "Presence of finding")
 NOT_SEEN = _private("not-seen", "Looked for and not seen")
 SEEN = _private("seen", "Seen")
+SEEN_LOW_CONFIDENCE = _private("seen-low-confidence", "Seen, low confidence")
 NOTHING_MARKED = _private("nothing-marked", "Nothing marked")
 QUESTION = _private("question", "Clinical question")
 ANSWER = _private("answer", "Answer")
@@ -52,6 +54,7 @@ TERMS = _private("terms", "Terms of use")
 COMMENT = _dcm("121106", "Comment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
 IMAGE_LIBRARY = _dcm("111028", "Image Library")
+SOURCE_IMAGE = _dcm("121112", "Source of Measurement")
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")
 ONCOLOGY_MEASUREMENT_REPORT = _dcm("126001", "Oncology Measurement Report")
 IMAGING_PROCEDURE = _sct("363679005", "Imaging procedure")
@@ -62,7 +65,11 @@ ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 
 VOLUME, AREA = _sct("118565006", "Volume"), _sct("42798000", "Area")
 LONG_AXIS, SHORT_AXIS = _sct("103339001", "Long Axis"), _sct("103340004", "Short Axis")
-ATTENUATION = _dcm("112031", "Attenuation Coefficient")
+MEAN_ATTENUATION = _dcm("112181", "Mean Attenuation Coefficient")
+STANDARD_DEVIATION_OF_ATTENUATION = _dcm("112183", "Standard Deviation of Attenuation Coefficient")
+ACTIVITY, SUV = _dcm("110821", "Nuclear Medicine Tomographic Activity"), _dcm("126401", "SUVbw")
+PARTS = _private("parts", "Number of parts, axes are of the largest")
+BOUND, AT_LEAST = _private("bound", "Bound of value"), _private("at-least", "At least: cut off by the image's edge")
 MEAN, STANDARD_DEVIATION = _sct("373098007", "Mean"), _sct("386136009", "Standard Deviation")
 MILLILITRE, MILLIMETRE = Code("ml", "UCUM", "ml"), Code("mm", "UCUM", "mm")
 SQUARE_MILLIMETRE = Code("mm2", "UCUM", "mm2")
@@ -74,6 +81,12 @@ SPACING_METHODS = {
     SpacingBasis.UNSTATED: _private("spacing-unstated", "Pixel Spacing, correction for magnification not stated"),
 }
 """Measurement methods (TID 300) of lengths and areas on images without patient geometry."""
+
+
+def modality(value: str) -> Code | None:
+    """The coded modality (PS3.16 CID 29), whose code values are those of Modality; None for any other value."""
+    known = (code for code in concepts.cid29.concepts.values() if code.value == value)
+    return next(known, None)
 
 
 def _table() -> dict[str, SegmentedConcept]:

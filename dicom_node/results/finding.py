@@ -16,14 +16,17 @@ from dicom_node.volumes.load import SeriesVolume
 
 __all__ = ["Code", "Finding", "ReadAnswer", "ReadPart", "ResultContext", "SegmentedConcept"]
 
+_LOW_CONFIDENCE = ", low confidence"
+
 
 @dataclass(frozen=True)
 class Finding:
     """One thing that an answer named and marked.
 
     `mask`: bool `slices rows columns` on the part's own grid, in the order of SeriesVolume.
-    `confidence`: 0 to 1. `tracking_uid` is shared by the segment and the measurement group. `measurements`: those of
-    `measure`, taken once; every result shows these and measures nothing itself.
+    `confidence`: 0 to 1; `low_confidence`: it is below the node's limit, so that nothing is measured, and whatever
+    names the finding says so. `tracking_uid` is shared by the segment and the measurement group. `measurements`: those
+    of `measure`, taken once; every result shows these and measures nothing itself.
     """
 
     phrase: str
@@ -33,6 +36,20 @@ class Finding:
     tracking_id: str
     tracking_uid: str
     measurements: tuple[Measurement, ...]
+    low_confidence: bool = False
+
+    def __post_init__(self) -> None:
+        if self.low_confidence and self.measurements:
+            raise ValueError(f"{self.tracking_id} is of low confidence and must not be measured")
+
+    @property
+    def label(self) -> str:
+        """What the finding is called, at most 64 characters (a Segment Label, LO)."""
+        return self.qualified(self.concept.label)
+
+    def qualified(self, name: str) -> str:
+        """A name of the finding, at most 64 characters, with what holds of all of it."""
+        return f"{name[: 64 - len(_LOW_CONFIDENCE)]}{_LOW_CONFIDENCE}" if self.low_confidence else name[:64]
 
 
 @dataclass(frozen=True)

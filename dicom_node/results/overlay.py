@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
+from dicom_node.results.caveats import number_notes
 from dicom_node.results.finding import Finding, ReadPart
 from dicom_node.results.legend import DIM, GREY, WHITE, WIDTH, Line, font, on_paper, wrapped
 from dicom_node.results.measurement import MeasurementKind
@@ -40,7 +41,7 @@ def write_overlay(part: ReadPart, path: Path, terms: str | None = None) -> None:
     index = _telling_slice(volume, part.findings)
     picture = _slice_picture(volume, index)
     tags = [
-        (place, finding.phrase, colour)
+        (place, finding.qualified(finding.phrase), colour)
         for finding, colour in coloured
         if (place := _draw_finding(picture, finding.mask[index], colour)) is not None
     ]
@@ -168,7 +169,9 @@ def _lines(part: ReadPart, index: int) -> Iterator[Line]:
         yield from (Line(text, WHITE, 18) for text in wrapped(answer.text, 18))
         for finding, colour in zip(answer.findings, colours, strict=False):
             sizes = [item.text for item in finding.measurements if item.kind in _SIZES]
-            text = ", ".join([finding.phrase, *sizes])
+            text = ", ".join([finding.qualified(finding.phrase), *sizes])
             yield Line(text, colour, swatch=colour, share=finding.confidence)
         for concept in answer.not_seen:
             yield Line(f"{concept.label}: looked for and not seen", GREY, swatch=DIM)
+    for note in number_notes(part):
+        yield from (Line(text, _AMBER, 14) for text in wrapped(note, 14))

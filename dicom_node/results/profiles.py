@@ -25,13 +25,15 @@ class ReportForm:
     """How a report is laid out (PS3.16 TID 1500).
 
     `unseen_in_groups`: a measurement group for what was not seen, else the container Qualitative Evaluations.
-    `image_references`: a group names the images that its segment was drawn on, else their series.
+    `image_references`: a group names the images that its segment was drawn on, else their series. `axis_coordinates`:
+    long and short axis have their lines on the image.
     """
 
     title: Code
     unseen_in_groups: bool
     image_library: bool
     image_references: bool
+    axis_coordinates: bool
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,13 @@ class ProfileDefinition:
 
 
 _OBJECTS = frozenset({str(SegmentationStorage), str(Comprehensive3DSRStorage)})
-_STRICT = ReportForm(codes.IMAGING_MEASUREMENT_REPORT, unseen_in_groups=True, image_library=True, image_references=True)
+_STRICT = ReportForm(
+    codes.IMAGING_MEASUREMENT_REPORT,
+    unseen_in_groups=True,
+    image_library=True,
+    image_references=True,
+    axis_coordinates=True,
+)
 
 PROFILES: dict[Profile, ProfileDefinition] = {
     Profile.AIR: ProfileDefinition(_OBJECTS, omit_empty_frames=True, report=_STRICT, drawn_report=_STRICT),
@@ -59,11 +67,20 @@ PROFILES: dict[Profile, ProfileDefinition] = {
         # A report so titled opens in OHIF 3.13.2 as text, a line for each content item; a reference to an image is
         # a line without sense, and the series is one line instead of one for every slice.
         report=ReportForm(
-            codes.ONCOLOGY_MEASUREMENT_REPORT, unseen_in_groups=True, image_library=False, image_references=False
+            codes.ONCOLOGY_MEASUREMENT_REPORT,
+            unseen_in_groups=True,
+            image_library=False,
+            image_references=False,
+            axis_coordinates=False,
         ),
-        # It draws the contours of a report so titled, and crashes on a group that has none.
+        # It draws the contours of a report so titled, and crashes on a group that has none. It expects no coordinates
+        # beneath a number.
         drawn_report=ReportForm(
-            codes.IMAGING_MEASUREMENT_REPORT, unseen_in_groups=False, image_library=True, image_references=True
+            codes.IMAGING_MEASUREMENT_REPORT,
+            unseen_in_groups=False,
+            image_library=True,
+            image_references=True,
+            axis_coordinates=False,
         ),
     ),
 }

@@ -9,11 +9,12 @@ import highdicom as hd
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultRefused
+from dicom_node.headers.elements import integer
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
 from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
 from dicom_node.results.finding import ReadPart, ResultContext
-from dicom_node.results.identity import copy_identity, tolerant_source
+from dicom_node.results.image_library import image_library
 from dicom_node.results.making import series_description, stamp
 from dicom_node.results.measurement_groups import (
     finding_groups,
@@ -23,18 +24,24 @@ from dicom_node.results.measurement_groups import (
     unseen_groups,
 )
 from dicom_node.results.profiles import PROFILES, ReportForm
-from dicom_node.volumes.planes import functional_group
+from dicom_node.results.stand_ins import evidence, put_classes
 
 __all__ = ["SERIES_NUMBER_SR", "build_report"]
 
 SERIES_NUMBER_SR = 9302
 
 
-def build_report(parts: Sequence[ReadPart], segmentations: Sequence[Dataset | None], context: ResultContext) -> Dataset:
+def build_report(
+    parts: Sequence[ReadPart],
+    segmentations: Sequence[Dataset | None],
+    context: ResultContext,
+    notes: Sequence[str] = (),
+) -> Dataset:
     """The SR of a job over all of its parts: a measurement group per finding, an evaluation for each "not seen".
 
-    `segmentations`: the SEG of each part, or None where nothing was seen. The same input gives the same bytes. Raises
-    ResultRefused where the parts are not of one series.
+    `segmentations`: the SEG of each part, or None where nothing was seen or none could be written. `notes`: what else
+    a reader has to know, such as what was left out. The same input gives the same bytes. Raises ResultRefused where the
+    parts are not of one series.
     """
     _require_one_series(parts)
     sources = _without_repeats([source for part in parts for source in part.volume.sources])
@@ -50,12 +57,11 @@ def build_report(parts: Sequence[ReadPart], segmentations: Sequence[Dataset | No
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept.from_code(codes.ENGLISH)
         ),
-        referenced_images=[_library_entry(source) for source in sources] if form.image_library else None,
     )
-    _finish_content(content[0], parts, context, form)
-    written = [segmentation for segmentation in segmentations if segmentation is not None]
+    _finish_content(content[0], parts, context, form, notes)
+    seen = [*sources, *(segmentation for segmentation in segmentations if segmentation is not None)]
     report = hd.sr.Comprehensive3DSR(
-        evidence=[tolerant_source(dataset) for dataset in (*sources, *written)],
+        evidence=[evidence(dataset) for dataset in seen],
         content=content[0],
         series_instance_uid=_series_uid(instance_uid),
         series_number=SERIES_NUMBER_SR,
@@ -68,8 +74,8 @@ def build_report(parts: Sequence[ReadPart], segmentations: Sequence[Dataset | No
         series_description=series_description("SR", context),
         record_evidence=True,
     )
+    put_classes(report, seen)
     _complete_header(report, first, context)
-    copy_identity(first, report)
     return report
 
 
@@ -103,17 +109,20 @@ def _groups(
 ) -> Iterator[Any]:
     """Measurement groups: first of what was seen in any part, then of what was not."""
     for part, segmentation in zip(parts, segmentations, strict=True):
-        yield from finding_groups(part, segmentation, image_references=form.image_references)
+        yield from finding_groups(part, segmentation, form)
     if form.unseen_in_groups:
         for part in parts:
             yield from unseen_groups(part, context, name_image=form.image_references and len(parts) > 1)
 
 
-def _finish_content(root: Any, parts: Sequence[ReadPart], context: ResultContext, form: ReportForm) -> None:
+def _finish_content(
+    root: Any, parts: Sequence[ReadPart], context: ResultContext, form: ReportForm, notes: Sequence[str]
+) -> None:
     """Question and answer before everything else that is contained, each content item on its own."""
     items = list(root.ContentSequence)
     first = next(index for index, item in enumerate(items) if item.ValueType == "CONTAINER")
-    items[first:first] = _texts(parts, context)
+    library = [image_library(parts)] if form.image_library else []
+    items[first:first] = [*_texts(parts, context, notes), *library]
     if not form.unseen_in_groups:
         answers = [answer for part in parts for answer in part.answers]
         if (evaluations := qualitative_evaluations(answers)) is not None:
@@ -163,24 +172,7 @@ def _predecessor(source: Dataset, context: ResultContext) -> Dataset:
     return study
 
 
-def _library_entry(source: Dataset) -> Dataset:
-    """A source as TID 1602 describes it; a multi-frame one by its first frame's place."""
-    entry = tolerant_source(source)
-    if "SharedFunctionalGroupsSequence" not in source:
-        return entry
-    for macro, keywords in (
-        ("PixelMeasuresSequence", ("PixelSpacing", "SliceThickness")),
-        ("PlaneOrientationSequence", ("ImageOrientationPatient",)),
-        ("PlanePositionSequence", ("ImagePositionPatient",)),
-    ):
-        group = functional_group(source, 0, macro)
-        for keyword in keywords:
-            if group is not None and keyword in group:
-                entry[keyword] = group[keyword]
-    return entry
-
-
-def _texts(parts: Sequence[ReadPart], context: ResultContext) -> Iterator[Any]:
+def _texts(parts: Sequence[ReadPart], context: ResultContext, notes: Sequence[str]) -> Iterator[Any]:
     """The terms, where there are any; question and answer, so that a reader needs no table of codes; comments.
 
     A comment says which part the answers after it are about, where there are several, and which pieces of a mask were
@@ -189,22 +181,27 @@ def _texts(parts: Sequence[ReadPart], context: ResultContext) -> Iterator[Any]:
     contains = hd.sr.RelationshipTypeValues.CONTAINS
     if context.terms:
         yield hd.sr.TextContentItem(codes.TERMS, context.terms.upper(), contains)
+    for note in notes:
+        yield hd.sr.TextContentItem(codes.COMMENT, note, contains)
     for place, part in enumerate(parts, start=1):
         if len(parts) > 1:
-            yield hd.sr.TextContentItem(codes.COMMENT, f"Part {place} of {len(parts)}: {_instances(part)}", contains)
+            which = ", ".join(filter(None, [part.volume.name, _instances(part)]))
+            yield hd.sr.TextContentItem(codes.COMMENT, f"Part {place} of {len(parts)}: {which}", contains)
         for answer in part.answers:
             yield hd.sr.TextContentItem(codes.QUESTION, answer.question, contains)
             yield hd.sr.TextContentItem(codes.ANSWER, answer.text, contains)
             for finding in answer.findings:
-                if part.volume.geometry is None and (note := not_outlined(finding)) is not None:
-                    yield hd.sr.TextContentItem(codes.COMMENT, note, contains)
+                if part.volume.geometry is None:
+                    yield from (hd.sr.TextContentItem(codes.COMMENT, note, contains) for note in not_outlined(finding))
 
 
 def _instances(part: ReadPart) -> str:
     """The images of a part as people find them in a viewer."""
-    numbers = sorted(int(source.InstanceNumber) for source in part.volume.sources if source.get("InstanceNumber"))
+    sources = part.volume.sources
+    numbers = sorted(found for source in sources if (found := integer(source, "InstanceNumber")) is not None)
+    frames = f", {len(part.volume.slices)} frames" if part.volume.slices[0].frame_number is not None else ""
     if not numbers:
         return f"{len(part.volume.values)} images"
     if len(numbers) == 1:
-        return f"instance {numbers[0]}"
-    return f"{len(part.volume.sources)} instances, numbers {numbers[0]} to {numbers[-1]}"
+        return f"instance {numbers[0]}{frames}"
+    return f"{len(sources)} instances, numbers {numbers[0]} to {numbers[-1]}{frames}"

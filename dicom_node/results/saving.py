@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 from pydicom.dataset import Dataset
+from pydicom.filebase import DicomIO
+from pydicom.filewriter import correct_ambiguous_vr, write_data_element, write_file_meta_info
+from pydicom.uid import ExplicitVRLittleEndian
+
+from dicom_node.results.identity import ResultIdentity
 
 __all__ = ["save"]
 
 
-def save(dataset: Dataset, path: Path) -> None:
-    """Write `dataset` as a DICOM file (Explicit VR Little Endian): temporary file, sync, rename, sync the folder."""
+def save(dataset: Dataset, path: Path, identity: ResultIdentity) -> None:
+    """Write `dataset` as a DICOM file (Explicit VR Little Endian): temporary file, sync, rename, sync the folder.
+
+    Patient, study and character set are those of `identity`, whatever `dataset` has. Texts of `dataset` that the
+    character set cannot hold are transliterated, in `dataset` too.
+    """
+    identity.fit(dataset)
     temporary = path.with_suffix(".partial")
     with temporary.open("wb") as file:
-        dataset.save_as(file, enforce_file_format=True)
+        _write(dataset, identity, file)
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
@@ -23,3 +35,24 @@ def save(dataset: Dataset, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _write(dataset: Dataset, identity: ResultIdentity, file: BinaryIO) -> None:
+    """PS3.10 7.1, element by element: the identity's bytes go straight into the file, as any data set that held them
+    would decode and encode them again.
+    """
+    meta = copy.deepcopy(dataset.file_meta)
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    meta.MediaStorageSOPClassUID, meta.MediaStorageSOPInstanceUID = dataset.SOPClassUID, dataset.SOPInstanceUID
+    file.write(bytes(128) + b"DICM")
+    stream = DicomIO(file)
+    stream.is_little_endian, stream.is_implicit_VR = True, False
+    write_file_meta_info(stream, meta)
+    correct_ambiguous_vr(dataset, True)
+    given = identity.elements()
+    encodings = identity.encodings
+    for tag in sorted({*dataset.keys(), *given}):
+        if tag not in given:
+            write_data_element(stream, dataset[tag], encodings)
+        elif (element := given[tag]) is not None:
+            stream.write(element.encoded())

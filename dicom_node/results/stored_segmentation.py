@@ -16,8 +16,8 @@ from pydicom.dataset import Dataset
 from pydicom.errors import InvalidDicomError
 
 from dicom_node.errors import ResultRefused
+from dicom_node.headers.functional_groups import functional_group
 from dicom_node.results.codes import LABELS, concept_for
-from dicom_node.volumes.planes import functional_group
 
 __all__ = ["ReadSegment", "SegmentFrame", "read_segment_points", "read_segments", "segment_frames", "voxel_centres"]
 

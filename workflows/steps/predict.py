@@ -17,7 +17,7 @@ from inference.interface import Predictor, PredictorDescription
 from workflows.data_folder import DataFolder
 from workflows.errors import DatabaseUnavailable, FilesUnreadable, NotThisWorker, defect
 from workflows.reading import Reading, ReadingContext, read
-from workflows.state.keys import object_key
+from workflows.state.keys import LOW_CONFIDENCE, object_key
 from workflows.state.records import Instance, Job, ResultKind, Trouble, TroubleKind
 from workflows.state.repository import Repository
 from workflows.state.states import JobState
@@ -41,6 +41,7 @@ class Inference:
     predictor_for: Callable[[PredictorDescription], Predictor]
     owner: str
     station_ae_title: str
+    low_confidence: float = LOW_CONFIDENCE
     lease_s: float = 60.0
     heartbeat_s: float = 15.0
     maximum_attempts: int = 3
@@ -117,7 +118,7 @@ def _answer(
         reading = _read(job, instances, predictor, repository, folder, inference)
     objects = [replace(saved, path=folder.relative(saved.path)) for saved in reading.objects]
     saved = repository.save_results(
-        job.job_key, inference.owner, reading.model, reading.parts, reading.answers, objects
+        job.job_key, inference.owner, reading.model, reading.parts, reading.answers, objects, reading.notes
     )
     if not saved:
         bound.warning("lease_lost")
@@ -142,7 +143,7 @@ def _read(
 ) -> Reading:
     made = {result.profile for result in repository.objects(job.job_key)}
     missing = [profile for profile in job.profiles if profile not in made]
-    volume = load_series([folder.absolute(instance.path) for instance in instances])
+    series = load_series([folder.absolute(instance.path) for instance in instances], job.frames)
     context = ReadingContext(
         job_key=job.job_key,
         answer_key=job.answer_key,
@@ -151,8 +152,9 @@ def _read(
         station_ae_title=inference.station_ae_title,
         folders={profile: _folder_of(job, profile, folder) for profile in missing},
         predecessors={profile: _predecessors(job, profile, repository) for profile in missing},
+        low_confidence=inference.low_confidence,
     )
-    return read([volume], job.questions, predictor, context)
+    return read(series, job.questions, predictor, context)
 
 
 def _folder_of(job: Job, profile: Profile, folder: DataFolder) -> Path:

@@ -1,13 +1,17 @@
-"""What others' tools say about a result."""
+"""What others' tools say about a result, and the identity that a job's results are saved with."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+
+from dicom_node.results.finding import ReadPart
+from dicom_node.results.identity import ResultIdentity, own_texts, result_identity
 
 
 def installed(tool: str) -> str:
@@ -30,3 +34,7 @@ def dsrdump(path: Path) -> str:
     done = subprocess.run([installed("/usr/bin/dsrdump"), path], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.decode(errors="replace")
+
+
+def identity_of(parts: Sequence[ReadPart]) -> ResultIdentity:
+    return result_identity(parts[0].volume.identity, own_texts([part.answers for part in parts]))

@@ -15,7 +15,8 @@ from dicom_node.results.codes import LABELS
 from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext
 from dicom_node.results.measurement import measure
 from dicom_node.results.profiles import Profile
-from dicom_node.volumes.load import SeriesVolume, load_series
+from dicom_node.volumes.load import SeriesVolume
+from tests.unit.dicom_node.results.loading import only_part
 
 
 @pytest.fixture
@@ -98,7 +99,7 @@ SOURCES = {
 
 @functools.cache
 def loaded(path: Path) -> SeriesVolume:
-    return load_series([path] if path.is_file() else sorted(path.iterdir()))
+    return only_part([path] if path.is_file() else sorted(path.iterdir()))
 
 
 @pytest.fixture(params=SOURCES)

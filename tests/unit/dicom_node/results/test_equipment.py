@@ -12,16 +12,17 @@ from dicom_node.results.equipment import MANUFACTURER, is_a_nodes_result
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
 from dicom_node.results.segmentation import build_segmentation
-from dicom_node.volumes.load import load_series
+from tests.unit.dicom_node.results.checkers import identity_of
+from tests.unit.dicom_node.results.loading import only_part
 
 
 @pytest.mark.slow
 def test_what_is_written_is_known_again(box_series, context, read, tmp_path) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     part = read(volume, volume.values > 3000)
     segmentation = build_segmentation(part, context())
     for result in (segmentation, build_report([part], [segmentation], context())):
-        save(result, tmp_path / "result.dcm")
+        save(result, tmp_path / "result.dcm", identity_of([part]))
         _, header = read_file_header(tmp_path / "result.dcm", INSTANCE_KEYWORDS)
         assert is_a_nodes_result(instance_header(header), str(result.SOPClassUID))
     _, header = read_file_header(box_series().files[0], INSTANCE_KEYWORDS)

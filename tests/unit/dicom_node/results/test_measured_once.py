@@ -12,7 +12,7 @@ from dicom_node.results.measurement import Measurement, MeasurementKind
 from dicom_node.results.overlay import write_overlay
 from dicom_node.results.report import build_report
 from dicom_node.results.segmentation import build_segmentation
-from dicom_node.volumes.load import load_series
+from tests.unit.dicom_node.results.loading import only_part
 
 
 def carrying(part: ReadPart, *measurements: Measurement) -> ReadPart:
@@ -22,7 +22,7 @@ def carrying(part: ReadPart, *measurements: Measurement) -> ReadPart:
 
 
 def test_a_report_says_what_the_finding_carries(box_series, context, read) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     made_up = Measurement(MeasurementKind.VOLUME, 1234.5678, codes.MILLILITRE)
     part = carrying(read(volume, volume.values > 3000), made_up)
     report = build_report([part], [build_segmentation(part, context())], context())
@@ -32,7 +32,7 @@ def test_a_report_says_what_the_finding_carries(box_series, context, read) -> No
 
 
 def test_a_picture_shows_what_the_finding_carries(box_series, read, tmp_path) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     pictures = []
     # The first two are rounded to the same number.
     for number, value in enumerate((1234.56, 1234.5678, 1234.75)):

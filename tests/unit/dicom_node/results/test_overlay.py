@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from dicom_node.results.finding import ReadPart
 from dicom_node.results.overlay import write_overlay
-from dicom_node.volumes.load import load_series
+from tests.unit.dicom_node.results.loading import only_part
 
 WIDTH = 768
 
@@ -30,7 +30,7 @@ def test_the_fullest_slice_in_its_true_shape(box_series, read, tmp_path) -> None
     def flat(index: int, header: Dataset) -> None:
         header.PixelSpacing = [1.6, 0.7]
 
-    volume = load_series(box_series(change=flat).files)
+    volume = only_part(box_series(change=flat).files)
     mask = np.zeros(volume.values.shape, dtype=bool)
     mask[2, 4:8, 4:8] = True
     mask[6, 4:12, 4:20] = True
@@ -50,13 +50,13 @@ def test_the_fullest_slice_in_its_true_shape(box_series, read, tmp_path) -> None
 
 
 def test_nothing_seen_has_no_colour(box_series, read, tmp_path) -> None:
-    assert not coloured(drawn(read(load_series(box_series().files)), tmp_path)).any()
+    assert not coloured(drawn(read(only_part(box_series().files)), tmp_path)).any()
 
 
 @pytest.mark.parametrize("zoom", [1, 12])
 def test_large_and_small_images_make_pictures_of_one_size(shared_data, read, tmp_path, zoom) -> None:
     file = shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"
-    volume = load_series([file])
+    volume = only_part([file])
     mask = np.zeros(volume.values.shape, dtype=bool)
     mask[0, 40:80, 60:120] = True
     volume = dataclasses.replace(volume, values=np.kron(volume.values, np.ones((1, zoom, zoom), dtype=np.float32)))
@@ -68,7 +68,7 @@ def test_large_and_small_images_make_pictures_of_one_size(shared_data, read, tmp
 
 
 def test_a_single_pixel_of_a_large_image_is_seen(shared_data, read, tmp_path) -> None:
-    volume = load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
+    volume = only_part([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
     volume = dataclasses.replace(volume, values=np.kron(volume.values, np.ones((1, 12, 12), dtype=np.float32)))
     mask = np.zeros(volume.values.shape, dtype=bool)
     mask[0, 1000, 1000] = True
@@ -78,7 +78,7 @@ def test_a_single_pixel_of_a_large_image_is_seen(shared_data, read, tmp_path) ->
 
 
 def test_terms_of_the_weights_stand_on_the_picture(box_series, read, tmp_path) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     plain = drawn(read(volume), tmp_path)
     write_overlay(read(volume), tmp_path / "marked.png", "research use only")
     marked = np.asarray(Image.open(tmp_path / "marked.png").convert("RGB")).astype(int)

@@ -14,13 +14,13 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultRefused
 from dicom_node.results.finding import ReadPart
-from dicom_node.results.gate import check_segmentation
+from dicom_node.results.gate import check_report, check_segmentation
 from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
 from dicom_node.results.segmentation import build_segmentation
-from dicom_node.volumes.load import load_series
-from tests.unit.dicom_node.results.checkers import dsrdump, errors_of_dciodvfy
+from tests.unit.dicom_node.results.checkers import dsrdump, errors_of_dciodvfy, identity_of
+from tests.unit.dicom_node.results.loading import only_part
 
 RADIOGRAPH = "dicom/pydicom/src/pydicom/data/test_files/dicomdirtests/77654033/CR1/6154"
 
@@ -37,7 +37,7 @@ def two_radiographs(shared_data: Path, tmp_path: Path, read, blob_in) -> list[Re
         image.SOPInstanceUID = image.file_meta.MediaStorageSOPInstanceUID = f"1.2.77.{ordinal + 1}"
         image.InstanceNumber = ordinal + 1
         image.save_as(tmp_path / f"{ordinal}.dcm")
-        volume = load_series([tmp_path / f"{ordinal}.dcm"])
+        volume = only_part([tmp_path / f"{ordinal}.dcm"])
         parts.append(read(volume, blob_in(volume.values.shape, ordinal), ordinal=ordinal))
     return parts
 
@@ -54,7 +54,7 @@ def two_volumes(box_series, tmp_path: Path, read) -> list[ReadPart]:
             header.InstanceNumber = ordinal * 100 + index + 1
             header.FrameOfReferenceUID = f"1.2.4.{ordinal + 1}"
 
-        volume = load_series(box_series(change=of_stack).files)
+        volume = only_part(box_series(change=of_stack).files)
         mask = volume.values > 3000
         mask[:, :, : 20 + 4 * ordinal] = False
         parts.append(read(volume, mask, np.roll(mask, -3, axis=2), ordinal=ordinal))
@@ -73,9 +73,10 @@ def written(parts: list[ReadPart], made, folder: Path) -> tuple[list[Path], Path
     files = []
     for part, segmentation in zip(parts, segmentations, strict=True):
         files.append(folder / f"seg-{part.ordinal}.dcm")
-        save(segmentation, files[-1])
-        check_segmentation(files[-1], part)
-    save(build_report(parts, segmentations, made), folder / "sr.dcm")
+        save(segmentation, files[-1], identity_of(parts))
+        check_segmentation(files[-1], part, identity_of(parts))
+    save(build_report(parts, segmentations, made), folder / "sr.dcm", identity_of(parts))
+    check_report(folder / "sr.dcm", parts, identity_of(parts))
     return files, folder / "sr.dcm"
 
 
@@ -168,7 +169,7 @@ def test_a_part_without_findings_has_no_segmentation_and_stays_in_the_report(two
 
 
 def test_two_parts_of_one_multi_frame_instance_name_it_once(shared_data, context, read, blob_in) -> None:
-    volume = load_series([shared_data / "dicom/dcmqi/data/segmentations/23x38x3/multiframe/mf.dcm"])
+    volume = only_part([shared_data / "dicom/dcmqi/data/segmentations/23x38x3/multiframe/mf.dcm"])
     parts = [read(volume, blob_in(volume.values.shape, ordinal), ordinal=ordinal) for ordinal in range(2)]
     report = build_report(parts, [build_segmentation(part, context()) for part in parts], context())
     (study,) = report.CurrentRequestedProcedureEvidenceSequence

@@ -13,17 +13,17 @@ import pytest
 from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultRefused
+from dicom_node.headers.identity import PATIENT_AND_STUDY
 from dicom_node.results.codes import LABELS
 from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
 from dicom_node.results.gate import check_segmentation
-from dicom_node.results.identity import PATIENT_AND_STUDY
 from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
 from dicom_node.results.segmentation import build_segmentation
 from dicom_node.results.stored_segmentation import read_segment_points
-from dicom_node.volumes.load import load_series
-from tests.unit.dicom_node.results.checkers import errors_of_dciodvfy
+from tests.unit.dicom_node.results.checkers import errors_of_dciodvfy, identity_of
+from tests.unit.dicom_node.results.loading import only_part
 
 ORIENTATIONS = [(1, 0, 0, 0, 1, 0), (-1, 0, 0, 0, -1, 0), (0, 1, 0, 0, 0, -1), (0.9, 0.3, -0.2, -0.25, 0.9, 0.3)]
 
@@ -35,9 +35,9 @@ def test_it_is_valid_and_covers_the_masks(real_volume, context, read, blob_in, t
     part = read(real_volume, *[blob_in(shape, number) for number in range(count)])
     segmentation = build_segmentation(part, context(profile))
     path = tmp_path / "seg.dcm"
-    save(segmentation, path)
+    save(segmentation, path, identity_of([part]))
     assert errors_of_dciodvfy(path) == []
-    check_segmentation(path, part)
+    check_segmentation(path, part, identity_of([part]))
     stored = pydicom.dcmread(path)
     source = real_volume.sources[0]
     for keyword in PATIENT_AND_STUDY:
@@ -56,8 +56,9 @@ def test_highdicom_reads_the_mask_back_at_its_patient_coordinates(
     box_series, context, read, tmp_path, orientation, step_sign
 ) -> None:
     series = box_series(orientation, step_sign)
-    volume = load_series(series.files)
-    save(build_segmentation(read(volume, volume.values > 3000), context()), tmp_path / "seg.dcm")
+    volume = only_part(series.files)
+    part = read(volume, volume.values > 3000)
+    save(build_segmentation(part, context()), tmp_path / "seg.dcm", identity_of([part]))
     read = hd.seg.segread(tmp_path / "seg.dcm").get_volume(combine_segments=True)
     points = np.argwhere(read.array == 1) @ np.asarray(read.affine)[:3, :3].T + np.asarray(read.affine)[:3, 3]
     np.testing.assert_allclose(points.min(axis=0), series.low, atol=0.01)
@@ -70,38 +71,36 @@ def test_the_same_job_gives_the_same_bytes_and_another_job_others(box_series, co
     files = box_series().files
     written = []
     for turn, job in enumerate(("job 1", "job 1", "job 2")):
-        volume = load_series(files if turn % 2 else files[::-1])
-        save(
-            build_segmentation(read(volume, volume.values > 3000), context(object_key=job)),
-            tmp_path / f"{turn}.dcm",
-        )
+        volume = only_part(files if turn % 2 else files[::-1])
+        part = read(volume, volume.values > 3000)
+        save(build_segmentation(part, context(object_key=job)), tmp_path / f"{turn}.dcm", identity_of([part]))
         written.append((tmp_path / f"{turn}.dcm").read_bytes())
     assert written[0] == written[1] != written[2]
     assert pydicom.dcmread(tmp_path / "0.dcm").ContentDate == "20260102"
 
 
 def test_nothing_seen_is_no_segmentation(box_series, context, read) -> None:
-    assert build_segmentation(read(load_series(box_series().files)), context()) is None
+    assert build_segmentation(read(only_part(box_series().files)), context()) is None
 
 
 def test_overlapping_segments_stay_whole(box_series, context, read, blob_in, tmp_path) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     masks = volume.values > 3000, np.ones(volume.values.shape, dtype=bool), blob_in(volume.values.shape)
     part = read(volume, *masks)
-    save(build_segmentation(part, context()), tmp_path / "seg.dcm")
-    check_segmentation(tmp_path / "seg.dcm", part)
+    save(build_segmentation(part, context()), tmp_path / "seg.dcm", identity_of([part]))
+    check_segmentation(tmp_path / "seg.dcm", part, identity_of([part]))
     assert pydicom.dcmread(tmp_path / "seg.dcm").SegmentsOverlap == "YES"
 
 
 def test_ohif_gets_empty_frames_and_others_do_not(box_series, context, read) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     part = read(volume, volume.values > 3000)
     assert build_segmentation(part, context(Profile.OHIF)).NumberOfFrames == 9
     assert build_segmentation(part, context(Profile.AIR)).NumberOfFrames == 3
 
 
 def test_a_side_is_a_modifier_of_the_type(box_series, context, read) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     segmentation = build_segmentation(read(volume, volume.values > 3000, labels=("kidney left",)), context())
     type_ = segmentation.SegmentSequence[0].SegmentedPropertyTypeCodeSequence[0]
     assert type_.CodeValue == "64033007"
@@ -113,7 +112,7 @@ def test_dates_are_in_the_time_zone_that_the_source_states(box_series, context, 
         header.TimezoneOffsetFromUTC = "+0530"
 
     made = context(created=datetime(2026, 1, 2, 22, 4, 5, tzinfo=UTC))
-    volume = load_series(box_series(change=eastern).files)
+    volume = only_part(box_series(change=eastern).files)
     part = read(volume, volume.values > 3000)
     segmentation = build_segmentation(part, made)
     for result in (segmentation, build_report([part], [segmentation], made)):
@@ -125,7 +124,7 @@ def test_dates_are_the_nodes_own_where_the_source_states_no_zone(box_series, con
     monkeypatch.setenv("TZ", "America/Santiago")
     time.tzset()
     try:
-        volume = load_series(box_series().files)
+        volume = only_part(box_series().files)
         made = context(created=datetime(2026, 1, 2, 2, 4, 5, tzinfo=UTC))
         segmentation = build_segmentation(read(volume, volume.values > 3000), made)
     finally:
@@ -136,7 +135,7 @@ def test_dates_are_the_nodes_own_where_the_source_states_no_zone(box_series, con
 
 
 def test_no_two_labels_look_alike_but_for_their_side(box_series, context, read) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     masks = [volume.values > 3000] * len(LABELS)
     segmentation = build_segmentation(read(volume, *masks, labels=tuple(LABELS)), context())
     colours = {
@@ -150,7 +149,7 @@ def test_no_two_labels_look_alike_but_for_their_side(box_series, context, read) 
 
 
 def test_a_mask_of_another_grid_is_refused(box_series, context, read) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     with pytest.raises(ResultRefused, match="grid"):
         build_segmentation(read(volume, np.ones((2, 3, 4), dtype=bool)), context())
 
@@ -237,23 +236,23 @@ def moved_locations(segmentation) -> None:
 )  # fmt: skip
 @pytest.mark.parametrize("profile", Profile)
 def test_the_gate_refuses_a_spoilt_segmentation(box_series, context, read, blob_in, tmp_path, spoil, profile) -> None:
-    volume = load_series(box_series().files)
+    volume = only_part(box_series().files)
     part = read(volume, blob_in(volume.values.shape))
     segmentation = build_segmentation(part, context(profile))
-    save(segmentation, tmp_path / "good.dcm")
-    check_segmentation(tmp_path / "good.dcm", part)
+    save(segmentation, tmp_path / "good.dcm", identity_of([part]))
+    check_segmentation(tmp_path / "good.dcm", part, identity_of([part]))
     spoilt = pydicom.dcmread(tmp_path / "good.dcm")
     spoil(spoilt)
-    save(spoilt, tmp_path / "spoilt.dcm")
+    spoilt.save_as(tmp_path / "spoilt.dcm")
     with pytest.raises(ResultRefused):
-        check_segmentation(tmp_path / "spoilt.dcm", part)
+        check_segmentation(tmp_path / "spoilt.dcm", part, identity_of([part]))
 
 
 def test_the_gate_refuses_a_mirrored_x_ray_mask(shared_data, context, read, blob_in, tmp_path) -> None:
-    volume = load_series([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
+    volume = only_part([shared_data / "dicom/highdicom/data/test_files/dx_image.dcm"])
     part = read(volume, blob_in(volume.values.shape))
     segmentation = build_segmentation(part, context())
     mirror(segmentation)
-    save(segmentation, tmp_path / "seg.dcm")
+    save(segmentation, tmp_path / "seg.dcm", identity_of([part]))
     with pytest.raises(ResultRefused, match="does not cover"):
-        check_segmentation(tmp_path / "seg.dcm", part)
+        check_segmentation(tmp_path / "seg.dcm", part, identity_of([part]))

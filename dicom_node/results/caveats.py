@@ -1,0 +1,48 @@
+"""What a reader of a part's numbers has to know beside them, as sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from pydicom import uid
+from pydicom.dataset import Dataset
+
+from dicom_node.headers.elements import text, texts
+from dicom_node.results.finding import ReadPart
+from dicom_node.volumes.uptake import UptakeUnknown, is_pet, suv_factor
+
+__all__ = ["number_notes"]
+
+_LOSSY = frozenset(
+    {
+        uid.JPEGBaseline8Bit,
+        uid.JPEGExtended12Bit,
+        uid.JPEGLSNearLossless,
+        *(syntax for syntax in uid.AllTransferSyntaxes if syntax.name.startswith(("MPEG", "HEVC", "Fragmentable"))),
+    }
+)
+_PERHAPS_LOSSY = frozenset({uid.JPEG2000, uid.JPEG2000MC, uid.HTJ2K})
+
+
+def number_notes(part: ReadPart) -> Iterator[str]:
+    """Sentences about the measurements of a part; none where nothing is measured."""
+    if not any(finding.measurements for finding in part.findings):
+        return
+    ratios = [ratio for source in part.volume.sources if (ratio := _lossy_ratio(source)) is not None]
+    if ratios:
+        ratio = next(filter(None, ratios), "")
+        yield f"The source was compressed with loss{ratio and f' (ratio {ratio})'}: numbers are of what is left."
+    if is_pet(part.volume):
+        try:
+            suv_factor(part.volume)
+        except UptakeUnknown as missing:
+            yield f"SUV cannot be computed: {missing}."
+
+
+def _lossy_ratio(source: Dataset) -> str | None:
+    """The compression ratio, empty where it is not told; None for a source that lost nothing (PS3.3 C.7.6.1.1.5)."""
+    stated = text(source, "LossyImageCompression")
+    syntax = uid.UID(text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID"))
+    if stated == "01" or syntax in _LOSSY or (syntax in _PERHAPS_LOSSY and stated != "00"):
+        return ", then ".join(filter(None, texts(source, "LossyImageCompressionRatio")))
+    return None
