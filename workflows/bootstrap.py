@@ -99,6 +99,7 @@ class Node:
             destinations=tuple(Destination(one.name, self.settings.profile_of(one)) for one in archives) or waits,
             software=version("medseg-node"),
             node_uid=self.node_uid,
+            low_confidence=self.settings.results.low_confidence,
             commissioning=commissioning,
         )
 
@@ -142,6 +143,7 @@ class Node:
             predictor_for=self.predictor_for,
             owner=self.owner,
             station_ae_title=node.ae_title,
+            low_confidence=self.settings.results.low_confidence,
             lease_s=node.lease_s,
             heartbeat_s=node.lease_s / 4,
             maximum_attempts=node.maximum_attempts,

@@ -32,6 +32,7 @@ from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
 from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
 from dicom_node.results.gate import check_segmentation
+from dicom_node.results.identity import own_texts, result_identity
 from dicom_node.results.measurement import measure
 from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
@@ -238,9 +239,10 @@ def written_for_ohif(part: ReadPart, protocol: str, folder: Path) -> list[Path]:
     folder.mkdir()
     segmentation = build_segmentation(part, context)
     assert segmentation is not None
-    save(segmentation, folder / "seg.dcm")
-    check_segmentation(folder / "seg.dcm", part)
-    save(build_report([part], [segmentation], context), folder / "sr.dcm")
+    identity = result_identity(part.volume.identity, own_texts(part.answers))
+    save(segmentation, folder / "seg.dcm", identity)
+    check_segmentation(folder / "seg.dcm", part, identity)
+    save(build_report([part], [segmentation], context), folder / "sr.dcm", identity)
     return [folder / "seg.dcm", folder / "sr.dcm"]
 
 
@@ -290,8 +292,8 @@ def test_masks_lie_on_their_voxels_and_the_report_reads(
 ) -> None:
     abdomen = sorted((shared_data / "dicom" / "totalseg_ct_dicom" / "example_ct_dicom").iterdir())
     files, _ = burn_in_marker(abdomen, tmp_path / "images")
-    volume = load_series(files)
-    low, high = volume.stored_range
+    (volume,) = load_series(files).parts
+    low, high = volume.stored_ranges[0]
     bright = found(volume, COMMISSIONING_CONCEPT, volume.values > low + 0.9 * (high - low))
     liver = found(volume, LABELS["liver"], lopsided(bright.mask.shape))
     first = ReadAnswer("What is bright?", "The bright voxels are here.", (bright,), ())
@@ -332,7 +334,7 @@ def test_a_radiographs_contours_are_drawn_with_their_measurements(
     page: Page, viewer: str, orthanc: Orthanc, shared_data: Path, tmp_path: Path
 ) -> None:
     file = shared_data / "dicom" / "highdicom" / "data" / "test_files" / "dx_image.dcm"
-    volume = load_series([file])
+    (volume,) = load_series([file]).parts
     mask = np.zeros(volume.values.shape, dtype=np.bool_)
     mask[0, 40:80, 30:90] = True
     mask[0, 40:60, 30:40] = False

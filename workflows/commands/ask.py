@@ -6,16 +6,18 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dicom_node.errors import DicomNodeError
+from dicom_node.errors import DicomNodeError, UnparseableInstance
 from dicom_node.headers.instance import read_identifiers
 from dicom_node.headers.study import read_series_header
 from dicom_node.results.codes import concepts_in
+from dicom_node.volumes.contents import LeftOut
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from dicom_node.volumes.load import load_series
 from inference.interface import PredictorDescription
 from inference.open import describe_predictor, open_predictor
@@ -34,19 +36,21 @@ def ask(
     settings: Settings,
     folder: Path,
     series_uid: str | None = None,
+    frames: FrameChoice = MIDDLE_FRAME,
     *,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Answer `question`, write SEG, SR, overlay and `answer.json` to `folder`, and return what that file holds.
 
-    `tell` hears what is being done now. Raises CallError for a path without images or with several series, and what
-    loading and predicting raise.
+    `frames`: which of a cine's frames are read. `tell` hears what is being done now. Raises CallError for a path
+    without images or with several series, and what loading and predicting raise.
     """
     if not question.strip():
         raise CallError("the question is empty: ask something, such as 'Where is the liver?'")
     model = settings.model
     describe_predictor(model.checkpoint, model.accept_research_use)  # a wrong checkpoint shows before torch is loaded
-    paths = _one_series(series_in(path), path, series_uid)
+    found = look_for_series(path)
+    paths = _one_series(found, path, series_uid)
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -54,32 +58,37 @@ def ask(
     if not os.access(folder, os.W_OK | os.X_OK):
         raise CallError(f"nothing can be written to {folder} (permission denied): name another --out")
     tell(f"reading {len(paths)} instances")
-    volume = load_series(paths)
+    series = load_series(paths, frames)
     tell("loading the model")
     predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
     tell("asking")
     reading = read(
-        [volume],
+        series,
         [ProtocolQuestion("ask", question, concepts_in(question))],  # one that is not seen can then be told
         predictor,
-        _context(paths, question, predictor.description, settings, folder.resolve()),
+        _context(paths, question, predictor.description, settings, folder.resolve(), frames),
         progress=lambda done, total: tell(f"drawing: slice {done} of {total}"),
     )
-    answer = _as_json(reading, question, paths)
+    answer = _as_json(reading, question, paths, series.left_out) | {"passed_over": found.told()}
     (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
     return answer
 
 
 def _context(
-    paths: Sequence[Path], question: str, weights: PredictorDescription, settings: Settings, folder: Path
+    paths: Sequence[Path],
+    question: str,
+    weights: PredictorDescription,
+    settings: Settings,
+    folder: Path,
+    frames: FrameChoice,
 ) -> ReadingContext:
     """The keys of an answer outside any node follow from the files, the question and the weights."""
     inputs = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
     software, profile = version("medseg-node"), settings.results.profile
-    request = request_key("", "", inputs, "ask", software, [ProtocolQuestion("ask", question, ())])
+    request = request_key("", "", inputs, "ask", software, [ProtocolQuestion("ask", question, ())], frames=frames)
     answer = answer_key(request, weights.digest)
     return ReadingContext(
-        job_key=job_key(answer, software, ""),
+        job_key=job_key(answer, software, "", settings.results.low_confidence),
         answer_key=answer,
         created=datetime.now(UTC),
         protocol=f"ask {software}",
@@ -87,10 +96,11 @@ def _context(
         folders={profile: folder},
         predecessors={},
         only_findings=False,
+        low_confidence=settings.results.low_confidence,
     )
 
 
-def _as_json(reading: Reading, question: str, paths: Sequence[Path]) -> dict[str, Any]:
+def _as_json(reading: Reading, question: str, paths: Sequence[Path], left_out: Sequence[LeftOut]) -> dict[str, Any]:
     """What `answer.json` holds: the first part's answer at the top, as ever, and every part's under `parts`."""
     header = read_series_header(paths[:1])
     entries = [answer.as_json() for answer in reading.answers]
@@ -108,7 +118,14 @@ def _as_json(reading: Reading, question: str, paths: Sequence[Path]) -> dict[str
         "model": asdict(reading.model),
         "terms": reading.model.terms,
         "results": [{"kind": one.kind.value, "path": str(one.path)} for one in reading.objects],
-        "parts": [{"part": answer["part"], **_shown(answer)} for answer in entries],
+        "parts": [
+            {"part": answer["part"], "name": reading.parts[answer["part"]].name, **_shown(answer)} for answer in entries
+        ],
+        "notes": list(reading.notes),
+        "left_out": [
+            {"sop_instance_uid": one.sop_instance_uid, "reason": one.reason.value, "detail": one.detail}
+            for one in left_out
+        ],
     }
 
 
@@ -116,29 +133,60 @@ def _shown(answer: dict[str, Any]) -> dict[str, Any]:
     return {"text": answer["answer"], "findings": answer["findings"], "not_seen": answer["not_seen"]}
 
 
-def series_in(path: Path) -> dict[str, list[Path]]:
-    """The DICOM files under a path by Series Instance UID; files that are not DICOM are passed over."""
+@dataclass(frozen=True)
+class FoundSeries:
+    """The DICOM files under a path by Series Instance UID, and why each other file was passed over."""
+
+    series: dict[str, list[Path]]
+    passed_over: tuple[DicomNodeError, ...]
+
+    def told(self) -> list[str]:
+        """How many files were passed over and the first reasons, a line each; nothing if there is nothing to say."""
+        if not self.passed_over:
+            return []
+        rest = len(self.passed_over) - _FIRST_REASONS
+        count = f"{len(self.passed_over)} files were passed over:"
+        reasons = [f"  {reason}" for reason in self.passed_over[:_FIRST_REASONS]]
+        return [count, *reasons, *([f"  and {rest} more"] if rest > 0 else [])]
+
+
+_FIRST_REASONS = 3
+
+
+def look_for_series(path: Path) -> FoundSeries:
+    """Look at every file under a path. Raises CallError if there is no such path, or it is one file of no use."""
     if not path.exists():
         raise CallError(f"{path} does not exist")
     files = [path] if path.is_file() else sorted(one for one in path.rglob("*") if one.is_file())
-    found: dict[str, list[Path]] = {}
+    series: dict[str, list[Path]] = {}
+    passed_over: list[DicomNodeError] = []
     for file in files:
         try:
-            identifiers = read_identifiers(file)
+            series.setdefault(read_identifiers(file).series_uid, []).append(file)
         except DicomNodeError as error:
             if path.is_file():
                 raise CallError(str(error)) from error
-            continue
-        found.setdefault(identifiers.series_uid, []).append(file)
-    return found
+            passed_over.append(error)
+    # What is DICOM and wrong is worth more of the few lines than what is not DICOM.
+    passed_over.sort(key=lambda error: isinstance(error, UnparseableInstance))
+    return FoundSeries(series, tuple(passed_over))
 
 
-def _one_series(found: dict[str, list[Path]], path: Path, series_uid: str | None) -> Sequence[Path]:
+def series_in(path: Path) -> dict[str, list[Path]]:
+    """The DICOM files under a path by Series Instance UID; other files are passed over."""
+    return look_for_series(path).series
+
+
+def _one_series(looked: FoundSeries, path: Path, series_uid: str | None) -> Sequence[Path]:
+    found = looked.series
     if not found:
-        raise CallError(f"{path} holds no DICOM files")
+        none = f"{path} holds no DICOM files"
+        if any(not isinstance(error, UnparseableInstance) for error in looked.passed_over):
+            none = f"no file under {path} can be read"
+        raise CallError("\n".join([none, *looked.told()]))
     if series_uid is None and len(found) == 1:
         return next(iter(found.values()))
-    listed = "\n".join(f"  {_described(files)}" for _uid, files in sorted(found.items()))
+    listed = "\n".join([*(f"  {_described(files)}" for _uid, files in sorted(found.items())), *looked.told()])
     if series_uid is None:
         raise CallError(f"{path} holds {len(found)} series; name one with --series:\n{listed}")
     if series_uid not in found:

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from dicom_node.errors import DicomNodeError, ListenError
+from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
 from workflows.bootstrap import Node, repository_to_read
 from workflows.commands import ask as asking
@@ -111,6 +112,7 @@ def scheduler(config: Config = None) -> None:
 Study = Annotated[str | None, typer.Option("--study", metavar="UID", help="Study Instance UID.")]
 Accession = Annotated[str | None, typer.Option("--accession", metavar="N", help="Accession number.")]
 State = Annotated[str | None, typer.Option("--state", help="A study's state, such as FAILED.")]
+PatientID = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Patient ID of any of its instances.")]
 ProtocolName = Annotated[str | None, typer.Option("--protocol", metavar="NAME", help="Asked by this reading protocol.")]
 Since = Annotated[str | None, typer.Option("--since", help="Last instance since then: 2d, 12h, or 2026-11-01.")]
 Until = Annotated[str | None, typer.Option("--until", help="Last instance until then: 2d, 12h, or 2026-11-01.")]
@@ -123,6 +125,7 @@ def status(
     accession: Accession = None,
     state: State = None,
     protocol: ProtocolName = None,
+    patient: PatientID = None,
     since: Since = None,
     until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many studies.")] = 50,
@@ -133,7 +136,7 @@ def status(
     Example: medseg-node status --state FAILED --since 2d
     """
     settings = _settings(config)
-    selection = selection_of(study, accession, state, protocol, since, until)
+    selection = selection_of(study, accession, state, protocol, since, until, patient)
     repository = repository_to_read(settings)
     studies = status_of_all(repository, DataFolder(settings.node.data_dir), selection, limit)
     if as_json:
@@ -145,6 +148,8 @@ def status(
         head = f"[bold]{known['state']:<10}[/] {known['study_uid']}  generation {known['generation']}{done}"
         out.print(f"{head}  {escape(known['protocol'] or '')}", highlight=False)
         out.print(f"{'':<11}{escape(known['reason'])}", highlight=False)
+        if known["to_retract"]:
+            out.print(f"{'':<11}results are to be retracted: medseg-node explain {known['study_uid']}", highlight=False)
     count = repository.count_studies(selection)
     if count > len(studies):
         out.print(f"{len(studies)} of {count} studies; --limit {count} lists all", highlight=False)
@@ -165,28 +170,38 @@ def reread(
     accession: Accession = None,
     state: State = None,
     protocol: ProtocolName = None,
+    patient: PatientID = None,
     since: Since = None,
     until: Until = None,
+    as_is: Annotated[
+        bool,
+        typer.Option("--as-is", help="HELD studies: read each series under its own patient; who wanted it is kept."),
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read again, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Plan studies again with today's protocols, weights and software; what none of them changes is not asked again.
 
-    New results name those of the same protocol that they replace.
+    New results name those of the same protocol that they replace. A study that is HELD because its series name several
+    patients is read with --as-is only; a series that names several patients in itself is never read.
 
     Example: medseg-node reread --state UNMATCHED --since 7d
     """
     settings = _settings(config)
-    selection = selection_of(study, accession, state, protocol, since, until)
+    selection = selection_of(study, accession, state, protocol, since, until, patient)
     if selection == EVERY_STUDY:
-        raise CallError("name the studies: --study, --accession, --state, --protocol, --since or --until")
-    chosen = rereading.candidates(repository_to_read(settings), selection)
+        raise CallError("name the studies: --study, --accession, --state, --protocol, --patient, --since or --until")
+    choose = rereading.candidates_as_is if as_is else rereading.candidates
+    chosen = choose(repository_to_read(settings), selection)
     if study is not None and not chosen:
         raise CallError(f"no study {study} was received here; `medseg-node status` lists those that were")
     if not (dry_run or yes or as_json):
-        typer.confirm(f"read {sum(one.ready for one in chosen)} of {len(chosen)} studies again?", abort=True)
-    if not dry_run:
+        how = "as they are, each series under its own patient" if as_is else "again"
+        typer.confirm(f"read {sum(one.ready for one in chosen)} of {len(chosen)} studies {how}?", abort=True)
+    if not dry_run and as_is:
+        chosen = rereading.reopen_as_is(Node(settings).repository, chosen, rereading.operator())
+    elif not dry_run:
         chosen = rereading.reopen(Node(settings).repository, chosen)
     if as_json:
         print(json.dumps([asdict(one) for one in chosen], indent=2))
@@ -226,6 +241,9 @@ def ask(
     series_uid: Annotated[
         str | None, typer.Option("--series", help="Series Instance UID; needed where a folder holds several.")
     ] = None,
+    frames: Annotated[
+        str, typer.Option("--frames", help="Which frames of a cine: middle, first, last, all, or 'every 10'.")
+    ] = MIDDLE_FRAME.text,
     as_json: AsJson = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
@@ -234,17 +252,25 @@ def ask(
     Example: medseg-node ask CT_FOLDER "Where is the liver?" --out answers
     """
     _debug.set(debug)
+    try:
+        chosen = FrameChoice(frames)
+    except ValueError as error:
+        raise CallError(f"--frames {error}") from error
     with err.status("looking at the files") as status:  # on a terminal; nothing where standard error is none
-        answer = asking.ask(path, question, _settings(config), folder, series_uid, tell=status.update)
+        answer = asking.ask(path, question, _settings(config), folder, series_uid, chosen, tell=status.update)
     if as_json:
         print(json.dumps(answer, indent=2))
         return
     series = answer["series"]
     what = f"{series['modality']} {series['series_description']}".strip()
-    lines = [f"{what}, {series['instances']} instances, series {series['series_uid']}", answer["text"]]
-    findings = [FindingRecord.from_json(finding) for finding in answer["findings"]]
-    lines += [*seen(findings, answer["not_seen"] or None), f"written to {folder}"]
-    for line in lines:
+    lines = [f"{what}, {series['instances']} instances, series {series['series_uid']}"]
+    for place, part in enumerate(answer["parts"], start=1):
+        if len(answer["parts"]) > 1:
+            lines.append(f"part {place}: {part['name']}")
+        findings = [FindingRecord.from_json(finding) for finding in part["findings"]]
+        lines += [part["text"], *seen(findings, part["not_seen"] or None)]
+    lines += [*answer["notes"], f"written to {folder}"]
+    for line in [*lines, *answer["passed_over"]]:
         out.print(line, markup=False, highlight=False)
     _print_terms([answer["terms"]])
 
@@ -257,9 +283,12 @@ def check(directory: Path) -> None:
 
 
 @app.command()
-def doctor(config: Config = None) -> None:
+def doctor(config: Config = None, as_json: AsJson = False) -> None:
     """Check whether a node could run with this configuration; 1 if something fails, a warning is none."""
     checks = examination.examine(_settings(config))
+    if as_json:
+        print(json.dumps(examination.as_json(checks), indent=2))
+        raise typer.Exit(1 if any(one.outcome is Outcome.FAILED for one in checks) else 0)
     colours = {Outcome.OK: "green", Outcome.WARNING: "yellow", Outcome.FAILED: "red"}
     for one in checks:
         shown = f"[{colours[one.outcome]}]{one.outcome.value:<4}[/]"

@@ -9,11 +9,13 @@ from typing import Any
 
 from workflows.data_folder import DataFolder
 from workflows.state.answers import AnswerRecord, FindingRecord
-from workflows.state.records import Delivery, Job, ResultObject
+from workflows.state.records import Delivery, Job, ResultObject, Retraction
 from workflows.state.repository import Repository
-from workflows.state.views import EVERY_STUDY, JobView, Selection, StudyDetails, StudyView
+from workflows.state.views import EVERY_STUDY, JobView, ObjectView, Selection, StudyDetails, StudyView
 
 __all__ = ["explain_study", "explained", "seen", "size_of", "status_of", "status_of_all"]
+
+_NAMED = 3
 
 
 def status_of_all(
@@ -27,9 +29,10 @@ def status_of_all(
 
 
 def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
-    """One study: `{study_uid, generation, state, reason, accession_number, protocol, progress, jobs}`.
+    """One study: `{study_uid, generation, state, reason, accession_number, protocol, progress, jobs, to_retract}`.
 
     `jobs` has an entry per question and part; `progress` counts jobs, series asked by a protocol: `{done, of}`.
+    `to_retract`: results of whatever generation that are to be retracted, each once for every archive.
     """
     study = view.study
     return {
@@ -41,20 +44,21 @@ def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
         "protocol": ", ".join(sorted({one.job.protocol_name for one in view.jobs})) or None,
         "progress": {"done": view.ended_jobs, "of": len(view.jobs)},
         "jobs": [entry for one in view.jobs for entry in _questions(one, folder)],
+        "to_retract": _results(view.to_retract, folder),
     }
 
 
 def _questions(view: JobView, folder: DataFolder) -> Iterator[dict[str, Any]]:
-    job, results = view.job, _results(view, folder)
+    job, results = view.job, _results(view.objects, folder)
     for question in job.questions:
         answers: Sequence[AnswerRecord | None] = [one for one in job.answers if one.question == question.text]
         for answer in answers or [None]:
             yield _question(job, question.text, answer, results)
 
 
-def _results(view: JobView, folder: DataFolder) -> list[dict[str, Any]]:
-    """A job's objects, each once for every archive that it goes to."""
-    return [_result(one.result, delivery, folder) for one in view.objects for delivery in (one.deliveries or (None,))]
+def _results(objects: Sequence[ObjectView], folder: DataFolder) -> list[dict[str, Any]]:
+    """Result objects, each once for every archive that it goes to."""
+    return [_result(one.result, delivery, folder) for one in objects for delivery in (one.deliveries or (None,))]
 
 
 def _question(job: Job, question: str, answer: AnswerRecord | None, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -68,6 +72,8 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
         "results": results,
         "series_uid": job.series_uid,
         "part": 0 if answer is None else answer.part,
+        "part_name": "" if answer is None else next((one.name for one in job.parts if one.ordinal == answer.part), ""),
+        "notes": list(job.notes),
         "protocol": job.protocol_name,
         "model": asdict(job.model),
         "terms": job.model.terms,
@@ -75,7 +81,7 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
 
 
 def _result(result: ResultObject, delivery: Delivery | None, folder: DataFolder) -> dict[str, Any]:
-    """A result object and one of the archives that it goes to."""
+    """A result object and one of the archives that it goes to; `retract`: why it is to be retracted, if it is."""
     when = None if delivery is None or delivery.delivered_at is None else delivery.delivered_at.isoformat()
     return {
         "kind": result.kind.value,
@@ -87,11 +93,16 @@ def _result(result: ResultObject, delivery: Delivery | None, folder: DataFolder)
         "archive": "" if delivery is None else delivery.archive,
         "attempts": 0 if delivery is None else delivery.attempts,
         "delivered_at": when,
+        "retract": None if result.retraction is None else _retraction(result.retraction),
     }
 
 
+def _retraction(retraction: Retraction) -> dict[str, str]:
+    return {"reason": retraction.reason, "at": retraction.at.isoformat()}
+
+
 def explain_study(repository: Repository, folder: DataFolder, study_uid: str) -> dict[str, Any] | None:
-    """All that is known of one study: status, its series, what was lost, and why protocols matched or did not."""
+    """All that is known of one study: status, its series, what was lost or rejected, why protocols matched or not."""
     details = repository.study_details(study_uid)
     return None if details is None else _details(details, folder)
 
@@ -119,13 +130,25 @@ def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
             {"series_uid": instance.series_uid, "sop_instance_uid": instance.sop_instance_uid}
             for instance in details.lost
         ],
+        "rejected": [
+            {
+                "series_uid": one.series_uid,
+                "sop_instance_uid": one.sop_instance_uid,
+                "note_uid": one.note_uid,
+                "code": one.code.told,
+                "noted_at": one.noted_at.isoformat(),
+                "received": one.received,
+            }
+            for one in details.rejected
+        ],
+        "read_as_is": [{"generation": one.generation, "by": one.by, "at": one.at.isoformat()} for one in details.as_is],
         "earlier": [
             {
                 "series_uid": one.job.series_uid,
                 "protocol": one.job.protocol_name,
                 "model": asdict(one.job.model),
                 "reason": one.job.reason,
-                "results": _results(one, folder),
+                "results": _results(one.objects, folder),
             }
             for one in details.earlier
         ],
@@ -153,8 +176,27 @@ def explained(known: dict[str, Any]) -> Iterator[str]:
         weights = f"{job['model']['name']} {job['model']['version']}"
         yield f"earlier, {job['protocol']} of series {job['series_uid']} by {weights}:"
         yield from (f"    {line}" for line in _sent(job["results"]))
+    for marked in known["to_retract"]:
+        to = f" {marked['state']} to {marked['archive']}" if marked["archive"] else f" {marked['state']}"
+        retract = marked["retract"]
+        yield f"to be retracted since {retract['at']}: {marked['kind']}{to}, {marked['path']}; {retract['reason']}"
+    for reading in known["read_as_is"]:
+        yield f"generation {reading['generation']} read as it is: {reading['by']} wanted it at {reading['at']}"
+    yield from _rejected(known["rejected"])
     for lost in known["lost"]:
         yield f"gone from the store: instance {lost['sop_instance_uid']}; send it again"
+
+
+def _rejected(rejected: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """A line for each note, with some of the instances that it names."""
+    for note_uid, code in dict.fromkeys((one["note_uid"], one["code"]) for one in rejected):
+        named = [
+            f"{one['sop_instance_uid']}{'' if one['received'] else ' (not received)'}"
+            for one in rejected
+            if one["note_uid"] == note_uid
+        ]
+        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+        yield f"rejected by note {note_uid} ({code}), not read: {', '.join(named[:_NAMED])}{more}"
 
 
 def _asked_of(series_uid: str | None, known: dict[str, Any]) -> Iterator[str]:
@@ -175,12 +217,14 @@ def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
     yield f"    {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
     parts = {question["part"] for question in questions}
     for question in questions:
-        where = f" (part {question['part'] + 1})" if len(parts) > 1 else ""
+        which = ", ".join(filter(None, [f"part {question['part'] + 1}", question["part_name"]]))
+        where = f" ({which})" if len(parts) > 1 else ""
         yield f"    asked: {question['question']}{where}"
         if question["answer"] is not None:
             yield f"      answer: {question['answer']}"
             findings = [FindingRecord.from_json(finding) for finding in question["findings"]]
             yield from (f"      {line}" for line in seen(findings, question["not_seen"]))
+    yield from (f"    {note}" for note in job["notes"])
     yield from (f"    {line}" for line in _sent(job["results"]))
 
 
@@ -203,7 +247,9 @@ def seen(findings: Sequence[FindingRecord], not_seen: Sequence[str] | None) -> I
 
 
 def size_of(finding: FindingRecord) -> str:
-    """A finding's size and confidence."""
+    """A finding's size and confidence; of one with a low confidence that alone."""
+    if finding.low_confidence:
+        return f"{finding.label}: low confidence {finding.confidence:.2f}, not measured"
     measured = [one.text for one in finding.measurements if one.kind in ("volume", "area")]
     sizes = ", ".join([*measured, f"{finding.voxels} voxels"])
     return f"{finding.label}: {sizes}, confidence {finding.confidence:.2f}"

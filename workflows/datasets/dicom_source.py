@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.headers.elements import text
 from dicom_node.headers.instance import read_identifiers
 from dicom_node.results.stored_segmentation import ReadSegment, read_segments
 from dicom_node.volumes.display import display_view
-from dicom_node.volumes.load import SeriesVolume, load_series
+from dicom_node.volumes.load import LoadedSeries, SeriesVolume, load_series
 from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage
 
 __all__ = ["DicomSegSource", "open_dicom"]
@@ -70,13 +71,20 @@ class DicomSegSource:
         segments = list(read_segments(path))
         if not segments or segments[0].series_uid not in self._series:
             raise Skip(Problem.MISSING_FILE, f"SEG {number}: the series it was drawn on is not in the folder")
-        volume = load_series(self._series[segments[0].series_uid])
+        volume = _the_volume(load_series(self._series[segments[0].series_uid]), number)
         masks: dict[str, NDArray[np.bool_]] = {}
         for segment in segments:
             label = _NAMES.get(segment.label, segment.label)
             mask = _on_grid(segment, volume, f"SEG {number} segment {segment.number}")
             masks[label] = masks.get(label, np.zeros_like(mask)) | mask
         yield from _slices(volume, masks, _hash(segments[0].series_uid), number)
+
+
+def _the_volume(loaded: LoadedSeries, number: int) -> SeriesVolume:
+    """A SEG does not say which of several volumes of its series it was drawn on, so there must be one."""
+    if len(loaded.parts) > 1:
+        raise Skip(Problem.SIZE_MISMATCH, f"SEG {number}: its series holds {len(loaded.parts)} volumes or images")
+    return loaded.parts[0]
 
 
 def _on_grid(segment: ReadSegment, volume: SeriesVolume, name: str) -> NDArray[np.bool_]:
@@ -86,8 +94,7 @@ def _on_grid(segment: ReadSegment, volume: SeriesVolume, name: str) -> NDArray[n
         if volume.geometry is not None or len(segment.points) or plane.shape != volume.values.shape[1:3]:
             raise Skip(Problem.SIZE_MISMATCH, f"{name} lies on another grid than its series")
         return plane[None]
-    inverse = np.asarray(volume.geometry.inverse_affine, dtype=np.float64)
-    indices = segment.points @ inverse[:3, :3].T + inverse[:3, 3]
+    indices = volume.geometry.indices(segment.points)
     nearest = np.rint(indices).astype(np.int64)
     mask = np.zeros(volume.values.shape[:3], dtype=np.bool_)
     outside = bool(((nearest < 0) | (nearest >= mask.shape)).any())
@@ -104,7 +111,7 @@ def _slices(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], name: str
     spacing = volume.pixel_spacing_mm
     if spacing is not None and view.transpose:
         spacing = (spacing[1], spacing[0])
-    patient = str(volume.sources[0].get("PatientID", "") or name)
+    patient = text(volume.source, "PatientID") or name
     marked = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in shown.values()], axis=0))
     for k in (int(index) for index in marked):
         pixels = Pixels(values[k], {label: mask[k] for label, mask in shown.items() if mask[k].any()})
@@ -128,15 +135,13 @@ def _orientation(volume: SeriesVolume) -> str:
     """`radiological` where the patient's left is on the image's right by the geometry, else `image`."""
     if volume.geometry is None:
         return "image"
-    normal = np.asarray(volume.geometry.direction, dtype=float)[:, 0]
     # seen from the side there is no left and right half of the patient
-    return "image" if int(np.argmax(np.abs(normal))) == 0 else "radiological"
+    return "image" if int(np.argmax(np.abs(volume.geometry.normal))) == 0 else "radiological"
 
 
 def _laterality(volume: SeriesVolume) -> str | None:
     """The paired body part's side as the image or its series states it (PS3.3 C.7.6.1, C.7.3.1)."""
-    header = volume.sources[0]
-    stated = str(header.get("ImageLaterality", "") or header.get("Laterality", ""))
+    stated = text(volume.source, "ImageLaterality") or text(volume.source, "Laterality")
     return stated if stated in ("L", "R") else None
 
 

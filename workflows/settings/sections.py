@@ -145,6 +145,12 @@ class ResultsSettings(_Section):
         description="Archives that get the results: one, several with commas, or a list; empty: the only one there is.",
     )
     profile: Profile = Field(default=Profile.AIR, description="Viewer the results are shaped for: air or ohif.")
+    low_confidence: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Below this confidence a mask is called `low confidence` and not measured; 0: none is.",
+    )
 
 
 class ProtocolsSettings(_Section):

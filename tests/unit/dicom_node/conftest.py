@@ -9,12 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
+from pydicom.dataset import Dataset
 
-SPACING_MM = (0.8, 0.7)
-STEP_MM = 3.0
-SHAPE = (9, 24, 32)
+from tests.corpus.phantom import BOX_SHAPE as SHAPE
+from tests.corpus.phantom import BOX_SPACING_MM as SPACING_MM
+from tests.corpus.phantom import BOX_STEP_MM as STEP_MM
+from tests.corpus.phantom import ct_header
+
 BOX = (slice(2, 5), slice(4, 10), slice(20, 29))
 
 
@@ -25,26 +26,6 @@ class BoxSeries:
     files: list[Path]
     low: np.ndarray
     high: np.ndarray
-
-
-def ct_header(index: int, position: Sequence[float], orientation: Sequence[float]) -> Dataset:
-    header = Dataset()
-    header.file_meta = FileMetaDataset()
-    header.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    header.file_meta.MediaStorageSOPClassUID = header.SOPClassUID = CTImageStorage
-    header.file_meta.MediaStorageSOPInstanceUID = header.SOPInstanceUID = f"1.2.3.{index + 1}"
-    header.StudyInstanceUID, header.SeriesInstanceUID, header.FrameOfReferenceUID = "1.2.1", "1.2.2", "1.2.4"
-    header.PatientName, header.PatientID, header.PatientBirthDate, header.PatientSex = "Box^Test", "P1", "19700101", "O"
-    header.AccessionNumber, header.StudyID, header.StudyDate, header.StudyTime = "A1", "S1", "20260101", "120000"
-    header.Modality, header.InstanceNumber, header.ImageType = "CT", 1000 - index, ["ORIGINAL", "PRIMARY", "AXIAL"]
-    header.ImagePositionPatient = [f"{value:.6f}" for value in position]
-    header.ImageOrientationPatient = [f"{value:.8f}" for value in orientation]
-    header.PixelSpacing, header.SliceThickness = list(SPACING_MM), STEP_MM
-    header.Rows, header.Columns = SHAPE[1:]
-    header.SamplesPerPixel, header.PhotometricInterpretation = 1, "MONOCHROME2"
-    header.BitsAllocated, header.BitsStored, header.HighBit, header.PixelRepresentation = 16, 12, 11, 0
-    header.RescaleSlope, header.RescaleIntercept, header.RescaleType = 1, -1024, "HU"
-    return header
 
 
 @pytest.fixture

@@ -32,10 +32,12 @@ def made_up(along: Any, down: Any, shape: tuple[int, int, int] = (2, 3, 5)) -> S
             values=np.arange(np.prod(shape), dtype=np.float32).reshape(shape),
             spacing_mm=(7.0, 2.0, 3.0),
             modality="CT",
-            stored_range=(0.0, 4095.0),
+            stored_ranges=np.tile([0.0, 4095.0], (shape[0], 1)),
             pixel_spacing_mm=None,
             spacing_basis=None,
             unit=None,
+            is_color=False,
+            inverted=False,
         ),
     )
 
@@ -45,14 +47,14 @@ def test_the_stack_has_its_spacing_turned_with_its_pixels() -> None:
     stack = slice_stack(volume, display_view(volume))
     assert stack.values.shape == (2, 5, 3)
     assert stack.spacing_mm == (7.0, 3.0, 2.0)
-    assert (stack.modality, stack.stored_range) == ("CT", (0.0, 4095.0))
+    assert stack.modality == "CT" and np.unique(stack.stored_ranges, axis=0).tolist() == [[0.0, 4095.0]]
 
 
 AS_IS = DisplayView(False, False, False)
 
 
 def read_answer(
-    answer: Answer, question: ProtocolQuestion, view: DisplayView, scope: str, ordinal: int, **more: bool
+    answer: Answer, question: ProtocolQuestion, view: DisplayView, scope: str, ordinal: int, **more: Any
 ) -> ReadAnswer:
     """The answer to a question about a volume that nothing can be measured on."""
     return code_answer(answer, question, made_up(HEAD, POSTERIOR), view, scope, ordinal, **more)
@@ -115,6 +117,26 @@ def test_a_mask_that_is_expected_to_miss_is_not_delivered(confidence: float, mar
     assert len(read.findings) == marked
     assert read.not_seen == (() if marked else (LABELS["liver"],))
     assert ("with a confidence of" in read.text) != bool(marked)
+
+
+@pytest.mark.parametrize(("confidence", "low"), [(0.05, True), (0.49, True), (0.5, False), (1.0, False)])
+def test_a_mask_of_low_confidence_is_marked_and_not_measured(confidence: float, low: bool) -> None:
+    volume: Any = made_up(LEFT, POSTERIOR)
+    volume.pixel_spacing_mm, volume.geometry.slice_extents_mm = (2.0, 3.0), np.array([7.0, 7.0])
+    answer = Answer(Question("Where?"), "text", (SeenTarget("the liver", confidence, volume.values > 3),), (0, 1))
+    read = code_answer(answer, ProtocolQuestion("q", "Where?", (LABELS["liver"],)), volume, AS_IS, "key", 0)
+    (finding,) = read.findings
+    assert (finding.low_confidence, finding.measurements == ()) == (low, low)
+    assert (finding.label, finding.tracking_id) == ("liver, low confidence" if low else "liver", "liver 1.1")
+    assert read.not_seen == ()
+    assert read.text == ("text [Low confidence, not measured: the liver.]" if low else "text")
+
+
+def test_the_limit_is_a_setting() -> None:
+    question = ProtocolQuestion("q", "Where?", (LABELS["liver"],))
+    for limit, low in ((0.0, False), (0.5, False), (0.51, True), (1.0, True)):
+        (finding,) = read_answer(answered("liver"), question, AS_IS, "key", 0, low_confidence=limit).findings
+        assert finding.low_confidence == low, limit
 
 
 def test_words_that_claim_a_mask_which_is_not_delivered_do_not_stand_alone() -> None:

@@ -13,8 +13,10 @@ from pathlib import Path
 import pytest
 from pydicom.data import get_testdata_file
 
+from dicom_node.headers.patient import Patient
 from tests.services import free_port
 from workflows.bootstrap import Node
+from workflows.commands.reread import operator
 from workflows.settings import load_settings
 from workflows.state.records import NewInstance
 
@@ -157,7 +159,11 @@ def test_without_an_archive_doctor_warns_and_a_check_that_fails_is_an_exit_code(
     done = medseg_node(tmp_path, "doctor", NODE__PORT="0")
     assert done.returncode == 0, done.stdout
     assert "warn archive: none: results are saved and not sent" in done.stdout and "FAIL" not in done.stdout
+    assert "ok   pixels: " in done.stdout and "(1.2.840.10008.1.2.4.70): imagecodecs, gdcm" in done.stdout
     assert list(tmp_path.iterdir()) == [], "looking makes nothing"
+    as_json = json.loads(medseg_node(tmp_path, "doctor", "--json", NODE__PORT="0").stdout)
+    assert {"name": "archive", "outcome": "warn"}.items() <= as_json["checks"][-1].items()
+    assert all(syntax["decoders"] for syntax in as_json["transfer_syntaxes"])
     with socket.create_server(("127.0.0.1", 0)) as taken:
         done = medseg_node(tmp_path, "doctor", NODE__PORT=str(taken.getsockname()[1]))
     assert done.returncode == 1 and "FAIL port" in done.stdout
@@ -189,8 +195,11 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
     liver = {
         "phrase": "the liver", "label": "liver", "confidence": 0.91, "voxels": 12, "volume_ml": 3.5, "area_mm2": None,
     }  # fmt: skip
+    seen = {"name": "echo time 10", "text": "The liver is here [seen].", "findings": [liver], "not_seen": ["spleen"]}
+    unseen = {"name": "echo time 20", "text": "Nothing is seen.", "findings": [], "not_seen": []}
     answer = {
-        "text": "The liver is here [seen].", "findings": [liver], "not_seen": ["spleen"], "terms": "research use only",
+        "parts": [seen, unseen], "notes": ["Not read: instance 1.2.3 is a localizer."], "terms": "research use only",
+        "passed_over": [],
         "series": {"series_uid": "1.2", "modality": "CT", "series_description": "Body [3.0]", "instances": 2},
     }  # fmt: skip
     script = (
@@ -203,9 +212,14 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
     )
     assert done.stdout.splitlines() == [
         "CT Body [3.0], 2 instances, series 1.2",
+        "part 1: echo time 10",
         "The liver is here [seen].",
         "seen: liver: 3.5 ml, 12 voxels, confidence 0.91",
         "asked for and not seen: spleen",
+        "part 2: echo time 20",
+        "Nothing is seen.",
+        "seen: nothing",
+        "Not read: instance 1.2.3 is a localizer.",
         "written to out",
         "research use only",
     ]
@@ -268,11 +282,11 @@ def test_an_error_that_nobody_foresaw_is_a_line_and_with_debug_a_traceback(tmp_p
             assert "Doe" not in said
 
 
-def received(node: Node, study_uid: str, accession: str) -> None:
+def received(node: Node, study_uid: str, accession: str, series: int = 1, patient_id: str = "P1") -> None:
     node.repository.record_instance(
         NewInstance(
-            study_uid, f"{study_uid}.1", f"{study_uid}.1.1", "c", "t", Path(f"instances/{study_uid}"), 1, "d", "CT1",
-            accession_number=accession,
+            study_uid, f"{study_uid}.{series}", f"{study_uid}.{series}.1", "c", "t", Path(f"instances/{study_uid}"), 1,
+            "d", "CT1", accession_number=accession, patient=Patient(patient_id),
         ),
         0.0,
     )  # fmt: skip
@@ -320,6 +334,28 @@ def test_reread_says_what_it_would_do_asks_and_does_it(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout) == (0, "1.2.1: will be read again\n")
     study = node.repository.study("1.2.1")
     assert study is not None and (study.state.value, study.generation, study.reread) == ("COMPLETE", 2, True)
+
+
+def test_reread_as_is_reads_a_held_study_and_keeps_who_wanted_it(tmp_path: Path) -> None:
+    node = node_in(tmp_path)
+    received(node, "1.2.1", "A1")
+    received(node, "1.2.1", "A1", series=2, patient_id="P2")
+    unmatched(node, "1.2.2", "A2")
+    node.repository.complete_quiet_studies()
+    assert node.repository.hold_study("1.2.1", 1, "two patients")
+    listed = medseg_node(tmp_path, "status", "--patient", "P2", "--state", "HELD", "--json")
+    assert [study["study_uid"] for study in json.loads(listed.stdout)] == ["1.2.1"]
+    dry = medseg_node(tmp_path, "reread", "--patient", "P1", "--as-is", "--dry-run", "--json")
+    assert {one["study_uid"]: one["ready"] for one in json.loads(dry.stdout)} == {"1.2.1": True, "1.2.2": False}
+    assert medseg_node(tmp_path, "reread", "--study", "1.2.1", "--as-is").returncode == 1, "nobody said yes"
+    done = medseg_node(tmp_path, "reread", "--study", "1.2.1", "--as-is", "--yes")
+    assert (done.returncode, done.stdout) == (0, "1.2.1: will be read as it is\n")
+    assert "reread_as_is" in done.stderr and "P1" not in done.stderr
+    study = node.repository.study("1.2.1")
+    assert study is not None and (study.state.value, study.generation) == ("COMPLETE", 2)
+    (reading,) = node.repository.as_is_readings("1.2.1")
+    assert (reading.generation, reading.by) == (2, operator())
+    assert "generation 2 read as it is: " in medseg_node(tmp_path, "explain", "1.2.1").stdout
 
 
 def test_a_role_does_not_start_on_another_nodes_folder(tmp_path: Path) -> None:
