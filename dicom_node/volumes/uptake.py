@@ -22,6 +22,10 @@ __all__ = ["UptakeUnknown", "is_pet", "suv_factor"]
 
 _LEAST_DOSE_BQ = 1e5
 """No dose for a patient is smaller; a number below is in another unit, most often MBq."""
+_MOST_KG = 700.0
+"""Nobody weighs more; a number above is in another unit, most often grams."""
+_MOST_HALF_LIVES = 6
+"""After so many half-lives nobody scans: times further apart are of two clocks, or of a scan before the injection."""
 _DAY = timedelta(days=1)
 _DATED_HALF_LIFE_S = 12 * 3600.0
 """A nuclide that lives longer may have been injected on an earlier day: a time without a date is not enough."""
@@ -44,6 +48,7 @@ def suv_factor(volume: SeriesVolume) -> float:
     """
     if not is_pet(volume):
         raise UptakeUnknown("it is no PET")
+    _require_one_exam(volume.sources)
     if volume.unit is not None and volume.unit == SUV_BODY_WEIGHT:
         return 1.0
     if volume.unit is not None and volume.unit == BECQUEREL_PER_ML:
@@ -59,6 +64,22 @@ def suv_factor(volume: SeriesVolume) -> float:
     raise UptakeUnknown("values are counts, without a scale factor")
 
 
+_EXAM = ("Units", "DecayCorrection", "DecayCorrectionDateTime")
+_INJECTION = ("RadiopharmaceuticalStartDateTime", "RadiopharmaceuticalStartTime")
+
+
+def _require_one_exam(sources: Sequence[Dataset]) -> None:
+    """What the factor is computed from is read of the first slice: another must not say otherwise."""
+    stated = set()
+    for source in sources:
+        injection = next(items(source, "RadiopharmaceuticalInformationSequence"), Dataset())
+        amounts = (number(source, "PatientWeight"), number(injection, "RadionuclideTotalDose"))
+        times = [text(source, keyword) for keyword in _EXAM] + [text(injection, keyword) for keyword in _INJECTION]
+        stated.add((*amounts, number(injection, "RadionuclideHalfLife"), *times))
+    if len(stated) > 1:
+        raise UptakeUnknown("slices differ in their units, weight, dose or decay correction")
+
+
 def _per_activity(sources: Sequence[Dataset]) -> float:
     """SUVbw per Bq/ml."""
     header = sources[0]
@@ -66,6 +87,8 @@ def _per_activity(sources: Sequence[Dataset]) -> float:
     weight_kg = number(header, "PatientWeight")
     if not weight_kg or weight_kg <= 0:
         raise UptakeUnknown("Patient's Weight is missing")
+    if weight_kg > _MOST_KG:
+        raise UptakeUnknown("Patient's Weight is not in kg")
     injection = next(items(header, "RadiopharmaceuticalInformationSequence"), Dataset())
     dose = number(injection, "RadionuclideTotalDose")
     if not dose or dose < _LEAST_DOSE_BQ:
@@ -74,8 +97,8 @@ def _per_activity(sources: Sequence[Dataset]) -> float:
         half_life_s = number(injection, "RadionuclideHalfLife")
         if not half_life_s or half_life_s <= 0:
             raise UptakeUnknown("Radionuclide Half Life is missing")
-        reference = _corrected_to(sources, half_life_s)
-        dose *= 2 ** (-_since_injection_s(injection, reference, half_life_s) / half_life_s)
+        reference, zone = _corrected_to(sources, half_life_s), text(header, "TimezoneOffsetFromUTC")
+        dose *= 2 ** (-_since_injection_s(injection, reference, half_life_s, zone) / half_life_s)
     return weight_kg * 1000 / dose
 
 
@@ -95,7 +118,8 @@ def _corrected_to(sources: Sequence[Dataset], half_life_s: float) -> datetime:
     from GE's private Scan DateTime, or from the Frame Reference Time of the first slice that was acquired.
     """
     header = sources[0]
-    if (stated := _moment(text(header, "DecayCorrectionDateTime"))) is not None:
+    zone = text(header, "TimezoneOffsetFromUTC")
+    if (stated := _moment(text(header, "DecayCorrectionDateTime"), zone)) is not None:
         return stated
     if text(header, "DecayCorrection") != "START":
         raise UptakeUnknown("Decay Correction is neither START nor ADMIN")
@@ -104,7 +128,7 @@ def _corrected_to(sources: Sequence[Dataset], half_life_s: float) -> datetime:
     series = _date_time(header, "Series")
     if series is not None and (first is None or series <= first[0]):
         return series
-    if (scan := _moment(_private(header, 0x0009, "GEMS_PETD_01", 0x0D))) is not None:
+    if (scan := _moment(_private(header, 0x0009, "GEMS_PETD_01", 0x0D), zone)) is not None:
         return scan
     if first is not None:
         moment, source = first
@@ -116,9 +140,9 @@ def _corrected_to(sources: Sequence[Dataset], half_life_s: float) -> datetime:
     raise UptakeUnknown("Series Time does not say when the scan began")
 
 
-def _since_injection_s(injection: Dataset, reference: datetime, half_life_s: float) -> float:
-    started = _moment(text(injection, "RadiopharmaceuticalStartDateTime"))
-    if started is not None and 0 <= (reference - started).total_seconds() <= 10 * half_life_s:
+def _since_injection_s(injection: Dataset, reference: datetime, half_life_s: float, zone: str) -> float:
+    started = _moment(text(injection, "RadiopharmaceuticalStartDateTime"), zone)
+    if started is not None and 0 <= (reference - started).total_seconds() <= _MOST_HALF_LIVES * half_life_s:
         return (reference - started).total_seconds()
     at = _time(text(injection, "RadiopharmaceuticalStartTime"))
     if at is None:
@@ -126,7 +150,10 @@ def _since_injection_s(injection: Dataset, reference: datetime, half_life_s: flo
     if half_life_s > _DATED_HALF_LIFE_S:
         raise UptakeUnknown("the date of the injection is missing, or does not fit the scan")
     midnight = reference.replace(hour=0, minute=0, second=0, microsecond=0)
-    return (reference - midnight - at).total_seconds() % _DAY.total_seconds()  # on the day before, if it is later
+    since_s = (reference - midnight - at).total_seconds() % _DAY.total_seconds()  # on the day before, if it is later
+    if since_s > _MOST_HALF_LIVES * half_life_s:
+        raise UptakeUnknown("Radiopharmaceutical Start Time does not fit the scan")
+    return since_s
 
 
 def _one_philips_number(sources: Sequence[Dataset], element: int) -> float | None:
@@ -153,17 +180,31 @@ def _date_time(header: Dataset, which: str) -> datetime | None:
     return _moment(text(header, f"{which}Date") + text(header, f"{which}Time"))
 
 
-_MOMENT = re.compile(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)(?:[+-]\d{4})?")
+_MOMENT = re.compile(r"(\d{8})(\d{2,6}(?:\.\d{1,6})?)([+-]\d{4})?")
 
 
-def _moment(value: str) -> datetime | None:
-    """A DT (PS3.5 6.2) with at least its hours; its offset from UTC is left aside, as times of one scan share it."""
+def _moment(value: str, zone: str = "") -> datetime | None:
+    """A DT (PS3.5 6.2) with at least its hours, in local time.
+
+    `zone`: Timezone Offset From UTC. A DT with another offset is turned into it; where nothing says what local time is,
+    the DT's offset is left aside, as times of one scan share it.
+    """
     match = _MOMENT.fullmatch(value)
     at = None if match is None else _time(match[2])
     try:
-        return None if match is None or at is None else datetime.strptime(match[1], "%Y%m%d") + at
-    except ValueError:
+        if match is None or at is None:
+            return None
+        turned = _offset(zone) - _offset(match[3]) if zone and match[3] else timedelta()
+        return datetime.strptime(match[1], "%Y%m%d") + at + turned
+    except (ValueError, OverflowError):
         return None
+
+
+def _offset(value: str) -> timedelta:
+    """An offset from UTC such as +0130. Raises ValueError."""
+    if re.fullmatch(r"[+-]\d{4}", value) is None:
+        raise ValueError("no offset from UTC")
+    return (-1 if value[0] == "-" else 1) * timedelta(hours=int(value[1:3]), minutes=int(value[3:]))
 
 
 def _time(value: str) -> timedelta | None:

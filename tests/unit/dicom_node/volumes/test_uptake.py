@@ -81,6 +81,31 @@ def test_the_dose_decays_to_the_moment_that_images_are_corrected_to(change: Chan
     assert factor(change) == pytest.approx(expected, rel=1e-6)
 
 
+def test_a_moment_in_another_time_zone_is_turned_into_the_scans() -> None:
+    def change(made: Dataset) -> None:
+        made.TimezoneOffsetFromUTC = "+0100"
+        of_injection(RadiopharmaceuticalStartDateTime="20260105080000+0000")(made)
+
+    assert factor(change) == pytest.approx(after(3600))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        of_header(Units="CNTS"),
+        of_header(PatientWeight=80),
+        of_header(DecayCorrection="ADMIN"),
+        of_injection(RadionuclideTotalDose=300e6),
+        of_injection(RadiopharmaceuticalStartTime="091000"),
+    ],
+)
+def test_slices_that_say_otherwise_have_no_common_factor(change: Change) -> None:
+    first, second = header(), header()
+    change(second)
+    with pytest.raises(UptakeUnknown, match="slices differ"):
+        suv_factor(volume(first, second))
+
+
 def test_a_later_series_takes_the_start_from_the_slice_that_was_acquired_first() -> None:
     first, second = header(), header()
     for made, at, reference_ms in ((first, "100200", 240e3), (second, "100400", 360e3)):
@@ -115,9 +140,17 @@ def test_philips_counts_have_private_factors(element: int, expected: float) -> N
         (of_header(PatientWeight=None), "Patient's Weight"),
         (of_header(PatientWeight=0), "Patient's Weight"),
         (of_header(RadiopharmaceuticalInformationSequence=[]), "Radionuclide Total Dose"),
+        (of_header(PatientWeight=70_000), "not in kg"),
         (of_injection(RadionuclideTotalDose=370), "not in Bq"),
         (of_injection(RadionuclideHalfLife=None), "Half Life"),
         (of_injection(RadiopharmaceuticalStartTime=""), "Start Time"),
+        # A scan that begins before the injection, by two clocks or on purpose, is none of the next day.
+        (of_injection(RadiopharmaceuticalStartTime="100500"), "does not fit the scan"),
+        (
+            of_injection(RadiopharmaceuticalStartTime="", RadiopharmaceuticalStartDateTime="20260105100500"),
+            "Start Time",
+        ),
+        (of_injection(RadionuclideHalfLife=109.8), "does not fit the scan"),  # minutes
         (of_injection(RadionuclideHalfLife=78.4 * 3600), "date of the injection"),
         (of_header(CorrectedImage=["ATTN"]), "corrected"),
         (of_header(CorrectedImage=["DECY"]), "corrected"),
