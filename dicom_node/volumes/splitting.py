@@ -217,12 +217,17 @@ def _values_of(slices: Sequence[PlacedSlice], place: int) -> list[_Value]:
 
 
 def _ranks(slices: Sequence[PlacedSlice], places: Sequence[int], keyword: str) -> list[_Value]:
-    """Which of those at its place a slice was taken as, by a time; None for all unless every place tells."""
+    """Which of those at its place a slice was taken as, by a time.
+
+    None for all unless every place tells, and has as many: where one is missing, those after it would be counted wrong.
+    """
     by_place: dict[int, list[tuple[str, int]]] = {}
     for index, (item, place) in enumerate(zip(slices, places, strict=True)):
         content = item.header if item.frame is None else macro(item.header, item.frame, "FrameContentSequence")
         by_place.setdefault(place, []).append((_moment(content, keyword), index))
     ranks: list[_Value] = [None] * len(slices)
+    if len({len(taken) for taken in by_place.values()}) > 1:
+        return ranks
     for taken in by_place.values():
         if "" in {moment for moment, _ in taken} or len({moment for moment, _ in taken}) != len(taken):
             return [None] * len(slices)
@@ -233,5 +238,7 @@ def _ranks(slices: Sequence[PlacedSlice], places: Sequence[int], keyword: str) -
 
 def _moment(content: Dataset, keyword: str) -> str:
     """A time that can be compared with others of its kind as text."""
-    value = number(content, keyword) if keyword == "TriggerTime" else None
-    return text(content, keyword) if value is None else f"{value:020.6f}"
+    if keyword == "TriggerTime" and (value := number(content, keyword)) is not None:
+        return f"{value:020.6f}"
+    day = text(content, "AcquisitionDate") if keyword == "AcquisitionTime" else ""  # some scans go on after midnight
+    return text(content, keyword) and day + text(content, keyword)
