@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pydicom import uid
 from pydicom.dataset import Dataset
 
-from dicom_node.headers.elements import text, texts
+from dicom_node.headers.elements import numbers, text, texts
 from dicom_node.results.finding import ReadPart
 from dicom_node.volumes.uptake import UptakeUnknown, is_pet, suv_factor
 
@@ -44,5 +44,6 @@ def _lossy_ratio(source: Dataset) -> str | None:
     stated = text(source, "LossyImageCompression")
     syntax = uid.UID(text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID"))
     if stated == "01" or syntax in _LOSSY or (syntax in _PERHAPS_LOSSY and stated != "00"):
-        return ", then ".join(filter(None, texts(source, "LossyImageCompressionRatio")))
+        ratios = numbers(source, "LossyImageCompressionRatio") and texts(source, "LossyImageCompressionRatio")
+        return ", then ".join(ratios)
     return None

@@ -16,7 +16,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import CTImageStorage
 from pydicom.valuerep import DS
 
-from dicom_node.headers.elements import number, text
+from dicom_node.headers.elements import number, numbers, text
 from dicom_node.identifiers import derived_uid
 from dicom_node.volumes.geometry import StackGeometry
 from dicom_node.volumes.load import SeriesVolume, SliceSource
@@ -91,7 +91,8 @@ def stand_ins(volume: SeriesVolume) -> list[Dataset]:
     for keyword in _EMPTY:
         setattr(common, keyword, "")
     for keyword in _LOSSY:
-        if text(volume.source, keyword):
+        said = numbers if keyword == "LossyImageCompressionRatio" else text  # the writer fails on one that is no number
+        if said(volume.source, keyword):
             common[keyword] = volume.source[keyword]
     common.FrameOfReferenceUID = frame_of_reference_uid(volume) or derived_uid("no frame of reference")
     if indicator := text(volume.source, "PositionReferenceIndicator"):

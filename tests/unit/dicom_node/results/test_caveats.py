@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
+from pydicom.tag import Tag
 
 from dicom_node.results.caveats import number_notes
 from dicom_node.results.finding import ReadPart
 from dicom_node.results.overlay import write_overlay
+from dicom_node.results.stand_ins import stand_ins
 from tests.unit.dicom_node.results.loading import only_part
 
 JPEG_BASELINE, JPEG_2000, JPEG_2000_LOSSLESS = (f"1.2.840.10008.1.2.4.{number}" for number in (50, 91, 90))
@@ -49,6 +52,14 @@ def test_loss_is_told_by_attribute_or_transfer_syntax(part, stated, ratio, synta
     notes = list(number_notes(part))
     assert len(notes) == (said is not None)
     assert said is None or said in notes[0]
+
+
+def test_a_ratio_that_is_no_number_is_not_told_and_stops_no_segmentation(part) -> None:
+    source, tag = part.volume.source, Tag("LossyImageCompressionRatio")
+    source.LossyImageCompression = "01"
+    source[tag] = RawDataElement(tag, "DS", 10, b"about ten ", 0, False, True)
+    assert [note for note in number_notes(part) if "with loss:" in note]
+    assert all(tag not in image for image in stand_ins(part.volume))
 
 
 def test_no_numbers_no_notes(part) -> None:
