@@ -102,7 +102,10 @@ def read(
     )
     notes = [*_left_out(series.left_out), *dict.fromkeys(note for part in parts for note in number_notes(part))]
     texts = [(part.answers, part.volume.name) for part in parts], notes
-    identity = result_identity(parts[0].volume.identity, own_texts(*texts, context, predictor.description))
+    source = max(
+        (part.volume.identity for part in parts), key=lambda one: one.names
+    )  # the first of those that say most
+    identity = result_identity(source, own_texts(*texts, context, predictor.description))
     objects: list[SavedObject] = []
     for profile, folder in context.folders.items():
         objects += _save_objects(parts, identity, profile, folder, predictor.description, context, notes)

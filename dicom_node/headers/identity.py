@@ -23,6 +23,7 @@ from pydicom.valuerep import AMBIGUOUS_VR, CUSTOMIZABLE_CHARSET_VR, EXPLICIT_VR_
 from pydicom.values import convert_SQ
 
 from dicom_node.headers.elements import BROKEN
+from dicom_node.headers.patient import PATIENT_KEYWORDS
 
 __all__ = ["PATIENT_AND_STUDY", "EncodedElement", "EncodedItem", "SourceIdentity", "element_tag", "source_identity"]
 
@@ -116,6 +117,14 @@ class SourceIdentity:
         """Whether every text is ASCII without ESC: the same in every character set but for those of ISO-IR 14."""
         texts = (leaf.value for element in self.elements for leaf in element.values() if leaf.vr not in _WORDS)
         return all(text.isascii() and b"\x1b" not in text for text in texts if isinstance(text, bytes))
+
+    @property
+    def names(self) -> int:
+        """How many of PATIENT_KEYWORDS say something: which of several that agree says most about whom it is of."""
+        found = (self.element(keyword) for keyword in PATIENT_KEYWORDS)
+        return sum(
+            one is not None and isinstance(one.value, bytes) and bool(one.value.strip(b" \0^=")) for one in found
+        )
 
     def element(self, keyword: str) -> EncodedElement | None:
         """What the source has of an attribute."""

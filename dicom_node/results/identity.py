@@ -48,8 +48,8 @@ _IN_DEFAULT_REPERTOIRE = re.compile(rb"^[^\x1b]+|\x1b\(B[^\x1b]*")
 class ResultIdentity:
     """Patient and study of every object of a job.
 
-    `source`: of the job's first part. `character_set`: the value of Specific Character Set in the objects, None where
-    they have none.
+    `source`: of the part that says most about the patient. `character_set`: the value of Specific Character Set in the
+    objects, None where they have none.
     """
 
     source: SourceIdentity

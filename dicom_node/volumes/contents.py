@@ -194,7 +194,10 @@ def _flaw(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
         return VolumeRefusal.MOSAIC, "holds many slices tiled into one image; send it as slices or as enhanced MR"
     if not integer(header, "Rows") or not integer(header, "Columns"):
         return VolumeRefusal.NO_PIXEL_DATA, "has no rows or columns; send it with its pixels"
-    if instance.kind is ImageKind.SLICE and (count := number_of_frames(header)) > 1:
+    count = number_of_frames(header)
+    if count > instance.path.stat().st_size:
+        return VolumeRefusal.TRUNCATED_PIXEL_DATA, f"claims {count} frames, more than its file has bytes; send it again"
+    if instance.kind is ImageKind.SLICE and count > 1:
         return (
             VolumeRefusal.FRAMES_IN_SINGLE_FRAME_CLASS,
             f"holds {count} frames in a class of single frames; send it as enhanced multi-frame",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from pydicom.sr.coding import Code
 from dicom_node.errors import VolumeRefusal, VolumeRefused, without_values
 from dicom_node.headers.elements import BROKEN, integer, text
 from dicom_node.headers.identity import SourceIdentity, source_identity
+from dicom_node.headers.patient import patient_of
 from dicom_node.identifiers import SeriesUID, StudyUID
 from dicom_node.volumes.contents import LeftOut, Planned, contents_of, read_header
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
@@ -46,9 +47,9 @@ class SeriesVolume:
     `pixel_spacing_mm`: between rows, between columns, or None. `spacing_basis`: where that was measured, None without
     one. `unit`: of `values`, coded, where the header says what they measure. `stored_ranges`: `slices 2`, the lowest
     and highest value that BitsStored and PixelRepresentation allow in each slice, mapped through its rescale.
-    `slices`: where each slice comes from, in the order of `values`. `identity`: patient and study of the first one's
-    instance, as bytes. `name`: what tells the part from the others of its
-    series, such as "echo time 30"; empty where it is alone.
+    `slices`: where each slice comes from, in the order of `values`. `identity`: patient and study as bytes, of the
+    first instance that says most about the patient: an empty one contradicts nothing, and names nobody. `name`: what
+    tells the part from the others of its series, such as "echo time 30"; empty where it is alone.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
@@ -137,14 +138,29 @@ def _read(part: Planned) -> SeriesVolume:
         spacing_basis=basis,
         slices=tuple(_source(item) for item in part.slices),
         modality=text(header, "Modality"),
-        unit=None if inverted else unit_of(header, rescales[0]),
+        unit=None if inverted else _unit(part.slices, rescales),
         stored_ranges=ranges,
         inverted=inverted,
         study_uid=StudyUID(text(header, "StudyInstanceUID")),
         series_uid=SeriesUID(text(header, "SeriesInstanceUID")),
-        identity=source_identity(read_header(part.slices[0].path)),  # read anew: the header's elements are decoded
+        identity=source_identity(
+            read_header(_most_telling(part.slices))
+        ),  # read anew: the headers' elements are decoded
         name=part.name,
     )
+
+
+def _most_telling(slices: Sequence[Slice]) -> Path:
+    """The first instance of those that say most about whom they are of."""
+    told = {item.path: item.header for item in slices}
+    return max(told, key=lambda path: sum(map(bool, astuple(patient_of(told[path])))))
+
+
+def _unit(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> Code | None:
+    """The unit of all slices; None where one of them has another, or none."""
+    units = [unit_of(item.header, rescale) for item, rescale in zip(slices, rescales, strict=True)]
+    first = units[0]
+    return first if all(unit is not None and unit == first for unit in units) else None
 
 
 def _source(item: Slice) -> SliceSource:
@@ -154,16 +170,19 @@ def _source(item: Slice) -> SliceSource:
 def _read_values(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> NDArray[np.float32] | NDArray[np.uint8]:
     header = slices[0].header
     shape = (len(slices), integer(header, "Rows") or 0, integer(header, "Columns") or 0)
-    values: NDArray[np.float32] | NDArray[np.uint8]
-    values = np.empty((*shape, 3), np.uint8) if is_color(header) else np.empty(shape, np.float32)
+    color = is_color(header)
+    expected = (*shape[1:], 3) if color else shape[1:]
+    values: NDArray[np.float32] | NDArray[np.uint8] = np.empty(0, np.float32)
     stored_frames = frames_of([(item.path, item.frame) for item in slices])
     for index, (item, rescale, stored) in enumerate(zip(slices, rescales, stored_frames, strict=True)):
-        if stored.shape != values.shape[1:]:
+        if stored.shape != expected:
             raise VolumeRefused(
                 VolumeRefusal.UNDECODABLE_PIXEL_DATA,
-                f"{item.name} decoded to {stored.shape}, its header says {values.shape[1:]}",
+                f"{item.name} decoded to {stored.shape}, its header says {expected}",
             )
-        values[index] = stored if is_color(header) else rescale.apply(stored)
+        if index == 0:  # not before a frame has shown that the header's size is true
+            values = np.empty((len(slices), *expected), np.uint8 if color else np.float32)
+        values[index] = stored if color else rescale.apply(stored)
     return values
 
 
@@ -173,7 +192,8 @@ def _stored_ranges(
     header = slices[0].header
     if is_color(header):
         return np.tile([0.0, 255.0], (len(slices), 1))
-    bits = integer(header, "BitsStored") or integer(header, "BitsAllocated") or 0
+    allocated = integer(header, "BitsAllocated") or 0
+    bits = min(integer(header, "BitsStored") or allocated, allocated)
     if not 0 < bits <= 32 or text(header, "BitsAllocated") == "64" or _is_float(header):
         return np.tile([float(values.min()), float(values.max())], (len(slices), 1))
     signed = integer(header, "PixelRepresentation") == 1

@@ -60,7 +60,9 @@ class Rescale:
     def range_of(self, low: int, high: int) -> tuple[float, float]:
         """The lowest and highest modality value of stored values from `low` to `high`."""
         if self.table is not None:
-            mapped = self.apply(np.arange(low, high + 1, dtype=np.int64))
+            # What lies outside the table, of at most 65536 entries, is mapped as its ends are (PS3.3 C.11.1.1.1).
+            ends = np.clip([low, high], -(1 << 16), 1 << 17)
+            mapped = self.apply(np.arange(ends[0], ends[1] + 1, dtype=np.int64))
             return float(mapped.min()), float(mapped.max())
         first, last = (end * self.slope + self.intercept for end in (low, high))
         return min(first, last), max(first, last)
@@ -78,7 +80,7 @@ def rescale_of(header: Dataset, frame: int | None = None) -> Rescale:
     if frame is not None and not len(source):
         source = header
     slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
-    stated = slope is not None and intercept is not None
+    stated = bool(slope) and intercept is not None  # a slope of 0 maps everything to one value: it says nothing
     return Rescale(slope or 1.0, intercept or 0.0, text(source, "RescaleType"), stated)
 
 

@@ -15,6 +15,7 @@ from pydicom.dataset import Dataset
 from dicom_node.errors import VolumeRefusal, VolumeRefused
 from dicom_node.volumes.frames import FrameChoice
 from dicom_node.volumes.load import SeriesVolume, load_series
+from dicom_node.volumes.rescale import Rescale
 
 ORIENTATIONS = {
     "axial": (1, 0, 0, 0, 1, 0),
@@ -241,6 +242,24 @@ def test_trigger_times_that_differ_from_slice_to_slice_number_the_phases(box_ser
     ]  # fmt: skip
 
 
+def test_phases_by_time_go_on_after_midnight(box_series) -> None:
+    def change(index: int, header: Dataset) -> None:
+        phases("AcquisitionDate", ("20260101", "20260102", "20260102"))(index, header)
+        minutes = (23 * 60 + 58 + index) % (24 * 60)
+        header.AcquisitionTime = f"{minutes // 60:02d}{minutes % 60:02d}00"
+        header.AcquisitionDate = "20260101" if index < 2 else "20260102"
+
+    loaded = load_series(box_series(change=change).files)
+    taken = [[1000 - int(item.header.InstanceNumber) for item in part.slices] for part in loaded.parts]
+    assert taken == [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
+
+
+def test_a_slice_that_is_missing_from_a_phase_is_not_taken_from_the_next(box_series) -> None:
+    series = box_series(change=phases("AcquisitionTime", ("101400", "101500", "101600")))
+    files = [file for file in series.files if pydicom.dcmread(file).SOPInstanceUID != "1.2.3.1"]
+    assert refusal(files) is VolumeRefusal.DUPLICATE_POSITIONS
+
+
 def test_two_echoes_in_two_phases_are_four_volumes(box_series) -> None:
     def change(index: int, header: Dataset) -> None:
         header.ImagePositionPatient = [-37.5, 12.25, 101.0 + (index // 4) * 3.0]
@@ -291,6 +310,61 @@ def test_a_single_slice_knows_its_spacing_from_its_thickness_only(box_series) ->
 
     volume = the_part(box_series(change=without_thickness).files[:1])
     assert volume.geometry is not None and volume.spacing_mm is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        spoil(4, RescaleSlope=None, RescaleIntercept=None),
+        spoil(4, RescaleType="US"),
+        lambda _, header: setattr(header, "RescaleSlope", 0),
+    ],
+    ids=["one without rescale", "one of another type", "slope 0"],
+)
+def test_values_have_a_unit_only_if_all_slices_have_it(box_series, change) -> None:
+    assert the_part(box_series(change=change).files).unit is None
+
+
+def test_the_instance_that_says_most_says_whom_a_part_is_of(box_series) -> None:
+    def change(index: int, header: Dataset) -> None:
+        if index == 5:
+            header.IssuerOfPatientID = "Hospital"
+        else:
+            header.PatientID = header.PatientName = ""
+
+    identity = the_part(box_series(change=change).files).identity
+    assert identity.texts("PatientName") == ("Box^Test",)
+    assert identity.texts("IssuerOfPatientID") == ("Hospital",)
+    assert identity.names == 4
+
+
+@pytest.mark.parametrize("values", [{"Rows": 65535, "Columns": 65535}, {"NumberOfFrames": 2_000_000_000}])
+def test_a_header_that_claims_more_than_its_file_holds_takes_no_memory(box_series, values) -> None:
+    def change(_: int, header: Dataset) -> None:
+        for keyword, value in values.items():
+            setattr(header, keyword, value)
+
+    assert refusal(box_series(change=change).files) is VolumeRefusal.TRUNCATED_PIXEL_DATA
+
+
+def test_no_more_bits_are_stored_than_allocated(box_series) -> None:
+    volume = the_part(box_series(change=lambda _, header: setattr(header, "BitsStored", 20)).files)
+    assert volume.stored_ranges.tolist() == [[-1024.0, 64511.0]] * 9
+
+
+def test_a_table_for_samples_of_32_bits_takes_no_memory_for_each_value() -> None:
+    table = Dataset()
+    table.set_original_encoding(False, True)
+    table.add_new("LUTDescriptor", "US", [4, 10, 16])
+    table.add_new("LUTData", "US", [7, 3, 9, 5])
+    assert Rescale(table=_with_table(table)).range_of(0, 2**32 - 1) == (3.0, 9.0)
+
+
+def _with_table(table: Dataset) -> Dataset:
+    holder = Dataset()
+    holder.set_original_encoding(False, True)
+    holder.ModalityLUTSequence, holder.PixelRepresentation = [table], 0
+    return holder
 
 
 def test_nothing_and_nonsense_are_no_images(tmp_path: Path) -> None:
