@@ -73,6 +73,7 @@ class VolumeRefusal(Enum):
     LOCALIZER = "localizer"
     MOSAIC = "mosaic"
     SCREENSHOT = "screenshot"
+    TOO_LARGE = "too-large"
 
 
 class VolumeRefused(DicomNodeError):

@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
 
-from dicom_node.errors import IdentifierMismatch
+from dicom_node.errors import IdentifierMismatch, UnparseableInstance
 from dicom_node.headers.elements import integer, items, read_file_header, text
 from dicom_node.headers.patient import PATIENT_KEYWORDS, Patient, patient_of
 from dicom_node.headers.rejection import REJECTION_KEYWORDS, RejectionNote, rejection_note
@@ -119,7 +120,9 @@ def read_identifiers(path: Path) -> InstanceIdentifiers:
     Raises UnparseableInstance if it is not DICOM and IdentifierMismatch if a UID is missing or malformed, both naming
     the file.
     """
-    _, header = read_file_header(path, IDENTIFIER_KEYWORDS)
+    meta, header = read_file_header(path, IDENTIFIER_KEYWORDS)
+    if text(meta, "MediaStorageSOPClassUID") == MediaStorageDirectoryStorage:
+        raise UnparseableInstance(f"{path}: a DICOMDIR, a table of contents; name the folder that it lies in")
     try:
         return checked_identifiers(header)
     except IdentifierMismatch as error:

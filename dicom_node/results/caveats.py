@@ -44,6 +44,6 @@ def _lossy_ratio(source: Dataset) -> str | None:
     stated = text(source, "LossyImageCompression")
     syntax = uid.UID(text(getattr(source, "file_meta", Dataset()), "TransferSyntaxUID"))
     if stated == "01" or syntax in _LOSSY or (syntax in _PERHAPS_LOSSY and stated != "00"):
-        ratios = numbers(source, "LossyImageCompressionRatio") and texts(source, "LossyImageCompressionRatio")
-        return ", then ".join(ratios)
+        told = bool(numbers(source, "LossyImageCompressionRatio"))
+        return ", then ".join(texts(source, "LossyImageCompressionRatio")) if told else ""
     return None

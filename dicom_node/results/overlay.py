@@ -162,8 +162,11 @@ _CAVEATS: dict[SpacingBasis | None, str] = {SpacingBasis.DETECTOR: " at the dete
 def _lines(part: ReadPart, index: int) -> Iterator[Line]:
     colours = cycle(_COLOURS)
     slices = part.volume.values.shape[0]
-    if slices > 1:
-        yield Line(f"slice {index + 1} of {slices}", GREY, 14)
+    source = part.volume.slices[index]
+    of_frames = part.volume.geometry is None and source.frame_number is not None
+    shown = f"frame {source.frame_number}" if of_frames else f"slice {index + 1} of {slices}" if slices > 1 else ""
+    if where := "; ".join(filter(None, [part.volume.name, shown])):
+        yield Line(where, GREY, 14)
     for answer in part.answers:
         yield from (Line(text, GREY) for text in wrapped(answer.question, 16))
         yield from (Line(text, WHITE, 18) for text in wrapped(answer.text, 18))

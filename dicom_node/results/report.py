@@ -184,7 +184,7 @@ def _texts(parts: Sequence[ReadPart], context: ResultContext, notes: Sequence[st
     for note in notes:
         yield hd.sr.TextContentItem(codes.COMMENT, note, contains)
     for place, part in enumerate(parts, start=1):
-        if len(parts) > 1:
+        if len(parts) > 1 or part.volume.name:
             which = ", ".join(filter(None, [part.volume.name, _instances(part)]))
             yield hd.sr.TextContentItem(codes.COMMENT, f"Part {place} of {len(parts)}: {which}", contains)
         for answer in part.answers:

@@ -68,6 +68,7 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
         content_label="MEDSEG",
         content_description="Answers of MedSeg-R",
     )
+    segmentation.ContentCreatorName = ""  # nobody's, and it may not be missing (PS3.3 10.9)
     _refer_to_sources(segmentation, volume)
     if volume.geometry is None:
         _remove_places(segmentation, volume)

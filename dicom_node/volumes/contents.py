@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -78,11 +79,15 @@ def read_header(path: Path) -> Dataset:
     try:
         header = raw.read_header(path)
     except UnparseableInstance as error:
-        raise VolumeRefused(VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM file: {error}") from error
+        raise VolumeRefused(
+            VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM file: {error}; leave it out"
+        ) from error
     for keyword in ("SOPClassUID", "SeriesInstanceUID"):
         if not text(header, keyword):
             name = dictionary_description(tag_for_keyword(keyword) or 0)
-            raise VolumeRefused(VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM image: it has no {name}")
+            raise VolumeRefused(
+                VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM image: it has no {name}; leave it out"
+            )
     return header
 
 
@@ -114,7 +119,8 @@ def _require_one_series(headers: Sequence[Dataset]) -> None:
     series = sorted({text(header, "SeriesInstanceUID") for header in headers})
     if len(series) > 1:
         raise VolumeRefused(
-            VolumeRefusal.SEVERAL_SERIES, f"files of {len(series)} series were given as one: {', '.join(series[:3])}"
+            VolumeRefusal.SEVERAL_SERIES,
+            f"files of {len(series)} series were given as one: {', '.join(series[:3])}; give them one by one",
         )
 
 
@@ -189,11 +195,17 @@ def _flaw(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
     header = instance.header
     image_type = [value.upper() for value in texts(header, "ImageType")]
     if "LOCALIZER" in image_type:
-        return VolumeRefusal.LOCALIZER, "is a localizer, which no one reads findings from"
+        return (
+            VolumeRefusal.LOCALIZER,
+            "is a localizer, which no one reads findings from; send the images planned on it",
+        )
     if "MOSAIC" in image_type:
         return VolumeRefusal.MOSAIC, "holds many slices tiled into one image; send it as slices or as enhanced MR"
-    if not integer(header, "Rows") or not integer(header, "Columns"):
+    pixels = (integer(header, "Rows") or 0) * (integer(header, "Columns") or 0)
+    if not pixels:
         return VolumeRefusal.NO_PIXEL_DATA, "has no rows or columns; send it with its pixels"
+    if pixels < _LEAST_PIXELS:
+        return VolumeRefusal.NO_PIXEL_DATA, f"has {pixels} pixels, which is no image to read; send the image itself"
     count = number_of_frames(header)
     if count > instance.path.stat().st_size:
         return VolumeRefusal.TRUNCATED_PIXEL_DATA, f"claims {count} frames, more than its file has bytes; send it again"
@@ -203,6 +215,9 @@ def _flaw(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
             f"holds {count} frames in a class of single frames; send it as enhanced multi-frame",
         )
     return None
+
+
+_LEAST_PIXELS = 8
 
 
 def _screenshot(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
@@ -278,10 +293,15 @@ def _names(instances: Sequence[_Instance]) -> list[str]:
     return [f"instance {number}" + (f" ({view})" if view else "") for number, view in zip(numbers, views, strict=True)]
 
 
+_FRAMES_NAMED = 10
+
+
 def _frames_name(slices: Sequence[Slice], count: int) -> str:
-    if len(slices) == 1:
-        return f"frame {(slices[0].frame or 0) + 1} of {count}"
-    return f"{len(slices)} of {count} frames"
+    numbers = [(item.frame or 0) + 1 for item in slices]
+    if len(numbers) == 1:
+        return f"frame {numbers[0]} of {count}"
+    shown = ", ".join(map(str, numbers[:_FRAMES_NAMED])) + (", ..." if len(numbers) > _FRAMES_NAMED else "")
+    return f"all {count} frames" if len(numbers) == count else f"{len(numbers)} of {count} frames: {shown}"
 
 
 def _arranged(slices: Sequence[PlacedSlice]) -> list[Planned]:
@@ -290,6 +310,7 @@ def _arranged(slices: Sequence[PlacedSlice]) -> list[Planned]:
     Raises VolumeRefused for slices that are different and, taken apart, no stacks.
     """
     kinds = _alike(slices)
+    _require_clear_directions(kinds)
     planned = []
     for group, kind in kinds:
         for stack in split(group):
@@ -300,6 +321,22 @@ def _arranged(slices: Sequence[PlacedSlice]) -> list[Planned]:
                     raise
                 raise _mixed(kinds, refused) from refused
     return planned
+
+
+_CLEARLY_TURNED = 0.02
+"""Difference of direction cosines, about 1 degree, from which slices are a stack of their own."""
+
+
+def _require_clear_directions(kinds: Sequence[tuple[list[PlacedSlice], str]]) -> None:
+    """Slices that are turned by less than a degree are one stack that was spoilt, by a motion correction say."""
+    for (one, _), (other, _) in combinations(kinds, 2):
+        turned = float(np.abs(np.subtract(one[0].plane.orientation, other[0].plane.orientation)).max())
+        if _DIRECTION_TOLERANCE < turned < _CLEARLY_TURNED and len(one) + len(other) > 2:
+            raise VolumeRefused(
+                VolumeRefusal.MIXED_ORIENTATIONS,
+                f"{one[0].name} and {other[0].name} are turned by less than a degree against each other; send the "
+                "series with one Image Orientation (Patient)",
+            )
 
 
 def _number(item: Slice) -> int:

@@ -26,7 +26,7 @@ _SAME_POSITION_MM = 1e-3
 _LARGER_GAP = 1.5
 """A gap so many times as wide as the gap beside it is one that slices may be missing from."""
 _SLAB_GAP = 2.5
-"""A gap so many times as wide as the gap beside it lies between slabs: no slice stands for half of it."""
+"""A gap so many times as wide as both gaps beside it lies between slabs: no slice stands for half of it."""
 _TILT_FIT = 0.1
 """Share of the largest sideways offset by which slices may leave the line of a tilted gantry."""
 
@@ -59,15 +59,20 @@ class Plane:
             ("Image Orientation (Patient)", self.orientation, 6),
         ):
             if len(values) != length or not all(math.isfinite(value) for value in values):
-                raise VolumeRefused(VolumeRefusal.MISSING_GEOMETRY, f"{self.name} has no usable {attribute}")
+                raise VolumeRefused(
+                    VolumeRefusal.MISSING_GEOMETRY, f"{self.name} has no usable {attribute}; send it with its place"
+                )
         right, down = np.array(self.orientation).reshape(2, 3)
         flaws = (float(np.linalg.norm(right)) - 1, float(np.linalg.norm(down)) - 1, float(right @ down))
         if max(abs(flaw) for flaw in flaws) > 10 * _ORIENTATION_TOLERANCE:
             raise VolumeRefused(
-                VolumeRefusal.MISSING_GEOMETRY, f"{self.name}: Image Orientation (Patient) is no pair of unit vectors"
+                VolumeRefusal.MISSING_GEOMETRY,
+                f"{self.name}: Image Orientation (Patient) is no pair of unit vectors; send it corrected",
             )
         if len(self.spacing_mm) != 2 or not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
-            raise VolumeRefused(VolumeRefusal.MISSING_SPACING, f"{self.name} has no usable Pixel Spacing")
+            raise VolumeRefused(
+                VolumeRefusal.MISSING_SPACING, f"{self.name} has no usable Pixel Spacing; send it with its spacing"
+            )
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,8 @@ class StackGeometry:
     `positions`: `slices 3`, centres of each slice's first voxel, ascending along row direction x column direction.
     `right`, `down`: unit vectors along a row (column index grows) and down a column (row index grows).
     `pixel_spacing_mm`: between rows, between columns. `slice_extents_mm`: `slices`, what each slice stands for
-    perpendicular to itself: half of the gaps on both sides, its thickness where it is alone; None where nobody says.
+    perpendicular to itself: half of the gaps on both sides, its thickness where it is alone; None where nobody says, or
+    where gaps are so wide that slices are samples.
     `frame_of_reference_uid`: empty where the source has none.
     """
 
@@ -204,14 +210,24 @@ def _extents(ordered: Sequence[Plane], along: Vector) -> Vector | None:
         known = thickness is not None and math.isfinite(thickness) and thickness > 0
         return np.array([thickness], dtype=np.float64) if known else None
     gaps = np.diff(along)
+    if _are_samples(ordered, gaps):
+        return None
     if _is_regular(along):
         return np.full(along.size, float(along[-1] - along[0]) / gaps.size)
     _require_no_slice_missing(ordered, gaps)
-    beside = _narrower_gap_beside(gaps)
-    counted = np.where(gaps > _SLAB_GAP * beside, beside, gaps)
+    counted = np.where(gaps > _SLAB_GAP * _wider_gap_beside(gaps), _narrower_gap_beside(gaps), gaps)
     before, after = np.concatenate([counted[:1], counted]), np.concatenate([counted, counted[-1:]])
     # Next to a gap between slabs a slice stands for as much on that side as on its other.
     return np.asarray((before + after) / 2, dtype=np.float64)
+
+
+_SAMPLE_GAP = 20.0
+
+
+def _are_samples(ordered: Sequence[Plane], gaps: Vector) -> bool:
+    """Whether slices lie so far apart for their thickness that they are samples, and no slice stands for a gap."""
+    known = [plane.thickness_mm for plane in ordered if plane.thickness_mm is not None and plane.thickness_mm > 0]
+    return bool(known) and float(gaps.min()) > _SAMPLE_GAP * max(known)
 
 
 _QUANTA_MM = (1.0, 0.5, 0.25, 0.1, 0.05, 0.01, 0.001)
@@ -238,13 +254,20 @@ def _narrower_gap_beside(gaps: Vector) -> Vector:
     return np.where(np.isfinite(beside), beside, gaps)
 
 
+def _wider_gap_beside(gaps: Vector) -> Vector:
+    """For each gap the wider one of its neighbours."""
+    return np.asarray(np.maximum(np.append(0.0, gaps[:-1]), np.append(gaps[1:], 0.0)), dtype=np.float64)
+
+
 def _require_no_slice_missing(ordered: Sequence[Plane], gaps: Vector) -> None:
-    """A wide gap is meant where others beside it are as wide, or where instance numbers go on across it."""
+    """A wide gap is meant where instance numbers go on across it; where they say nothing, beside another as wide."""
     usual = _usual_step(ordered)
-    wider_beside = np.maximum(np.append(0.0, gaps[:-1]), np.append(gaps[1:], 0.0))
+    wider_beside = _wider_gap_beside(gaps)
     for index in (int(found) for found in np.flatnonzero(gaps > _LARGER_GAP * _narrower_gap_beside(gaps))):
         gap, before, after = float(gaps[index]), ordered[index], ordered[index + 1]
-        if wider_beside[index] > gap / _LARGER_GAP or (usual is not None and _step(before, after) == usual):
+        numbered = _step(before, after)
+        as_wide_beside = wider_beside[index] > gap / _LARGER_GAP
+        if as_wide_beside if usual is None or numbered is None else numbered == usual:
             continue
         typical = float(np.median(gaps))
         missing = max(1, round(gap / typical) - 1)

@@ -107,12 +107,18 @@ def load_series(paths: Sequence[Path], frames: FrameChoice = MIDDLE_FRAME) -> Lo
     try:
         contents = contents_of(paths, headers, frames)
         return LoadedSeries(tuple(_read(part) for part in contents.parts), contents.left_out)
+    except MemoryError as error:
+        raise VolumeRefused(
+            VolumeRefusal.TOO_LARGE,
+            f"the series of {len(paths)} files needs more memory than this host has; read it on a larger one",
+        ) from error
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise VolumeRefused(
             VolumeRefusal.UNREADABLE_HEADER,
-            f"a header of this series cannot be read ({type(error).__name__}: {without_values(error)})",
+            f"a header of this series cannot be read ({type(error).__name__}: {without_values(error)}); "
+            "send it corrected",
         ) from error
 
 
@@ -178,7 +184,7 @@ def _read_values(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> NDArra
         if stored.shape != expected:
             raise VolumeRefused(
                 VolumeRefusal.UNDECODABLE_PIXEL_DATA,
-                f"{item.name} decoded to {stored.shape}, its header says {expected}",
+                f"{item.name} decoded to {stored.shape}, its header says {expected}; send it again",
             )
         if index == 0:  # not before a frame has shown that the header's size is true
             values = np.empty((len(slices), *expected), np.uint8 if color else np.float32)

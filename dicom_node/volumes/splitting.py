@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -55,9 +56,31 @@ _Value = str | float | tuple[float, ...] | None
 def split(slices: Sequence[PlacedSlice]) -> list[Stack]:
     """Stacks of parallel slices, one for each echo, phase, b-value, station or whatever else tells them apart.
 
-    Slices that nothing tells apart stay together; `arrange` then names two that lie at the same position.
+    Slices that nothing tells apart stay together; `arrange` then names two that lie at the same position. What a
+    contrast attribute tells apart is never one stack, also where slices of one lie between those of the other.
     """
+    for attribute in _CONTRASTS if len(set(_places(slices))) == len(slices) else ():
+        groups = _grouped(slices, [_ATTRIBUTES[attribute](item) for item in slices])
+        if _interleaved(list(groups.values())):
+            return [
+                stack
+                for value, group in sorted(groups.items(), key=lambda entry: _sortable(entry[0]))
+                for stack in _split(group, _named(attribute, value))
+            ]
     return _split(slices, "")
+
+
+_CONTRASTS = ("echo", "b-value", "temporal position", "temporal position index", "stack")
+
+
+def _interleaved(groups: Sequence[Sequence[PlacedSlice]]) -> bool:
+    """Whether at least two of several groups are stacks, each with slices between those of the other."""
+    if len(groups) < 2 or min(len(group) for group in groups) < 2:
+        return False
+    first = groups[0][0].plane
+    along = [depths([first, *(item.plane for item in group)])[1:] for group in groups]
+    ranges = [(float(one.min()), float(one.max())) for one in along]
+    return all(one[0] < other[1] and other[0] < one[1] for one, other in pairwise(ranges))
 
 
 def _split(slices: Sequence[PlacedSlice], name: str) -> list[Stack]:
@@ -95,13 +118,14 @@ def _groupings(
     valued += [("station", _stations(slices))]
     valued += [(name, _values_of(slices, tag)) for name, tag in _dimensions(slices[0].header).items()]
     valued += [("phase", _ranks(slices, places, keyword)) for keyword in _TIMES]
-    groupings = []
-    for name, values in valued:
-        groups: dict[_Value, list[PlacedSlice]] = {}
-        for item, value in zip(slices, values, strict=True):
-            groups.setdefault(value, []).append(item)
-        groupings.append((name, groups))
-    return groupings
+    return [(name, _grouped(slices, values)) for name, values in valued]
+
+
+def _grouped(slices: Sequence[PlacedSlice], values: Sequence[_Value]) -> dict[_Value, list[PlacedSlice]]:
+    groups: dict[_Value, list[PlacedSlice]] = {}
+    for item, value in zip(slices, values, strict=True):
+        groups.setdefault(value, []).append(item)
+    return groups
 
 
 def _sortable(value: _Value) -> tuple[int, float, str]:

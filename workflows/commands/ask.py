@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dicom_node.errors import DicomNodeError, UnparseableInstance
+from dicom_node.headers.elements import read_file_header, text
 from dicom_node.headers.instance import read_identifiers
 from dicom_node.headers.study import read_series_header
 from dicom_node.results.codes import concepts_in
@@ -197,4 +198,6 @@ def _one_series(looked: FoundSeries, path: Path, series_uid: str | None) -> Sequ
 def _described(files: Sequence[Path]) -> str:
     header = read_series_header(files[:1])
     what = f"{header.modality} {header.series_description}".strip()
-    return f"{header.series_uid} {what} ({len(files)} instances)"
+    _, study = read_file_header(files[0], ("PatientID", "StudyDate"))
+    whose = ", ".join(filter(None, [f"patient {text(study, 'PatientID')}", text(study, "StudyDate")]))
+    return f"{header.series_uid} {what} ({len(files)} instances; {whose})"

@@ -210,6 +210,8 @@ def reread(
         out.print(f"{one.study_uid}: {one.outcome}", markup=False, highlight=False)
     if not chosen:
         out.print("no study is like that")
+    if chosen and not any(one.ready for one in chosen):
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -267,6 +269,8 @@ def ask(
     for place, part in enumerate(answer["parts"], start=1):
         if len(answer["parts"]) > 1:
             lines.append(f"part {place}: {part['name']}")
+        elif part["name"]:
+            lines.append(part["name"])
         findings = [FindingRecord.from_json(finding) for finding in part["findings"]]
         lines += [part["text"], *seen(findings, part["not_seen"] or None)]
     lines += [*answer["notes"], f"written to {folder}"]

@@ -218,7 +218,7 @@ def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
     parts = {question["part"] for question in questions}
     for question in questions:
         which = ", ".join(filter(None, [f"part {question['part'] + 1}", question["part_name"]]))
-        where = f" ({which})" if len(parts) > 1 else ""
+        where = f" ({which})" if len(parts) > 1 or question["part_name"] else ""
         yield f"    asked: {question['question']}{where}"
         if question["answer"] is not None:
             yield f"      answer: {question['answer']}"
@@ -251,7 +251,8 @@ def size_of(finding: FindingRecord) -> str:
     if finding.low_confidence:
         return f"{finding.label}: low confidence {finding.confidence:.2f}, not measured"
     measured = [one.text for one in finding.measurements if one.kind in ("volume", "area")]
-    sizes = ", ".join([*measured, f"{finding.voxels} voxels"])
+    in_all = " in all" if any(" in frame " in text for text in measured) else ""
+    sizes = ", ".join([*measured, f"{finding.voxels} voxels{in_all}"])
     return f"{finding.label}: {sizes}, confidence {finding.confidence:.2f}"
 
 

@@ -47,7 +47,7 @@ def disagreement(images: Sequence[Instance]) -> Disagreement | None:
     between = first_contradiction(patient for patients in by_series.values() for patient in patients)
     if between is None:
         return None
-    return Disagreement(_between(between, by_series), between.attributes, ())
+    return Disagreement(_between(between, by_series, images[0].study_uid), between.attributes, ())
 
 
 def _within(found: Mapping[str, Contradiction]) -> str:
@@ -63,7 +63,7 @@ def _within(found: Mapping[str, Contradiction]) -> str:
     )
 
 
-def _between(found: Contradiction, by_series: Mapping[str, Mapping[Patient, None]]) -> str:
+def _between(found: Contradiction, by_series: Mapping[str, Mapping[Patient, None]], study_uid: str) -> str:
     first, second = (
         next(series_uid for series_uid, patients in by_series.items() if patient in patients)
         for patient in (found.first, found.second)
@@ -71,5 +71,5 @@ def _between(found: Contradiction, by_series: Mapping[str, Mapping[Patient, None
     return (
         f"series contradict each other in {found.attributes}: {first} is of {found.first.told()}, {second} is of "
         f"{found.second.told()}. Send the corrected images, or a rejection note for those that are wrong; if each "
-        "series is right as it is, `medseg-node reread --study UID --as-is` reads each under its own patient"
+        f"series is right as it is, `medseg-node reread --study {study_uid} --as-is` reads each under its own patient"
     )

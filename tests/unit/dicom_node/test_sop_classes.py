@@ -41,5 +41,6 @@ def test_what_is_not_known_counts_as_images(uid: str, holds: bool) -> None:
 def test_how_images_are_read() -> None:
     assert image_kind("1.2.840.10008.5.1.4.1.1.2") is ImageKind.SLICE
     assert image_kind("1.2.840.10008.5.1.4.1.1.2.1") is ImageKind.MULTI_FRAME
-    assert image_kind("1.2.840.10008.5.1.4.1.1.1.1") is ImageKind.PROJECTION
-    assert image_kind("1.2.840.10008.5.1.4.1.1.20") is None  # nuclear medicine: images that the node does not read
+    assert image_kind("1.2.840.10008.5.1.4.1.1.1.1") is ImageKind.IMAGE
+    assert image_kind("1.2.840.10008.5.1.4.1.1.20") is ImageKind.IMAGE  # nuclear medicine
+    assert image_kind("1.2.840.10008.5.1.4.1.1.77.1.6") is None  # whole slides: images that the node does not read

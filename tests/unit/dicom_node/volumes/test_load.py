@@ -169,6 +169,12 @@ def test_a_gap_between_slabs_is_no_ones_half(box_series) -> None:
     assert geometry.slice_extents_mm.tolist() == [3.0] * 9
 
 
+def test_a_narrow_gap_between_two_blocks_makes_none_of_theirs_wide(box_series) -> None:
+    """A head CT, thin slices below and thick ones above that reach over each other."""
+    geometry = the_part(box_series(change=lying(0, 4, 8, 12, 13, 20, 27, 34, 41)).files).geometry
+    assert geometry.slice_extents_mm.tolist() == [4, 4, 4, 2.5, 4, 7, 7, 7, 7]
+
+
 def test_a_wide_gap_is_meant_where_instance_numbers_go_on_and_else_a_slice_is_missing(box_series) -> None:
     def numbered(step: int) -> Callable[[int, Dataset], None]:
         def change(index: int, header: Dataset) -> None:
@@ -196,6 +202,28 @@ def test_a_tilted_gantry_keeps_each_slice_where_it_is(box_series) -> None:
     assert volume.geometry.slice_extents_mm.tolist() == pytest.approx([3.0] * 9)  # at right angles to the slices
     points = volume.geometry.centres(np.argwhere(volume.values > 3000))
     np.testing.assert_allclose(volume.geometry.indices(points), np.argwhere(volume.values > 3000), atol=1e-6)
+
+
+def test_wide_gaps_beside_each_other_are_no_excuse_where_numbers_skip(box_series) -> None:
+    def change(index: int, header: Dataset) -> None:
+        lying(0, 2, 4, 8, 12, 14, 16, 18, 20)(index, header)
+        header.InstanceNumber = (1, 2, 3, 5, 7, 8, 9, 10, 11)[index]
+
+    with pytest.raises(VolumeRefused, match="seem to be missing"):
+        load_series(box_series(change=change).files)
+
+
+def test_slices_too_far_apart_for_their_thickness_have_no_extent(box_series) -> None:
+    volume = the_part(box_series(change=lying(*range(0, 900, 100))).files)  # 3 mm thick
+    assert volume.geometry.slice_extents_mm is None and volume.spacing_mm is None
+
+
+def test_slices_that_wobble_by_less_than_a_degree_are_refused_and_not_halved(box_series) -> None:
+    def change(index: int, header: Dataset) -> None:
+        tilt = 0.0015 * (index % 2)
+        header.ImageOrientationPatient = [1, tilt, 0, -tilt, 1, 0]
+
+    assert refusal(box_series(change=change).files) is VolumeRefusal.MIXED_ORIENTATIONS
 
 
 # Several volumes in a series
@@ -268,6 +296,14 @@ def test_two_echoes_in_two_phases_are_four_volumes(box_series) -> None:
     files = [file for file in box_series(change=change).files if pydicom.dcmread(file).SOPInstanceUID != "1.2.3.9"]
     names = [part.name for part in load_series(files).parts]
     assert names == [f"echo time {echo}, temporal position {phase}" for echo in (10, 20) for phase in (1, 2)]
+
+
+def test_two_echoes_with_slices_between_each_other_are_two_stacks(box_series) -> None:
+    def change(index: int, header: Dataset) -> None:
+        header.EchoNumbers = 1 + index % 2
+
+    loaded = load_series(box_series(change=change).files)
+    assert [(part.name, len(part.slices)) for part in loaded.parts] == [("echo 1", 5), ("echo 2", 4)]
 
 
 def test_stacks_in_three_directions_are_three_parts(box_series) -> None:
@@ -497,7 +533,7 @@ def test_ultrasound_over_time_is_read_by_the_frames_that_are_chosen(shared_data:
     assert middle.name == "frame 15 of 30" and [item.frame_number for item in middle.slices] == [15]
     (every,) = load_series([path], FrameChoice("every 10")).parts
     assert every.geometry is None and [item.frame_number for item in every.slices] == [1, 11, 21]
-    assert every.values.shape == (3, 240, 320, 3) and every.name == "3 of 30 frames"
+    assert every.values.shape == (3, 240, 320, 3) and every.name == "3 of 30 frames: 1, 11, 21"
 
 
 def test_truncated_files_say_so(shared_data: Path, tmp_path: Path) -> None:
