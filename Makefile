@@ -44,9 +44,8 @@ bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, a
 	$(VENV)/bin/python -m tests.bench.volumes
 
 corpus: $(VENV)/.dev  ## ask about every series and file of ../shared (half an hour); writes docs/corpus.md and CONFORMANCE.md's table
-	mkdir -p build
-	$(VENV)/bin/python -m tests.corpus --out build/corpus.jsonl
-	$(VENV)/bin/python -m tests.corpus --compare tests/corpus/before.jsonl build/corpus.jsonl > docs/corpus.md
+	$(VENV)/bin/python -m tests.corpus --out tests/corpus/after.jsonl
+	$(VENV)/bin/python -m tests.corpus --compare tests/corpus/before.jsonl tests/corpus/after.jsonl > docs/corpus.md
 	$(VENV)/bin/python -m tests.corpus --table
 
 install: $(VENV)/.node  ## the node alone, in .venv

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom import uid
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence as Items
 
 from tests.corpus.kind import Kind, Made, answered, refused, register
@@ -129,7 +130,7 @@ def _intra_oral() -> Made:
 
 @_kind("RT image", "pynetdicom/pynetdicom/tests/dicom_files/RTImageStorage.dcm")
 def _rt_image() -> Made:
-    return refused([_radiograph(uid.RTImageStorage, "RTIMAGE")], "unsupported-sop-class")
+    return _one(_radiograph(uid.RTImageStorage, "RTIMAGE"))
 
 
 # --- Frames over time -------------------------------------------------------------------------------------------------
@@ -184,6 +185,16 @@ def _tomography() -> Made:
 @_kind("Intravascular OCT")
 def _intravascular() -> Made:
     return _frames(uid.IntravascularOpticalCoherenceTomographyImageStorageForPresentation, "IVOCT")
+
+
+@_kind("Video (MPEG-4)")
+def _video() -> Made:
+    header = image_header(uid.VideoEndoscopicImageStorage, "ES")
+    put_pixels(header, np.repeat(frames_block()[0].astype(np.uint8)[..., None], 3, axis=-1))
+    header.file_meta.TransferSyntaxUID = uid.MPEG4HP41
+    header.PixelData = encapsulate([b"\0" * 1000])
+    header["PixelData"].is_undefined_length = True
+    return refused([header], "undecodable-pixel-data", "is video (MPEG-4", "export the key frames")
 
 
 # --- Photographs and captures -----------------------------------------------------------------------------------------

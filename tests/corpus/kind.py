@@ -19,13 +19,14 @@ class Made:
     """Instances of one series and what has to come of them.
 
     `parts`: the bright block of each part, in any order; none of a refusal. `reason`: of a refusal, a `VolumeRefusal`'s
-    value. `left_out`: how many instances are left out and named.
+    value; `says`: what its sentence holds, the remedy among it. `left_out`: why each instance is that is not read.
     """
 
     headers: Sequence[Dataset]
     parts: Sequence[Block] = ()
     reason: str = ""
-    left_out: int = 0
+    says: Sequence[str] = ()
+    left_out: Sequence[str] = ()
     copies: Sequence[Dataset] = ()
     """Instances that are written once more under another name."""
 
@@ -37,14 +38,15 @@ class Sample:
     files: Sequence[Path]
     parts: Sequence[Block]
     reason: str
-    left_out: int
+    says: Sequence[str]
+    left_out: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Kind:
     """A row of the table in CONFORMANCE.md.
 
-    `make`: the phantom; None for what only real files show. `real`: a file or folder of one series under
+    `make`: the phantom; None for what only real files show. `real`: a file or folder of one series, from
     ../shared/data/dicom, where there is one.
     """
 
@@ -60,7 +62,7 @@ class Kind:
         if made.copies:
             (folder / "copies").mkdir()
             files += save_all(made.copies, folder / "copies")
-        return Sample(files, made.parts, made.reason, made.left_out)
+        return Sample(files, made.parts, made.reason, made.says, made.left_out)
 
     def real_files(self, data: Path) -> list[Path]:
         """The real example's files; `data`: ../shared/data."""
@@ -82,14 +84,16 @@ def register(kinds: list[Kind], name: str, real: str | None = None) -> Callable[
     return add
 
 
-def answered(headers: Sequence[Dataset], *parts: Block, left_out: int = 0, copies: Sequence[Dataset] = ()) -> Made:
+def answered(
+    headers: Sequence[Dataset], *parts: Block, left_out: Sequence[str] = (), copies: Sequence[Dataset] = ()
+) -> Made:
     """What is read, part by part."""
-    return Made(headers, parts, "", left_out, copies)
+    return Made(headers, parts, left_out=left_out, copies=copies)
 
 
-def refused(headers: Sequence[Dataset], reason: str) -> Made:
-    """What is refused by name."""
-    return Made(headers, (), reason)
+def refused(headers: Sequence[Dataset], reason: str, *says: str) -> Made:
+    """What is refused by name, in a sentence that holds `says`."""
+    return Made(headers, reason=reason, says=says)
 
 
 def described(outcome: Outcome) -> tuple[str, str]:

@@ -105,6 +105,8 @@ def compared(before: Sequence[Line], after: Sequence[Line]) -> str:
             _by_outcome(*real),
             "## By kind\nSeries; a count before each outcome.",
             _by_kind(*real),
+            "## What is refused\nSeries; and files asked about alone that come to another end than their series.",
+            _refusals(real[1]),
             "## Every series\nIn brackets: its files asked about alone.",
             _every(*real),
             "## Phantoms",
@@ -147,10 +149,26 @@ def _counted(lines: Iterable[Line], kind: str) -> str:
 
 
 def _every(before: Sequence[Line], after: Sequence[Line]) -> str:
-    old = {line.path: line for line in before}
-    new = {line.path: line for line in after}
-    rows = [[path, *(_told(lines.get(path)) for lines in (old, new))] for path in sorted({*old, *new})]
+    old, new = ({(line.path, line.kind): line for line in lines} for lines in (before, after))
+    rows = [[key[0], *(_told(lines.get(key)) for lines in (old, new))] for key in sorted({*old, *new})]
     return table(["series", "before", "after"], rows)
+
+
+def _refusals(lines: Iterable[Line]) -> str:
+    rows = []
+    for line in sorted(lines, key=lambda line: (line.path, line.kind)):
+        if line.detail:
+            rows.append([line.path, _said(line.outcome, line.detail)])
+        for name, detail in sorted(line.single_details.items()):
+            if name != line.outcome:
+                rows.append([f"{line.path}: {line.singles[name]} of {line.files} files", _said(name, detail)])
+    return table(["what", "why"], rows)
+
+
+def _said(name: str, detail: str) -> str:
+    """The outcome and what was said, the reason once."""
+    kind, _, reason = name.partition(": ")
+    return f"{kind}: {detail}" if detail.startswith(f"{reason}:") else f"{name}: {detail}"
 
 
 def _told(line: Line | None) -> str:

@@ -87,11 +87,18 @@ def ask_in_both_profiles(files: Sequence[Path], mark: Mark, limit_s: float) -> O
 
 
 def ask_once(
-    files: Sequence[Path], mark: Mark, profile: Profile, limit_s: float = 300.0, keep: Path | None = None
+    files: Sequence[Path],
+    mark: Mark,
+    profile: Profile,
+    limit_s: float = 300.0,
+    *,
+    keep: Path | None = None,
+    overlay: bool = True,
 ) -> Outcome:
     """Ask about `files` as `medseg-node ask` does, with a predictor that marks `mark`.
 
-    The results go to the folder `keep`, without one to a folder that is taken away again.
+    The results go to the folder `keep`, without one to a folder that is taken away again. `overlay`: draw its picture,
+    which takes most of the time.
     """
     predictor = MarkingPredictor(mark)
     settings = Settings(model=ModelSettings(checkpoint="commissioning"), results=ResultsSettings(profile=profile))
@@ -103,8 +110,7 @@ def ask_once(
             (folder / f"{number:05d}-{file.name}").symlink_to(file.resolve())
         path = folder if len(files) != 1 else next(folder.iterdir())
         try:
-            # `ask` opens its predictor itself.
-            with _time_limit(limit_s), _quiet(), patch("workflows.commands.ask.open_predictor", lambda *_: predictor):
+            with _time_limit(limit_s), _quiet(), _instead_of_the_model(predictor, overlay):
                 answer = ask(path, "Where are the bright voxels?", settings, out)
         except (DicomNodeError, WorkflowError) as error:
             reason = error.reason.value if isinstance(error, VolumeRefused) else type(error).__name__
@@ -139,7 +145,7 @@ def _checked(answer: dict[str, Any], predictor: MarkingPredictor, files: Sequenc
     return outcome
 
 
-_UID = re.compile(r"\b\d+(\.\d+){3,}\b")
+_UID = re.compile(r"(?<=instance )[\d.]+\d|\b2\.25\.\d+|\b\d+(\.\d+){3,}")
 
 
 def _shortened(error: Exception, folder: Path) -> str:
@@ -166,6 +172,16 @@ def _time_limit(seconds: float) -> Iterator[None]:
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
+
+
+@contextlib.contextmanager
+def _instead_of_the_model(predictor: MarkingPredictor, overlay: bool) -> Iterator[None]:
+    """`ask` opens its predictor itself."""
+    with contextlib.ExitStack() as patches:
+        patches.enter_context(patch("workflows.commands.ask.open_predictor", lambda *_: predictor))
+        if not overlay:
+            patches.enter_context(patch("workflows.reading.write_overlay"))
+        yield
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import imagecodecs
@@ -18,7 +19,6 @@ from tests.corpus.phantom import (
     BLOCK,
     DARK,
     OBLIQUE,
-    Block,
     Stack,
     image_header,
     multi_frame,
@@ -32,6 +32,7 @@ STACK_KINDS: list[Kind] = []
 _kind = partial(register, STACK_KINDS)
 _ct = partial(slices, sop_class=uid.CTImageStorage, modality="CT")
 _mr = partial(slices, sop_class=uid.MRImageStorage, modality="MR")
+_DEPTHS = [0.625 * index for index in range(6)]
 _enhanced_mr = partial(multi_frame, sop_class=uid.EnhancedMRImageStorage, modality="MR")
 
 
@@ -82,14 +83,22 @@ def _mixed_gaps() -> Made:
 
 @_kind("CT, a slice missing")
 def _missing_slice() -> Made:
+    headers = _ct(Stack(depths=[2.0 * index for index in range(7)]))
+    del headers[4]
+    return refused(headers, "irregular-spacing", "1 slices seem to be missing", "send the whole series")
+
+
+@_kind("CT, a wide gap that instance numbers go on across")
+def _wide_gap() -> Made:
     stack = Stack(depths=(0.0, 2.0, 4.0, 6.0, 10.0, 12.0))
     return answered(_ct(stack), stack.expected())
 
 
 @_kind("CT, positions rounded to 0.1 mm")
 def _rounded() -> Made:
-    stack = Stack(depths=[round(0.625 * index, 1) for index in range(6)])
-    return answered(_ct(stack), stack.expected())
+    """The slices are 0.625 mm apart, whatever is written."""
+    true, written = (Stack(depths=depths) for depths in (_DEPTHS, [round(depth, 1) for depth in _DEPTHS]))
+    return answered(_ct(written), replace(written.expected(), volume_ml=true.expected().volume_ml))
 
 
 @_kind("Orientation that differs in the last digit", "dcmqi/data/paramaps/pm-example-dcm_unzipped/701-ADCb500")
@@ -122,12 +131,12 @@ def _modality_missing() -> Made:
 
 @_kind("CT, Image Position missing")
 def _position_missing() -> Made:
-    return refused(_without(_ct(Stack()), "ImagePositionPatient"), "missing-geometry")
+    return refused(_without(_ct(Stack()), "ImagePositionPatient"), "missing-geometry", "Image Position", "send it with")
 
 
 @_kind("CT, Pixel Spacing missing")
 def _spacing_missing() -> Made:
-    return refused(_without(_ct(Stack()), "PixelSpacing"), "missing-spacing")
+    return refused(_without(_ct(Stack()), "PixelSpacing"), "missing-spacing", "Pixel Spacing", "send it with")
 
 
 # --- Several volumes in a series --------------------------------------------------------------------------------------
@@ -173,7 +182,7 @@ def _same_position() -> Made:
     double = copy.deepcopy(headers[2])
     double.SOPInstanceUID = double.file_meta.MediaStorageSOPInstanceUID = "1.2.3.99"
     double.PixelData = bytes(len(double.PixelData))
-    return refused([*headers, double], "duplicate-positions")
+    return refused([*headers, double], "duplicate-positions", "lie at the same position", "series of their own")
 
 
 # --- Enhanced multi-frame ---------------------------------------------------------------------------------------------
@@ -184,7 +193,7 @@ def _enhanced_ct() -> Made:
     return answered([multi_frame([Stack()], uid.EnhancedCTImageStorage, "CT")], Stack().expected())
 
 
-@_kind("Enhanced MR, measures per frame")
+@_kind("Enhanced MR, measures per frame", "../../cases/enhanced-mr-per-frame-measures/00000.dcm")
 def _per_frame_measures() -> Made:
     stack = Stack(OBLIQUE)
     return answered([_enhanced_mr([stack], measures_per_frame=True)], stack.expected())
@@ -234,13 +243,13 @@ def _many_frames() -> Made:
     headers = _ct(Stack())[:2]
     for header in headers:
         header.NumberOfFrames, header.PixelData = 2, header.PixelData * 2
-    return refused(headers, "missing-geometry")
+    return refused(headers, "frames-in-single-frame-class", "holds 2 frames", "send it as enhanced multi-frame")
 
 
 # --- Values -----------------------------------------------------------------------------------------------------------
 
 
-@_kind("PET, a slope per slice", "suyash/testdata/1.dcm")
+@_kind("PET, a slope per slice")
 def _pet() -> Made:
     headers = slices(Stack(), uid.PositronEmissionTomographyImageStorage, "PT")
     for header, slope in zip(headers, (0.5, 0.8, 1.0, 1.3, 1.9, 2.6), strict=True):
@@ -287,14 +296,22 @@ def _high_throughput() -> Made:
 def _no_pixels() -> Made:
     headers = _ct(Stack())
     del headers[3].PixelData
-    return refused(headers, "no-pixel-data")
+    return refused(headers, "no-pixel-data", "has no Pixel Data", "send the image")
 
 
 @_kind("CT, Pixel Data cut off in a slice")
 def _truncated() -> Made:
     headers = _ct(Stack())
     headers[3].PixelData = headers[3].PixelData[:100]
-    return refused(headers, "truncated-pixel-data")
+    return refused(headers, "truncated-pixel-data", "holds 100", "send it again")
+
+
+@_kind("CT without rescale")
+def _no_rescale() -> Made:
+    headers = _ct(Stack())
+    for keyword in ("RescaleSlope", "RescaleIntercept", "RescaleType"):
+        _without(headers, keyword)
+    return answered(headers, Stack().expected())
 
 
 # --- What else stands in a series -------------------------------------------------------------------------------------
@@ -314,19 +331,20 @@ def _private_object() -> Made:
     other.SOPInstanceUID = other.file_meta.MediaStorageSOPInstanceUID = "1.2.3.99"
     for keyword in ("PixelData", "Rows", "Columns"):
         delattr(other, keyword)
-    return answered([*headers, other], Stack().expected(), left_out=1)
+    return answered([*headers, other], Stack().expected(), left_out=["unsupported-sop-class"])
 
 
 @_kind("A localizer among CT slices")
 def _localizer() -> Made:
     (localizer, *_) = _ct(Stack((0, 1, 0, 0, 0, -1)), first=99)
     localizer.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
-    return answered([*_ct(Stack()), localizer], Stack().expected(), left_out=1)
+    return answered([*_ct(Stack()), localizer], Stack().expected(), left_out=["localizer"])
 
 
 @_kind("A series of localizers alone", "pydicom/src/pydicom/data/test_files/dicomdirtests/98892001/CT2N")
 def _localizers() -> Made:
-    return refused(_all(_ct(Stack())[:1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"]), "localizer")
+    headers = _all(_ct(Stack())[:1], ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    return refused(headers, "localizer", "is a localizer", "send the images")
 
 
 @_kind("A screenshot (Secondary Capture) among CT slices")
@@ -335,7 +353,7 @@ def _screenshot() -> Made:
     values = np.full((64, 64), DARK, dtype=np.uint8)
     values[BLOCK[1], BLOCK[2]] = 255
     put_pixels(screenshot, values)
-    return answered([*_ct(Stack()), screenshot], Stack().expected(), Block(66))
+    return answered([*_ct(Stack()), screenshot], Stack().expected(), left_out=["screenshot"])
 
 
 @_kind("Two patients in one series")
@@ -343,12 +361,13 @@ def _two_patients() -> Made:
     def change(index: int, header: Dataset) -> None:
         header.PatientID, header.PatientName = f"P{index % 2}", f"Box^{'AB'[index % 2]}"
 
-    return refused(_each(_ct(Stack()), change), "mixed-patients")
+    return refused(_each(_ct(Stack()), change), "contradicting-patients", "Patient ID", "send it corrected")
 
 
 @_kind("MR mosaic", "dcm_qa_nih/In/20180918Si/mr_0003")
 def _mosaic() -> Made:
-    return refused(_all(_mr(Stack())[:1], ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"]), "mosaic")
+    headers = _all(_mr(Stack())[:1], ImageType=["ORIGINAL", "PRIMARY", "M", "ND", "MOSAIC"])
+    return refused(headers, "mosaic", "tiled into one image", "send it as")
 
 
 @_kind("Whole slide (tiled)", "highdicom/data/test_files/sm_image_dots.dcm")
@@ -357,4 +376,4 @@ def _whole_slide() -> Made:
     put_pixels(header, np.full((4, 32, 32, 3), DARK, dtype=np.uint8))
     header.TotalPixelMatrixRows = header.TotalPixelMatrixColumns = 64
     header.DimensionOrganizationType = "TILED_FULL"
-    return refused([header], "unsupported-sop-class")
+    return refused([header], "unsupported-sop-class", "VL Whole Slide", "send the images")

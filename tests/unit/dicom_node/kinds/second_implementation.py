@@ -1,7 +1,7 @@
 """What is bright in a series, where and how large it is: from its files alone, by other code than the project's.
 
 Positions by the equation of PS3.3 C.7.6.2.1.1; volume as pixel area x perpendicular extent of the slice; axes by
-trying every pair of pixel corners.
+trying every pair of pixel corners, and every line across.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import numpy as np
 import pydicom
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
+from scipy.spatial import ConvexHull
 
 from tests.corpus.stored import Plane, image_plane, image_points
 
@@ -117,15 +118,27 @@ def _projected_spacing(dataset: Dataset) -> NDArray[np.float64]:
 
 
 def _axes(mask: NDArray[np.bool_], spacing: NDArray[np.float64]) -> tuple[float, float]:
-    """Longest distance of two pixel corners, and how wide the mask is across it; mm."""
+    """The longest line between two pixel corners, and the longest line at right angles to it in their hull; mm."""
     rows, columns = np.nonzero(mask)
     corners = {(row + y, column + x) for row, column in zip(rows, columns, strict=True) for y in (0, 1) for x in (0, 1)}
     points = np.array(sorted(corners)) * spacing
-    best = max(
-        ((np.linalg.norm(points - point, axis=1).max(), index) for index, point in enumerate(points)), default=(0.0, 0)
-    )
-    start = points[best[1]]
-    end = points[int(np.linalg.norm(points - start, axis=1).argmax())]
-    along = (end - start) / best[0]
-    across = points @ np.array([-along[1], along[0]])
-    return float(best[0]), float(across.max() - across.min())
+    points = points[ConvexHull(points).vertices]
+    lengths = np.linalg.norm(points[:, None] - points, axis=-1)
+    longest = np.argwhere(np.triu(lengths > lengths.max() - 1e-9))
+    return float(lengths.max()), max(_across(points, points[start], points[end]) for start, end in longest)
+
+
+def _across(points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]) -> float:
+    """The longest line across a hull: at the height of each of its corners, from the lines between all others."""
+    along = (end - start) / np.linalg.norm(end - start)
+    heights, sides = points @ along, points @ np.array([-along[1], along[0]])
+    below, above = np.nonzero(heights[:, None] < heights - 1e-9)
+    best = 0.0
+    for height in heights:
+        met = (heights[below] <= height) & (height <= heights[above])
+        if met.any():
+            low, high = below[met], above[met]
+            share = (height - heights[low]) / (heights[high] - heights[low])
+            reached = sides[low] + share * (sides[high] - sides[low])
+            best = max(best, float(reached.max() - reached.min()))
+    return best
