@@ -109,6 +109,7 @@ def test_private_and_unknown_classes_are_stored(sop_class: str) -> None:
         association.release()
 
 
+@pytest.mark.slow
 def test_who_speaks_no_dicom_is_one_line_in_the_log() -> None:
     with (
         structlog.testing.capture_logs() as lines,

@@ -175,6 +175,7 @@ def combinations() -> list[Any]:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("script", "declared"), combinations())
 def test_every_object_has_the_sources_bytes_and_nothing_is_refused(objects, tmp_path, script, declared) -> None:
     name, right, _ = SCRIPTS[script]
@@ -194,6 +195,7 @@ def test_every_object_has_the_sources_bytes_and_nothing_is_refused(objects, tmp_
 
 
 # pydicom writes GB 2312 without its escape sequence: such a question is transliterated.
+@pytest.mark.slow
 @pytest.mark.parametrize("script", [script for script in SCRIPTS if script != "Chinese, GB 2312"])
 def test_a_question_stays_as_it_is_where_the_sources_set_is_right_for_it(volume, tmp_path, script) -> None:
     name, right, question = SCRIPTS[script]

@@ -19,6 +19,8 @@ from workflows.steps.plan import COMMISSIONING_QUESTION
 if TYPE_CHECKING:
     from .conftest import Archive, Steps
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def marking(steps: Steps) -> Steps:

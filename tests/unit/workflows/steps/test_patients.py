@@ -19,6 +19,9 @@ from workflows.state.views import EVERY_STUDY, Selection
 if TYPE_CHECKING:
     from .conftest import Archive, Steps
 
+pytestmark = pytest.mark.slow
+
+
 Phantom = Callable[..., Path]
 STUDY = "1.2.3"
 OTHER: dict[str, Any] = {"PatientID": "P2", "PatientName": "Box^Berta"}

@@ -19,6 +19,9 @@ from workflows.state.states import DeliveryState
 if TYPE_CHECKING:
     from .conftest import Archive, Steps
 
+pytestmark = pytest.mark.slow
+
+
 Phantom = Callable[..., Path]
 Note = Callable[..., Path]
 STUDY = "1.2.3"
