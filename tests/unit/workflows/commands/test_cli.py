@@ -231,7 +231,7 @@ def test_a_folder_that_cannot_be_asked_as_one_says_which_series_it_holds(tmp_pat
     done = medseg_node(tmp_path, "ask", str(tmp_path), "Where?")
     assert done.returncode == 2
     listed = " ".join(done.stderr.split())
-    assert "CT (1 instances)" in listed and "MR (1 instances)" in listed
+    assert "CT (1 instances; patient 1CT1, 20040119)" in listed and "MR (1 instances; patient 4MR1, 20040826)" in listed
 
 
 def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:
