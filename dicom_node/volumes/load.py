@@ -16,13 +16,14 @@ from dicom_node.headers.elements import BROKEN, integer, text
 from dicom_node.headers.identity import SourceIdentity, source_identity
 from dicom_node.headers.patient import patient_of
 from dicom_node.identifiers import SeriesUID, StudyUID
-from dicom_node.volumes.contents import LeftOut, Planned, contents_of, read_header
+from dicom_node.volumes.contents import LeftOut, contents_of, read_header
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from dicom_node.volumes.geometry import StackGeometry
 from dicom_node.volumes.pixels import frames_of, is_color
 from dicom_node.volumes.projection import SpacingBasis, projected_spacing
 from dicom_node.volumes.rescale import Rescale, rescale_of, unit_of
 from dicom_node.volumes.splitting import Slice
+from dicom_node.volumes.stacks import Planned
 
 __all__ = ["LoadedSeries", "SeriesVolume", "SliceSource", "load_series"]
 
@@ -149,9 +150,8 @@ def _read(part: Planned) -> SeriesVolume:
         inverted=inverted,
         study_uid=StudyUID(text(header, "StudyInstanceUID")),
         series_uid=SeriesUID(text(header, "SeriesInstanceUID")),
-        identity=source_identity(
-            read_header(_most_telling(part.slices))
-        ),  # read anew: the headers' elements are decoded
+        # Read anew: elements of the headers at hand are decoded by now.
+        identity=source_identity(read_header(_most_telling(part.slices))),
         name=part.name,
     )
 

@@ -205,11 +205,11 @@ def reread(
         chosen = rereading.reopen(Node(settings).repository, chosen)
     if as_json:
         print(json.dumps([asdict(one) for one in chosen], indent=2))
-        return
-    for one in chosen:
-        out.print(f"{one.study_uid}: {one.outcome}", markup=False, highlight=False)
-    if not chosen:
-        out.print("no study is like that")
+    else:
+        for one in chosen:
+            out.print(f"{one.study_uid}: {one.outcome}", markup=False, highlight=False)
+        if not chosen:
+            out.print("no study is like that")
     if chosen and not any(one.ready for one in chosen):
         raise typer.Exit(1)
 
