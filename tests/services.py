@@ -26,12 +26,14 @@ from typing import Any, NoReturn
 import pytest
 
 __all__ = [
+    "Dcmqrscp",
     "Orthanc",
     "Postgres",
     "RabbitMQ",
     "await_true",
     "free_port",
     "missing",
+    "running_dcmqrscp",
     "running_orthanc",
     "running_postgres",
     "running_rabbitmq",
@@ -204,6 +206,51 @@ def running_orthanc(
         command = [program, str(folder / "orthanc.json")]
         with _running(command, folder, ready, signal.SIGTERM, env={**os.environ, **(environment or {})}):
             yield node
+
+
+# --- DCMTK's archive --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Dcmqrscp:
+    """A running dcmqrscp: stores, and answers C-FIND, C-GET and C-MOVE."""
+
+    ae_title: str
+    host: str
+    port: int
+    folder: Path
+
+
+@contextlib.contextmanager
+def running_dcmqrscp(destinations: Mapping[str, int] | None = None) -> Iterator[Dcmqrscp]:
+    """DCMTK's dcmqrscp, empty. `destinations`: AE titles on loopback that it may move to, with their ports."""
+    program = _which("dcmqrscp")
+    if program is None:
+        missing("dcmqrscp", "dcmtk")
+    with tempfile.TemporaryDirectory(prefix="medseg-dcmqrscp-", ignore_cleanup_errors=True) as name:
+        folder = Path(name)
+        archive = Dcmqrscp("DCMQRSCP", "127.0.0.1", free_port(), folder / "instances")
+        archive.folder.mkdir()
+        hosts = [f"{title.lower()} = ({title}, 127.0.0.1, {port})" for title, port in (destinations or {}).items()]
+        lines = [
+            f"NetworkTCPPort = {archive.port}",
+            "MaxPDUSize = 131072",
+            "MaxAssociations = 16",
+            "HostTable BEGIN",
+            *hosts,
+            "HostTable END",
+            "VendorTable BEGIN",
+            "VendorTable END",
+            "AETable BEGIN",
+            f"{archive.ae_title} {archive.folder} RW (200, 1024mb) ANY",
+            "AETable END",
+        ]
+        (folder / "dcmqrscp.cfg").write_text("\n".join(lines) + "\n")
+        # Beside uncompressed transfer syntaxes it takes one kind of compressed ones: JPEG 2000.
+        command = [program, "+xw", "-c", str(folder / "dcmqrscp.cfg")]
+        environment = {**os.environ, "TCP_NODELAY": "1"}
+        with _running(command, folder, lambda: _listens(archive.port), signal.SIGTERM, env=environment):
+            yield archive
 
 
 # --- RabbitMQ ---------------------------------------------------------------------------------------------------------

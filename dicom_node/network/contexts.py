@@ -18,6 +18,7 @@ __all__ = [
     "ACCEPTED_STORAGE_CLASSES",
     "ACCEPTED_TRANSFER_SYNTAXES",
     "MOST_CONTEXTS",
+    "STORAGE_COMMITMENT",
     "VERIFICATION",
     "ContextKey",
     "accepted_contexts",
@@ -32,6 +33,9 @@ VERIFICATION = "1.2.840.10008.1.1"
 
 MOST_CONTEXTS = 128
 """Context IDs are the odd numbers from 1 to 255 (PS3.8 9.3.2.2)."""
+
+STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
+"""Storage Commitment Push Model (PS3.4 annex J)."""
 
 ContextKey = tuple[str, str]
 """(SOP Class UID, Transfer Syntax UID)."""

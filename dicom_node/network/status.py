@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
 
-__all__ = ["PROCESSING_FAILURE", "SUCCESS", "Delivery", "StoreStatus", "delivery_of", "store_status"]
+__all__ = ["PROCESSING_FAILURE", "SUCCESS", "Delivery", "StoreStatus", "delivery_of", "is_warning", "store_status"]
 
 SUCCESS = 0x0000
 
@@ -43,15 +43,21 @@ class Delivery(Enum):
     REFUSED = "refused"
 
 
-# Coercion of data elements, elements discarded, data set does not match SOP class: kept by the peer (PS3.4 B.2.3).
-# And duplicate SOP instance (PS3.7 annex C): it came before and its answer was lost; we always send the same bytes.
-_KEPT = frozenset({SUCCESS, 0x0111, 0xB000, 0xB006, 0xB007})
+# Optional attributes not supported, attribute list error, attribute value out of range (PS3.7 C.4).
+_WARNINGS = frozenset({0x0001, 0x0107, 0x0116, *range(0xB000, 0xC000)})
+# Duplicate SOP instance (PS3.7 annex C): it came before and its answer was lost; we always send the same bytes.
+_DUPLICATE = 0x0111
 # Processing failure, resource limitation, and no resources: the peer's state, not the instance's fault.
 _PASSING = frozenset({0x0110, 0x0213, *range(0xA700, 0xA800)})
 
 
+def is_warning(status: int) -> bool:
+    """Whether it was done, with something to say about it (PS3.7 C.4.2, every 0xBxxx); PS3.4 B.2.3: it is kept."""
+    return status in _WARNINGS
+
+
 def delivery_of(status: int) -> Delivery:
     """What a C-STORE response's status means for the instance."""
-    if status in _KEPT:
+    if status in (SUCCESS, _DUPLICATE) or is_warning(status):
         return Delivery.DELIVERED
     return Delivery.TRY_AGAIN if status in _PASSING else Delivery.REFUSED

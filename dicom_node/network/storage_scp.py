@@ -1,4 +1,4 @@
-"""StorageSCP: takes C-STORE and C-ECHO from peers and hands every instance on as it came."""
+"""StorageSCP: takes C-STORE, C-ECHO and answers about storage commitment from peers, and hands them on as they came."""
 
 from __future__ import annotations
 
@@ -15,13 +15,20 @@ import structlog
 from pydicom.dataset import Dataset
 from pydicom.uid import UID
 from pynetdicom import AE, evt
-from pynetdicom.pdu_primitives import A_ASSOCIATE
+from pynetdicom.pdu_primitives import A_ASSOCIATE, SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node.errors import IdentifierMismatch, InstanceRefused, ListenError, PortInUse
-from dicom_node.network.contexts import accepted_contexts, belongs_to_another_service, configure_pynetdicom
+from dicom_node.network.commitment import CommitmentAnswer, read_event_report
+from dicom_node.network.contexts import (
+    STORAGE_COMMITMENT,
+    accepted_contexts,
+    belongs_to_another_service,
+    configure_pynetdicom,
+)
+from dicom_node.network.peer_text import LONGEST_COMMENT, peer_ae_title, peer_uid
 from dicom_node.network.sockets import send_at_once
-from dicom_node.network.status import SUCCESS, store_status
+from dicom_node.network.status import PROCESSING_FAILURE, SUCCESS, store_status
 from dicom_node.storage.instance import ReceivedInstance
 
 __all__ = ["ReceivedInstance", "StorageSCP", "StorageSCPSettings"]
@@ -51,8 +58,6 @@ class StorageSCPSettings:
 
 
 _POLL_S = 0.05
-_LONGEST_COMMENT = 64
-"""Characters of Error Comment (0000,0902), an LO."""
 
 
 class _Listener(ThreadedAssociationServer):
@@ -73,16 +78,28 @@ class StorageSCP:
 
     `receive` is called in the association's own thread, several at once. When it returns, the peer is told 0x0000;
     when it raises, the status that `network.status` has for the error. So it returns only once the instance is safe.
+
+    `committed` is called likewise with what an archive answers about storage commitment over an association of its own
+    (PS3.4 J.3.3); it decides what a transaction is that it does not know. Without it that service is not offered.
     """
 
-    def __init__(self, settings: StorageSCPSettings, receive: Callable[[ReceivedInstance], object]) -> None:
+    def __init__(
+        self,
+        settings: StorageSCPSettings,
+        receive: Callable[[ReceivedInstance], object],
+        *,
+        committed: Callable[[CommitmentAnswer], object] | None = None,
+    ) -> None:
         configure_pynetdicom()
         self._settings = settings
         self._receive = receive
+        self._committed = committed
         self._server: _Listener | None = None
         self._strangers = _Strangers()
         self._ae = AE(settings.ae_title)
         self._ae.supported_contexts = accepted_contexts()
+        if committed is not None:
+            self._ae.add_supported_context(STORAGE_COMMITMENT, scu_role=False, scp_role=True)
         self._ae.require_calling_aet = list(settings.allowed_calling_ae)
         # Who sends is what is checked; peers that share one destination name, or none, would only be turned away.
         self._ae.require_called_aet = False
@@ -109,11 +126,12 @@ class StorageSCP:
                     (host, port),
                     evt_handlers=[
                         (evt.EVT_CONN_OPEN, send_at_once),
-                        (evt.EVT_REQUESTED, _refuse_other_services),
+                        (evt.EVT_REQUESTED, self._choose_services),
                         (evt.EVT_FSM_TRANSITION, self._strangers.hear),
                         (evt.EVT_REJECTED, _log_rejected),
                         (evt.EVT_ABORTED, _log_aborted),
                         (evt.EVT_C_STORE, self._store),
+                        (evt.EVT_N_EVENT_REPORT, self._take_commitment),
                     ],
                     server_class=_Listener,
                 ),
@@ -165,15 +183,32 @@ class StorageSCP:
         except InstanceRefused as error:
             return _refusal(error, received)
         except Exception as error:
-            _log.exception("instance_receive_failed", sop_instance_uid=received.sop_instance_uid)
+            _log.exception("instance_receive_failed", sop_instance_uid=peer_uid(received.sop_instance_uid))
             return _refusal(error, received)
         return SUCCESS
 
+    def _take_commitment(self, event: evt.Event) -> tuple[int, None]:
+        """Answer one N-EVENT-REPORT request; here, at the edge, every exception becomes a status."""
+        status, answer = read_event_report(event)
+        if answer is not None and self._committed is not None:
+            try:
+                self._committed(answer)
+            except Exception:
+                _log.exception("commitment_answer_failed", transaction_uid=answer.transaction_uid)
+                status = PROCESSING_FAILURE.status
+        return status, None
 
-_A_SERVICE_NOT_OFFERED = UID("1.2.840.10008.1.20.1")
+    def _choose_services(self, event: evt.Event) -> None:
+        """Before the contexts of an association are answered."""
+        _refuse_other_services(event, but=None if self._committed is None else STORAGE_COMMITMENT)
+        if self._committed is not None:
+            _answer_roles(event)
 
 
-def _refuse_other_services(event: evt.Event) -> None:
+_A_SERVICE_NOT_OFFERED = UID("1.2.840.10008.3.1.2.3.3")
+
+
+def _refuse_other_services(event: evt.Event, *, but: str | None) -> None:
     """Answer "abstract syntax not supported" to services other than Storage and Verification (PS3.8 9.3.3.2).
 
     With unrestricted storage pynetdicom 3.0.4 takes every class that it has no name for itself for storage, such as
@@ -183,8 +218,21 @@ def _refuse_other_services(event: evt.Event) -> None:
     """
     proposal = cast(A_ASSOCIATE, event.assoc.requestor.primitive)
     for context in proposal.presentation_context_definition_list:
-        if belongs_to_another_service(str(context.abstract_syntax)):
+        if context.abstract_syntax != but and belongs_to_another_service(str(context.abstract_syntax)):
             context.abstract_syntax = _A_SERVICE_NOT_OFFERED
+
+
+def _answer_roles(event: evt.Event) -> None:
+    """Grant an archive the role of the SCP of storage commitment, which it proposes when it reports (PS3.7 D.3.3.4).
+
+    With unrestricted storage pynetdicom 3.0.4 negotiates the role and leaves it out of its answer.
+    tests/unit/dicom_node/network/test_pynetdicom.py fails once this can go.
+    """
+    proposed = event.assoc.requestor.role_selection.get(UID(STORAGE_COMMITMENT))
+    if proposed is not None and proposed.scp_role:
+        granted = SCP_SCU_RoleSelectionNegotiation()
+        granted.sop_class_uid, granted.scu_role, granted.scp_role = UID(STORAGE_COMMITMENT), False, True
+        event.assoc.acceptor.add_negotiation_item(granted)
 
 
 class _Strangers:
@@ -224,8 +272,8 @@ def _received_instance(event: evt.Event) -> ReceivedInstance:
         sop_class_uid=str(request.AffectedSOPClassUID),
         sop_instance_uid=str(request.AffectedSOPInstanceUID),
         transfer_syntax_uid=str(event.context.transfer_syntax),
-        calling_ae_title=str(association.requestor.ae_title).strip(),
-        called_ae_title=str(proposal.called_ae_title).strip(),
+        calling_ae_title=peer_ae_title(association.requestor.ae_title),
+        called_ae_title=peer_ae_title(proposal.called_ae_title),
         peer_address=str(association.requestor.address),
     )
 
@@ -237,14 +285,14 @@ def _refusal(error: BaseException, received: ReceivedInstance) -> Dataset:
         "instance_refused",
         status=f"0x{status.status:04X}",
         reason=str(error) if isinstance(error, InstanceRefused) else type(error).__name__,
-        sop_instance_uid=received.sop_instance_uid,
+        sop_instance_uid=peer_uid(received.sop_instance_uid),
         calling_ae_title=received.calling_ae_title,
     )
     response = Dataset()
     response.Status = status.status
     # Which identifier is wrong, and how, fits; what does not fit is in the log.
     reason = str(error) if isinstance(error, IdentifierMismatch) else ""
-    response.ErrorComment = reason if 0 < len(reason) <= _LONGEST_COMMENT else status.comment
+    response.ErrorComment = reason if 0 < len(reason) <= LONGEST_COMMENT else status.comment
     return response
 
 
@@ -253,7 +301,7 @@ def _log_rejected(event: evt.Event) -> None:
     answer = event.assoc.acceptor.primitive
     _log.warning(
         "association_rejected",
-        calling_ae_title=str(requestor.ae_title).strip(),
+        calling_ae_title=peer_ae_title(requestor.ae_title),
         peer_address=str(requestor.address),
         reason=getattr(answer, "reason_str", ""),
     )
@@ -264,5 +312,5 @@ def _log_aborted(event: evt.Event) -> None:
     if requestor.primitive is None:  # it asked for no association: a probe of the port, or a stranger
         return
     _log.warning(
-        "association_aborted", calling_ae_title=str(requestor.ae_title).strip(), peer_address=str(requestor.address)
+        "association_aborted", calling_ae_title=peer_ae_title(requestor.ae_title), peer_address=str(requestor.address)
     )

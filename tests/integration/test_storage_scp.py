@@ -293,7 +293,7 @@ def test_no_room_is_answered_with_a700_and_storescu_says_so(tmp_path: Path) -> N
         (outcome,) = send([tmp_path / "ct.dcm"], Peer("MEDSEG", "127.0.0.1", scp.port), "SCANNER")
     assert "Refused: OutOfResources" in result.stdout + result.stderr
     assert (outcome.status, outcome.delivery) == (0xA700, Delivery.TRY_AGAIN)
-    assert "no room" in outcome.message
+    assert "no room" in outcome.told
 
 
 def test_an_unforeseen_error_is_a_processing_failure_and_the_node_lives_on(tmp_path: Path) -> None:
@@ -304,7 +304,7 @@ def test_an_unforeseen_error_is_a_processing_failure_and_the_node_lives_on(tmp_p
         peer = Peer("MEDSEG", "127.0.0.1", scp.port)
         first, second = send([a_ct(tmp_path / "a.dcm"), a_ct(tmp_path / "b.dcm")], peer, "SCANNER")
     assert (first.status, second.status) == (0x0110, 0x0110)
-    assert "database" not in first.message
+    assert "database" not in first.told
 
 
 @pytest.mark.parametrize(

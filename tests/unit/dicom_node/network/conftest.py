@@ -1,7 +1,9 @@
-"""Three CT instances to send."""
+"""Three CT instances to send, and silence."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pydicom
@@ -19,3 +21,15 @@ def instances(tmp_path: Path) -> list[Path]:
         paths.append(tmp_path / f"{number}.dcm")
         instance.save_as(paths[-1])
     return paths
+
+
+@pytest.fixture
+def wait_for_end() -> Iterator[Callable[[], None]]:
+    """For a scripted peer that falls silent: waits until the test is over."""
+    over = threading.Event()
+
+    def wait() -> None:
+        over.wait(30)
+
+    yield wait
+    over.set()

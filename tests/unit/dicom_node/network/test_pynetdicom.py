@@ -16,6 +16,7 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
+from pynetdicom.presentation import build_role
 from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node.network.contexts import configure_pynetdicom
@@ -76,14 +77,14 @@ def peer() -> Iterator[Peer]:
 
 
 def test_the_reactor_still_drops_a_response(peer: Peer, instances: list[Path]) -> None:
-    """storage_scu._leave_responses."""
+    """association.leave_responses."""
     configure_pynetdicom()
     entity = AE("SCANNER")
     entity.add_requested_context(CT, ExplicitVRLittleEndian)
     entity.dimse_timeout = 1
     association = entity.associate(peer.host, peer.port)
     catch_the_reactor_between_two_steps(association, patience_s=10)
-    assert "Status" not in association.send_c_store(instances[0]), "fixed: delete storage_scu._leave_responses"
+    assert "Status" not in association.send_c_store(instances[0]), "fixed: delete association.leave_responses"
 
 
 def test_our_scu_gets_its_response_all_the_same(
@@ -155,3 +156,21 @@ def test_unrestricted_storage_still_takes_a_worklist_for_a_storage_class() -> No
     association.abort()
     server.shutdown()
     assert accepted == 1, "fixed: delete _refuse_other_services"
+
+
+def test_unrestricted_storage_still_leaves_roles_of_other_services_unanswered() -> None:
+    """storage_scp._answer_roles."""
+    configure_pynetdicom()
+    commitment = "1.2.840.10008.1.20.1"
+    entity = AE("MEDSEG")
+    entity.add_supported_context(commitment, scu_role=False, scp_role=True)
+    server = entity.start_server(("127.0.0.1", 0), block=False)
+    assert server is not None
+    archive = AE("ARCHIVE")
+    archive.add_requested_context(commitment)
+    role = build_role(commitment, scp_role=True)
+    association = archive.associate(*server.server_address[:2], ext_neg=[role])
+    answered = association.acceptor.role_selection
+    association.abort()
+    server.shutdown()
+    assert not answered, "fixed: delete _answer_roles"
