@@ -49,18 +49,40 @@ SEEN_LOW_CONFIDENCE = _private("seen-low-confidence", "Seen, low confidence")
 NOTHING_MARKED = _private("nothing-marked", "Nothing marked")
 QUESTION = _private("question", "Clinical question")
 ANSWER = _private("answer", "Answer")
+COMPARISON = _private("comparison", "Compared with an earlier result")
 CONFIDENCE = _private("confidence", "Confidence of mask")
 TERMS = _private("terms", "Terms of use")
+SITE_NOT_STATED = _private("site-not-stated", "Site not stated")
 COMMENT = _dcm("121106", "Comment")
 QUALITATIVE_EVALUATIONS = Code("C0034375", "UMLS", "Qualitative Evaluations")
+OF_INTEREST = _dcm("113000", "Of Interest")
+REJECTED_FOR_QUALITY = _dcm("113001", "Rejected for Quality Reasons")
+REJECTED_FOR_PATIENT_SAFETY = _dcm("113037", "Rejected for Patient Safety Reasons")
+INCORRECT_WORKLIST_ENTRY = _dcm("113038", "Incorrect Modality Worklist Entry")
+KEY_OBJECT_DESCRIPTION = _dcm("113012", "Key Object Description")
+PROCESSED_SOURCE = _dcm("121322", "Source Image for Image Processing Operation")
 IMAGE_LIBRARY = _dcm("111028", "Image Library")
 SOURCE_IMAGE = _dcm("121112", "Source of Measurement")
 IMAGING_MEASUREMENT_REPORT = _dcm("126000", "Imaging Measurement Report")
-ONCOLOGY_MEASUREMENT_REPORT = _dcm("126001", "Oncology Measurement Report")
+AI_RESULT_REPORT = _private("ai-result-report", "AI result report")
 IMAGING_PROCEDURE = _sct("363679005", "Imaging procedure")
+_RADIOGRAPHY = Code("43468-8", "LN", "XR unspecified body region")
+PROCEDURES = {
+    "CR": _RADIOGRAPHY,
+    "CT": Code("25045-6", "LN", "CT unspecified body region"),
+    "DX": _RADIOGRAPHY,
+    "MG": _sct("71651007", "Mammography"),
+    "MR": Code("25056-3", "LN", "MRI unspecified body region"),
+    "NM": Code("49118-3", "LN", "NM unspecified body region"),
+    "PT": Code("44136-0", "LN", "PET unspecified body region"),
+    "US": _sct("16310003", "Diagnostic ultrasonography"),
+    "XA": _sct("77343006", "Angiography"),
+}
+"""By modality, what a report says was done where its source does not (PS3.16 CID 100)."""
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")
 DEVICE = _dcm("121007", "Device")
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
+PROCESSING_ALGORITHM = Code("Newcode1", "99IHE", "Processing Algorithm")
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")
 
 VOLUME, AREA = _sct("118565006", "Volume"), _sct("42798000", "Area")
@@ -147,7 +169,7 @@ UNSIDED = {
 """What a phrase may name without a side or part. Not labels of the shipped model."""
 
 COMMISSIONING_CONCEPT = SegmentedConcept(
-    "bright voxels", OBJECT, _private("bright-voxels", "Voxels above 90 % of the stored range")
+    "bright voxels", OBJECT, _private("bright-voxels", "Voxels above 90 % of the range of values")
 )
 
 _SYNONYMS = {

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dicom_node.results.comparison import Change
 from dicom_node.results.concept import Code, SegmentedConcept
 from dicom_node.results.measurement import Measurement
 from dicom_node.results.profiles import Profile
+from dicom_node.results.telling import marked_pixels
 from dicom_node.volumes.load import SeriesVolume
 
 __all__ = ["Code", "Finding", "ReadAnswer", "ReadPart", "ResultContext", "SegmentedConcept"]
@@ -26,7 +29,7 @@ class Finding:
     `mask`: bool `slices rows columns` on the part's own grid, in the order of SeriesVolume.
     `confidence`: 0 to 1; `low_confidence`: it is below the node's limit, so that nothing is measured, and whatever
     names the finding says so. `tracking_uid` is shared by the segment and the measurement group. `measurements`: those
-    of `measure`, taken once; every result shows these and measures nothing itself.
+    of `measure`, taken once; every result shows these and measures nothing itself. `changes`: since an earlier result.
     """
 
     phrase: str
@@ -37,10 +40,21 @@ class Finding:
     tracking_uid: str
     measurements: tuple[Measurement, ...]
     low_confidence: bool = False
+    changes: tuple[Change, ...] = ()
 
     def __post_init__(self) -> None:
         if self.low_confidence and self.measurements:
             raise ValueError(f"{self.tracking_id} is of low confidence and must not be measured")
+
+    @cached_property
+    def pixels_by_slice(self) -> NDArray[np.int64]:
+        """How many pixels are marked in each slice: counted once, as every object asks for it."""
+        return marked_pixels(self.mask)
+
+    @property
+    def largest_slice(self) -> int:
+        """The slice with the most marked pixels, from 0; the first of several."""
+        return int(np.argmax(self.pixels_by_slice))
 
     @property
     def label(self) -> str:
@@ -54,12 +68,16 @@ class Finding:
 
 @dataclass(frozen=True)
 class ReadAnswer:
-    """One question of a job with its answer's text, what was seen and what was looked for and not seen."""
+    """One question of a job with its answer's text, what was seen and what was looked for and not seen.
+
+    `compared`: sentences on an earlier result that no finding has in its `changes`, such as what was not asked then.
+    """
 
     question: str
     text: str
     findings: tuple[Finding, ...]
     not_seen: tuple[SegmentedConcept, ...]
+    compared: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -93,4 +111,5 @@ class ResultContext:
     station_ae_title: str
     profile: Profile
     complete: bool = True
+    node_uid: str = ""  # of the installation; empty where nothing is installed
     predecessors: Sequence[tuple[str, str]] = ()  # (SOP Class UID, SOP Instance UID) of SRs this one replaces

@@ -39,6 +39,9 @@ _JAPANESE_WITH_YEN = frozenset({"ISO_IR 13", "ISO 2022 IR 13"})
 
 _LONG_TEXTS = frozenset({"LT", "ST", "UT"})
 _AT_MOST = {"LO": 64, "LT": 10240, "PN": 64, "SH": 16, "ST": 1024}  # characters, PS3.5 6.2
+_PATIENT_AND_STUDY_TAGS = frozenset(element_tag(keyword) for keyword in PATIENT_AND_STUDY)
+_FITTED = frozenset({"SQ", None, *map(str, CUSTOMIZABLE_CHARSET_VR)})
+"""None: as read from Implicit VR, where only the dictionary knows."""
 _CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CONTROLS_IN_LONG_TEXTS = re.compile(r"[\x00-\x08\x0b\x0e-\x1f\x7f-\x9f]")
 _IN_DEFAULT_REPERTOIRE = re.compile(rb"^[^\x1b]+|\x1b\(B[^\x1b]*")
@@ -89,10 +92,10 @@ class ResultIdentity:
 
     def fit(self, dataset: Dataset) -> None:
         """Fit every text of `dataset` at any depth, but for patient and study, which are not taken from there."""
-        skipped = {element_tag(keyword) for keyword in PATIENT_AND_STUDY}
-        for element in dataset:
-            if element.tag in skipped:
+        for tag in sorted(dataset.keys()):
+            if tag in _PATIENT_AND_STUDY_TAGS or dataset.get_item(tag).VR not in _FITTED:
                 continue
+            element = dataset[tag]
             if element.VR == "SQ":
                 for item in element.value or []:
                     self.fit(item)

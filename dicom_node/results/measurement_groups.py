@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import highdicom as hd
@@ -19,11 +20,14 @@ from dicom_node.results.contour import outlines
 from dicom_node.results.diameters import Line
 from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
 from dicom_node.results.measurement import DEFINITIONS, Measurement
+from dicom_node.results.naming import contour_site, sided_site, sided_type
 from dicom_node.results.profiles import ReportForm
 from dicom_node.results.stand_ins import Reference, references
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["finding_groups", "has_contours", "not_outlined", "qualitative_evaluations", "unseen_groups"]
+__all__ = [
+    "finding_groups", "has_contours", "not_in_groups", "not_outlined", "qualitative_evaluations", "unseen_groups",
+]  # fmt: skip
 
 
 def has_contours(parts: Sequence[ReadPart]) -> bool:
@@ -33,31 +37,41 @@ def has_contours(parts: Sequence[ReadPart]) -> bool:
     return projections and bool(findings) and all(finding.mask.any() for finding in findings)
 
 
-def not_outlined(finding: Finding) -> Iterator[str]:
-    """What a reader of contours has to know about parts that got none."""
+def not_outlined(finding: Finding, *, segmented: bool) -> Iterator[str]:
+    """What a reader of contours has to know about parts that got none; `segmented`: a SEG has the mask too."""
+    rest = "the segmentation holds all" if segmented else "the others are in the measurements alone"
     for index in _touched(finding):
         parts, count = outlines(finding.mask[index])
         if count > len(parts):
             shown = f"the {len(parts)} largest of {count} parts are outlined"
-            yield f"{finding.tracking_id}: {shown}; the segmentation holds all."
+            yield f"{finding.tracking_id}: {shown}; {rest}."
 
 
-def finding_groups(part: ReadPart, segmentation: Dataset | None, form: ReportForm) -> Iterator[Any]:
+def not_in_groups(finding: Finding, form: ReportForm) -> Iterator[str]:
+    """The measurements that a group has no room for."""
+    for measurement in finding.measurements[len(_of_group(finding, form)) :]:
+        yield f"{finding.tracking_id}: {_name(measurement).meaning.casefold()}: {measurement.text}"
+
+
+def finding_groups(
+    part: ReadPart, segmentation: Dataset | None, context: ResultContext, form: ReportForm
+) -> Iterator[Any]:
     """A group per finding that references its segment; on an image without patient geometry contours follow it.
 
     TID 1411 with a segment of a volume; TID 1410 with a frame of the SEG, then TID 1410 with an image region for each
     piece of the mask. The first contour shares the finding's tracking UID, others have their own: viewers show one
-    contour per UID. `segmentation`: the part's.
+    contour per UID. Without a SEG the first contour's group has what the segment's would. `segmentation`: the part's.
     """
     for number, finding in enumerate(part.findings, start=1):
-        group = _segment_group(part.volume, finding, number, segmentation, form)
-        _qualify(group, part.volume, finding, form)
-        yield group
-        if part.volume.geometry is None:
-            yield from _contour_groups(part.volume, finding)
+        writer = _FindingWriter(part.volume, finding, number, segmentation, context, form)
+        contours = list(_contours(part.volume, finding)) if part.volume.geometry is None else []
+        if segmentation is not None or not contours:
+            yield writer.segment_group()
+        for ordinal, contour in enumerate(contours):
+            yield writer.contour_group(ordinal, contour, measured=segmentation is None and ordinal == 0)
 
 
-def unseen_groups(part: ReadPart, context: ResultContext, *, name_image: bool) -> Iterator[Any]:
+def unseen_groups(part: ReadPart, context: ResultContext, form: ReportForm, *, name_image: bool) -> Iterator[Any]:
     """A group without measurements for what was looked for and not seen, and for a question that marked nothing.
 
     `name_image`: the group references its image, where the part is one: a report of several parts would otherwise not
@@ -80,6 +94,7 @@ def unseen_groups(part: ReadPart, context: ResultContext, *, name_image: bool) -
                 ),
                 qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOTHING_MARKED)],
                 source_images=images,
+                algorithm_id=_algorithm(context, form),
             )
         for concept in answer.not_seen:
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
@@ -87,15 +102,16 @@ def unseen_groups(part: ReadPart, context: ResultContext, *, name_image: bool) -
                     uid=derived_uid(context.object_key, "not seen", *place, concept.label),
                     identifier=f"{concept.label} {ordinal + 1}{where}",
                 ),
-                finding_type=concept.type,
+                finding_type=_type(concept, form),
                 finding_category=concept.category,
-                finding_sites=_sites(concept),
+                finding_sites=_sites(concept, form),
                 qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOT_SEEN)],
                 source_images=images,
+                algorithm_id=_algorithm(context, form),
             )
 
 
-def qualitative_evaluations(answers: Sequence[ReadAnswer]) -> Any:
+def qualitative_evaluations(answers: Sequence[ReadAnswer], form: ReportForm) -> Any:
     """What `unseen_groups` says as the container Qualitative Evaluations of TID 1500; None where there is nothing.
 
     For viewers that draw every measurement group and stumble over one without coordinates.
@@ -106,8 +122,8 @@ def qualitative_evaluations(answers: Sequence[ReadAnswer]) -> Any:
         if not answer.findings and not answer.not_seen:
             items.append(hd.sr.CodeContentItem(codes.PRESENCE, codes.NOTHING_MARKED, contains))
         for concept in answer.not_seen:
-            item = hd.sr.CodeContentItem(codes.NOT_SEEN, concept.type, contains)
-            if sites := _sites(concept):
+            item = hd.sr.CodeContentItem(codes.NOT_SEEN, _type(concept, form), contains)
+            if sites := _sites(concept, form):
                 item.ContentSequence = hd.sr.ContentSequence(sites)
             items.append(item)
     if not items:
@@ -117,71 +133,130 @@ def qualitative_evaluations(answers: Sequence[ReadAnswer]) -> Any:
     return container
 
 
-def _sites(concept: SegmentedConcept) -> list[Any] | None:
-    """The finding site with its laterality; an organ is its own site. OHIF names a contour by nothing else."""
-    site = concept.site or (concept.type if concept.category == codes.ANATOMY else None)
+def _type(concept: SegmentedConcept, form: ReportForm) -> Code:
+    return sided_type(concept) if form.sides_in_meanings else concept.type
+
+
+def _sites(concept: SegmentedConcept, form: ReportForm) -> list[Any] | None:
+    """The finding site with its laterality; an organ is its own site."""
+    site = sided_site(concept)
+    if site is not None and not form.sides_in_meanings:
+        site = concept.site or concept.type
     return [hd.sr.FindingSite(site, laterality=concept.laterality)] if site is not None else None
 
 
-def _what(finding: Finding, uid: str, identifier: str) -> dict[str, Any]:
-    sites = _sites(finding.concept)
-    for site in sites or ():  # OHIF names a contour by its site alone
-        site.ConceptCodeSequence[0].CodeMeaning = finding.qualified(site.value.meaning)
-    type_ = finding.concept.type
-    return {
-        "tracking_identifier": hd.sr.TrackingIdentifier(uid=uid, identifier=identifier),
-        "finding_type": type_._replace(meaning=finding.qualified(type_.meaning)),
-        "finding_category": finding.concept.category,
-        "finding_sites": sites,
-    }
+def _algorithm(context: ResultContext, form: ReportForm) -> Any:
+    """TID 4019; None where groups do not say it."""
+    if not form.algorithm_in_groups:
+        return None
+    parameters = [f"weights sha256 {context.weights_digest}"]
+    return hd.sr.AlgorithmIdentification(context.algorithm_name, context.algorithm_version, parameters)
 
 
-def _segment_group(
-    volume: SeriesVolume, finding: Finding, number: int, segmentation: Dataset | None, form: ReportForm
-) -> Any:
-    common: dict[str, Any] = {
-        **_what(finding, finding.tracking_uid, finding.tracking_id),
-        "measurements": list(_measurements(finding)),
-        "qualitative_evaluations": [
-            hd.sr.QualitativeEvaluation(
-                codes.PRESENCE, codes.SEEN_LOW_CONFIDENCE if finding.low_confidence else codes.SEEN
-            )
-        ],
-    }
-    if segmentation is None:
-        return hd.sr.MeasurementsAndQualitativeEvaluations(**common)
-    if volume.geometry is None and len(volume.slices) == 1:
-        frame = hd.sr.ReferencedSegmentationFrame(
-            sop_class_uid=segmentation.SOPClassUID,
-            sop_instance_uid=segmentation.SOPInstanceUID,
-            frame_number=_frame_number(segmentation, number),
-            segment_number=number,
-            source_image=_source_images(volume, finding)[0],
-        )
-        # A frame says its segment; both numbers must not stand together (PS3.3 table 10-3).
-        del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
-        return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **common)
-    # from_segmentation() fails on a SEG with one segment, whose identification stands in the shared group.
-    segment = hd.sr.ReferencedSegment(
-        sop_class_uid=segmentation.SOPClassUID,
-        sop_instance_uid=segmentation.SOPInstanceUID,
-        segment_number=number,
-        source_images=_source_images(volume, finding) if form.image_references else None,
-        source_series=None if form.image_references else hd.sr.SourceSeriesForSegmentation(volume.series_uid),
-    )
-    return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
+@dataclass(frozen=True)
+class _FindingWriter:
+    """Writes the groups of one finding. `number`: of its segment."""
 
+    volume: SeriesVolume
+    finding: Finding
+    number: int
+    segmentation: Dataset | None
+    context: ResultContext
+    form: ReportForm
 
-def _contour_groups(volume: SeriesVolume, finding: Finding) -> Iterator[Any]:
-    sources = references(volume)
-    drawn = [(sources[index], part) for index in _touched(finding) for part in outlines(finding.mask[index])[0]]
-    for ordinal, (source, part) in enumerate(drawn):
+    def segment_group(self) -> Any:
+        """The group that references the segment, where there is one."""
+        group = self._segment_group({**self._what(), **self._measured()})
+        _qualify(group, self.volume, self.finding, self.form)
+        return group
+
+    def contour_group(self, ordinal: int, contour: _Contour, *, measured: bool) -> Any:
+        """A group with one contour; `ordinal`: of the contour, from 0. `measured`: it has the measurements too."""
+        finding = self.finding
         uid, identifier = finding.tracking_uid, finding.tracking_id
         if ordinal:
             uid, identifier = derived_uid(uid, "part", str(ordinal + 1)), f"{identifier} part {ordinal + 1}"
-        yield hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
-            referenced_region=_region(source, part.points), **_what(finding, uid, identifier)
+        what = self._what(uid, identifier)
+        if self.form.sides_in_meanings:
+            what["finding_sites"] = [self._qualified_site(contour_site(finding.concept))]
+        group = hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(
+            referenced_region=_region(contour.source, contour.points),
+            **what,
+            **(self._measured() if measured else {}),
         )
+        if measured:
+            _qualify(group, self.volume, finding, self.form)
+        return group
+
+    def _what(self, uid: str = "", identifier: str = "") -> dict[str, Any]:
+        finding, form = self.finding, self.form
+        type_ = _type(finding.concept, form)
+        sites = _sites(finding.concept, form) or ()
+        return {
+            "tracking_identifier": hd.sr.TrackingIdentifier(
+                uid=uid or finding.tracking_uid, identifier=identifier or finding.tracking_id
+            ),
+            "finding_type": type_._replace(meaning=finding.qualified(type_.meaning)),
+            "finding_category": finding.concept.category,
+            # OHIF names a contour by its site alone
+            "finding_sites": [self._qualified_site(site.value) for site in sites] or None,
+            "algorithm_id": _algorithm(self.context, form),
+        }
+
+    def _qualified_site(self, site: Code) -> Any:
+        written = hd.sr.FindingSite(site, laterality=self.finding.concept.laterality)
+        written.ConceptCodeSequence[0].CodeMeaning = self.finding.qualified(site.meaning)
+        return written
+
+    def _measured(self) -> dict[str, Any]:
+        presence = codes.SEEN_LOW_CONFIDENCE if self.finding.low_confidence else codes.SEEN
+        return {
+            "measurements": list(_measurements(self.finding, self.form)),
+            "qualitative_evaluations": [hd.sr.QualitativeEvaluation(codes.PRESENCE, presence)],
+        }
+
+    def _segment_group(self, common: dict[str, Any]) -> Any:
+        volume, finding, segmentation = self.volume, self.finding, self.segmentation
+        if segmentation is None:
+            return hd.sr.MeasurementsAndQualitativeEvaluations(**common)
+        if volume.geometry is None and len(volume.slices) == 1:
+            frame = hd.sr.ReferencedSegmentationFrame(
+                sop_class_uid=segmentation.SOPClassUID,
+                sop_instance_uid=segmentation.SOPInstanceUID,
+                frame_number=_frame_number(segmentation, self.number),
+                segment_number=self.number,
+                source_image=_source_images(volume, finding)[0],
+            )
+            # A frame says its segment; both numbers must not stand together (PS3.3 table 10-3).
+            del frame[0].ReferencedSOPSequence[0].ReferencedSegmentNumber
+            return hd.sr.PlanarROIMeasurementsAndQualitativeEvaluations(referenced_segment=frame, **common)
+        # from_segmentation() fails on a SEG with one segment, whose identification stands in the shared group.
+        named = self.form.image_references
+        segment = hd.sr.ReferencedSegment(
+            sop_class_uid=segmentation.SOPClassUID,
+            sop_instance_uid=segmentation.SOPInstanceUID,
+            segment_number=self.number,
+            source_images=_source_images(volume, finding) if named else None,
+            source_series=None if named else hd.sr.SourceSeriesForSegmentation(volume.series_uid),
+        )
+        return hd.sr.VolumetricROIMeasurementsAndQualitativeEvaluations(referenced_segment=segment, **common)
+
+
+@dataclass(frozen=True)
+class _Contour:
+    """`points 2`, column and row, on an image."""
+
+    source: Reference
+    points: NDArray[np.float64]
+
+
+def _contours(volume: SeriesVolume, finding: Finding) -> Iterator[_Contour]:
+    """Those on the image that was measured first: viewers put the measurements beside the first."""
+    sources = references(volume)
+    measured = next((one.line.slice_index for one in finding.measurements if one.line is not None), None)
+    for index in sorted(_touched(finding), key=lambda index: index != measured):
+        for part in outlines(finding.mask[index])[0]:
+            yield _Contour(sources[index], part.points)
 
 
 def _region(source: Reference, points: NDArray[np.float64]) -> Any:
@@ -223,9 +298,13 @@ def _frames(number: int | None) -> list[int] | None:
     return None if number is None else [number]
 
 
-def _measurements(finding: Finding) -> Iterator[Any]:
+def _of_group(finding: Finding, form: ReportForm) -> tuple[Measurement, ...]:
+    return finding.measurements[: form.most_measurements]
+
+
+def _measurements(finding: Finding, form: ReportForm) -> Iterator[Any]:
     """The measurements of a finding, then its confidence."""
-    for measurement in finding.measurements:
+    for measurement in _of_group(finding, form):
         definition = DEFINITIONS[measurement.kind]
         yield hd.sr.Measurement(
             name=_name(measurement),
@@ -253,7 +332,7 @@ def _name(measurement: Measurement) -> Code:
 def _qualify(group: Any, volume: SeriesVolume, finding: Finding, form: ReportForm) -> None:
     """Add to the numbers of a group what its writer takes no arguments for: that they are bounds, where they lie."""
     numbers = [item for item in group[0].ContentSequence if item.ValueType == "NUM"]
-    for item, measurement in zip(numbers, finding.measurements, strict=False):  # the confidence comes after them
+    for item, measurement in zip(numbers, _of_group(finding, form), strict=False):  # the confidence comes after them
         added: list[Any] = []
         if measurement.at_least:
             modifier = hd.sr.RelationshipTypeValues.HAS_CONCEPT_MOD

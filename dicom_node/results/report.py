@@ -12,17 +12,25 @@ from dicom_node.errors import ResultRefused
 from dicom_node.headers.elements import integer
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
-from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
-from dicom_node.results.finding import ReadPart, ResultContext
+from dicom_node.results.concept import Code
+from dicom_node.results.equipment import (
+    DEVICE_SERIAL_NUMBER,
+    MANUFACTURER,
+    contributing_equipment,
+    node_device_uid,
+)
+from dicom_node.results.finding import ReadAnswer, ReadPart, ResultContext
 from dicom_node.results.image_library import image_library
 from dicom_node.results.making import series_description, stamp
 from dicom_node.results.measurement_groups import (
     finding_groups,
     has_contours,
+    not_in_groups,
     not_outlined,
     qualitative_evaluations,
     unseen_groups,
 )
+from dicom_node.results.procedure import procedures, requests
 from dicom_node.results.profiles import PROFILES, ReportForm
 from dicom_node.results.stand_ins import evidence, put_classes
 
@@ -49,16 +57,18 @@ def build_report(
     instance_uid = derived_uid(context.object_key, "sr", "instance")
     meaning = PROFILES[context.profile]
     form = meaning.drawn_report if has_contours(parts) else meaning.report
+    performed = procedures(first)
     content = hd.sr.MeasurementReport(
         observation_context=_observation_context(context),
-        procedure_reported=codes.IMAGING_PROCEDURE,
+        procedure_reported=performed,
         imaging_measurements=list(_groups(parts, segmentations, context, form)),
         title=form.title,
         language_of_content_item_and_descendants=hd.sr.LanguageOfContentItemAndDescendants(
             hd.sr.CodedConcept.from_code(codes.ENGLISH)
         ),
     )
-    _finish_content(content[0], parts, context, form, notes)
+    texts = list(_texts(list(zip(parts, segmentations, strict=True)), context, form, notes))
+    _finish_content(content[0], texts, parts, form)
     seen = [*sources, *(segmentation for segmentation in segmentations if segmentation is not None)]
     report = hd.sr.Comprehensive3DSR(
         evidence=[evidence(dataset) for dataset in seen],
@@ -71,7 +81,9 @@ def build_report(
         is_complete=context.complete,
         is_final=False,
         is_verified=False,
-        series_description=series_description("SR", context),
+        series_description=series_description("SR", context, parts),
+        performed_procedure_codes=performed,
+        requested_procedures=requests(first) or None,
         record_evidence=True,
     )
     put_classes(report, seen)
@@ -94,7 +106,7 @@ def _observation_context(context: ResultContext) -> Any:
     device = hd.sr.ObserverContext(
         observer_type=hd.sr.CodedConcept.from_code(codes.DEVICE),
         observer_identifying_attributes=hd.sr.DeviceObserverIdentifyingAttributes(
-            uid=derived_uid("device", DEVICE_SERIAL_NUMBER),
+            uid=node_device_uid(context),
             name=context.station_ae_title,
             manufacturer_name=MANUFACTURER,
             model_name=context.algorithm_name,
@@ -109,23 +121,22 @@ def _groups(
 ) -> Iterator[Any]:
     """Measurement groups: first of what was seen in any part, then of what was not."""
     for part, segmentation in zip(parts, segmentations, strict=True):
-        yield from finding_groups(part, segmentation, form)
+        yield from finding_groups(part, segmentation, context, form)
     if form.unseen_in_groups:
         for part in parts:
-            yield from unseen_groups(part, context, name_image=form.image_references and len(parts) > 1)
+            yield from unseen_groups(part, context, form, name_image=form.image_references and len(parts) > 1)
 
 
-def _finish_content(
-    root: Any, parts: Sequence[ReadPart], context: ResultContext, form: ReportForm, notes: Sequence[str]
-) -> None:
+def _finish_content(root: Any, texts: Sequence[Any], parts: Sequence[ReadPart], form: ReportForm) -> None:
     """Question and answer before everything else that is contained, each content item on its own."""
     items = list(root.ContentSequence)
     first = next(index for index, item in enumerate(items) if item.ValueType == "CONTAINER")
-    library = [image_library(parts)] if form.image_library else []
-    items[first:first] = [*_texts(parts, context, notes), *library]
+    items[first:first] = [image_library(parts)] if form.image_library else []
+    start = 0 if form.texts_first else first
+    items[start:start] = texts
     if not form.unseen_in_groups:
         answers = [answer for part in parts for answer in part.answers]
-        if (evaluations := qualitative_evaluations(answers)) is not None:
+        if (evaluations := qualitative_evaluations(answers, form)) is not None:
             items.append(evaluations)
     root.ContentSequence = items
     # The items are statements of their own, no running text (PS3.3 C.17.3.2.3); viewers then name each.
@@ -142,12 +153,7 @@ def _complete_header(report: Dataset, source: Dataset, context: ResultContext) -
     report.ManufacturerModelName = context.algorithm_name
     report.SoftwareVersions = context.algorithm_version
     report.DeviceSerialNumber = DEVICE_SERIAL_NUMBER
-    item = Dataset()
-    item.PurposeOfReferenceCodeSequence = [hd.sr.CodedConcept.from_code(codes.PROCESSING_EQUIPMENT)]
-    item.Manufacturer, item.ManufacturerModelName = MANUFACTURER, context.algorithm_name
-    item.SoftwareVersions, item.DeviceSerialNumber = context.algorithm_version, DEVICE_SERIAL_NUMBER
-    item.ContributionDescription = f"weights sha256 {context.weights_digest}"
-    report.ContributingEquipmentSequence = [item]
+    report.ContributingEquipmentSequence = contributing_equipment(context)
     if context.predecessors:
         report.PredecessorDocumentsSequence = [_predecessor(source, context)]
     stamp(report, source, context)
@@ -172,27 +178,44 @@ def _predecessor(source: Dataset, context: ResultContext) -> Dataset:
     return study
 
 
-def _texts(parts: Sequence[ReadPart], context: ResultContext, notes: Sequence[str]) -> Iterator[Any]:
+def _texts(
+    parts: Sequence[tuple[ReadPart, Dataset | None]], context: ResultContext, form: ReportForm, notes: Sequence[str]
+) -> Iterator[Any]:
     """The terms, where there are any; question and answer, so that a reader needs no table of codes; comments.
 
-    A comment says which part the answers after it are about, where there are several, and which pieces of a mask were
-    not outlined.
+    Right after an answer stands what an earlier result said. A comment says which part the answers after it are about,
+    where there are several, which numbers a group has no room for, and which pieces of a mask were not outlined.
+    `parts`: each with its SEG.
     """
-    contains = hd.sr.RelationshipTypeValues.CONTAINS
     if context.terms:
-        yield hd.sr.TextContentItem(codes.TERMS, context.terms.upper(), contains)
-    for note in notes:
-        yield hd.sr.TextContentItem(codes.COMMENT, note, contains)
-    for place, part in enumerate(parts, start=1):
-        if len(parts) > 1 or part.volume.name:
-            which = ", ".join(filter(None, [part.volume.name, _instances(part)]))
-            yield hd.sr.TextContentItem(codes.COMMENT, f"Part {place} of {len(parts)}: {which}", contains)
+        yield _text(codes.TERMS, context.terms.upper())
+    for place, (part, segmentation) in enumerate(parts, start=1):
+        which = ", ".join(filter(None, [part.volume.name, _instances(part)]))
+        name = _text(codes.COMMENT, f"Part {place} of {len(parts)}: {which}")
+        if len(parts) > 1:
+            yield name
         for answer in part.answers:
-            yield hd.sr.TextContentItem(codes.QUESTION, answer.question, contains)
-            yield hd.sr.TextContentItem(codes.ANSWER, answer.text, contains)
+            yield _text(codes.QUESTION, answer.question)
+            yield _text(codes.ANSWER, answer.text)
+            yield from (_text(codes.COMPARISON, sentence) for sentence in _comparisons(answer))
             for finding in answer.findings:
+                yield from (_text(codes.COMMENT, number) for number in not_in_groups(finding, form))
                 if part.volume.geometry is None:
-                    yield from (hd.sr.TextContentItem(codes.COMMENT, note, contains) for note in not_outlined(finding))
+                    outlined = not_outlined(finding, segmented=segmentation is not None)
+                    yield from (_text(codes.COMMENT, note) for note in outlined)
+        if len(parts) == 1 and part.volume.name:
+            yield name
+    yield from (_text(codes.COMMENT, note) for note in notes)
+
+
+def _text(concept: Code, value: str) -> Any:
+    return hd.sr.TextContentItem(concept, value, hd.sr.RelationshipTypeValues.CONTAINS)
+
+
+def _comparisons(answer: ReadAnswer) -> Iterator[str]:
+    for finding in answer.findings:
+        yield from (f"{finding.qualified(finding.phrase)}: {change.text}" for change in finding.changes)
+    yield from answer.compared
 
 
 def _instances(part: ReadPart) -> str:

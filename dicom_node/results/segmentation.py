@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import colorsys
 import copy
 
 import highdicom as hd
@@ -14,8 +13,9 @@ from pydicom.uid import ExplicitVRLittleEndian
 from dicom_node.errors import ResultRefused
 from dicom_node.headers.elements import texts
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import ARTIFICIAL_INTELLIGENCE, LABELS
-from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER
+from dicom_node.results.codes import ARTIFICIAL_INTELLIGENCE
+from dicom_node.results.colours import cielab_of
+from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER, contributing_equipment
 from dicom_node.results.finding import Finding, ReadPart, ResultContext
 from dicom_node.results.making import series_description, stamp
 from dicom_node.results.profiles import PROFILES
@@ -41,7 +41,8 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
     volume, findings = part.volume, part.findings
     if not findings:
         return None
-    masks = np.stack([finding.mask for finding in findings], axis=-1)
+    # Segments last, as the writer wants them, but one after the other in memory: it adds them up several times as fast.
+    masks = np.moveaxis(np.stack([finding.mask for finding in findings]), 0, -1)
     if masks.shape[:3] != volume.values.shape[:3]:
         raise ResultRefused(f"masks {masks.shape[:3]} are not on the source grid {volume.values.shape[:3]}")
     kind = f"SEG part {part.ordinal + 1}" if part.ordinal else "SEG"
@@ -50,7 +51,7 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
         measures = hd.PixelMeasuresSequence(volume.geometry.pixel_spacing_mm, slice_thickness_mm(volume))
     segmentation = hd.seg.Segmentation(
         source_images=stand_ins(volume),
-        pixel_array=masks.astype(np.uint8),
+        pixel_array=masks.view(np.uint8),
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=[_segment(number, finding, context) for number, finding in enumerate(findings, start=1)],
         series_instance_uid=_uid(part, context, "series"),
@@ -64,7 +65,7 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
         transfer_syntax_uid=ExplicitVRLittleEndian,
         pixel_measures=measures,
         omit_empty_frames=PROFILES[context.profile].omit_empty_frames,
-        series_description=series_description(kind, context),
+        series_description=series_description(kind, context, [part]),
         content_label="MEDSEG",
         content_description="Answers of MedSeg-R",
     )
@@ -73,6 +74,7 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
     if volume.geometry is None:
         _remove_places(segmentation, volume)
     _set_dimension_organization(segmentation, _uid(part, context, "dimensions"))
+    segmentation["ContributingEquipmentSequence"].value = contributing_equipment(context)
     stamp(segmentation, volume.source, context)
     return segmentation
 
@@ -148,29 +150,12 @@ def _segment(number: int, finding: Finding, context: ResultContext) -> hd.seg.Se
         tracking_uid=finding.tracking_uid,
         tracking_id=finding.tracking_id,
         anatomic_regions=[concept.site] if concept.site is not None else None,
-        display_color=_colour(concept.label),
+        display_color=cielab_of(concept.label),
     )
     if concept.laterality is not None:
         modifier = hd.sr.CodedConcept.from_code(concept.laterality)
         description.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
     return description
-
-
-def _colour(label: str) -> hd.color.CIELabColor:
-    """A colour that a label always has; a side differs in lightness only."""
-    base = _without_side(label)
-    place = _PLACES.get(base, sum(ord(letter) * 37 for letter in base))
-    # Turning by the golden angle keeps any number of hues apart; those that come close differ in lightness.
-    hue, lightness = place * 0.381966 % 1, 0.5 - 0.1 * (place % 2) + 0.15 * ("right" in label.split())
-    red, green, blue = (round(255 * part) for part in colorsys.hls_to_rgb(hue, lightness, 0.9))
-    return hd.color.CIELabColor.from_rgb(red, green, blue)
-
-
-def _without_side(label: str) -> str:
-    return " ".join(word for word in label.split() if word not in ("left", "right"))
-
-
-_PLACES = {base: place for place, base in enumerate(dict.fromkeys(map(_without_side, LABELS)))}
 
 
 def _set_dimension_organization(segmentation: Dataset, uid: str) -> None:

@@ -20,9 +20,9 @@ _INTRODUCTION = """# What becomes of other people's files
 Every series under `../shared/data/dicom` and `../shared/cases` (`cases/`), each of its files alone, and a phantom of
 each kind in [CONFORMANCE.md](../CONFORMANCE.md#kinds-of-input) (`phantom:`): asked about as `medseg-node ask` does,
 in the profiles `air` and `ohif`, by a predictor that always marks something. The worse of the two outcomes is told.
-"answered" means: SEG and SR were written, the SEG holds every marked voxel, and each of its frames lies where the
-image lies that it names, by a reader that shares no code with the node. "Before" is commit 6ca54b5. `make corpus`
-measures it again."""
+"answered" means: SEG (contours of a projection image in `ohif`) and SR were written, the SEG holds every marked voxel,
+and each of its frames lies where the image lies that it names, by a reader that shares no code with the node. "Before"
+is commit 6ca54b5. `make corpus` measures it again."""
 
 
 @dataclass(frozen=True)

@@ -18,14 +18,17 @@ from types import FrameType
 from typing import Any
 from unittest.mock import patch
 
+import numpy as np
+import pydicom
+from pydicom.dataset import Dataset
+
 from dicom_node.errors import DicomNodeError, VolumeRefused, without_values
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import Profile, ResultKind
 from tests.corpus.predictors import Mark, MarkingPredictor
 from tests.corpus.stored import StoredFrame, farthest_mm, stored_frames
 from workflows.commands.ask import ask
 from workflows.errors import WorkflowError
 from workflows.settings import ModelSettings, ResultsSettings, Settings
-from workflows.state.records import ResultKind
 
 __all__ = ["Outcome", "OutcomeKind", "TimeLimit", "ask_in_both_profiles", "ask_once"]
 
@@ -48,8 +51,9 @@ class OutcomeKind(Enum):
 class Outcome:
     """`reason`: of a refusal its kind, of a crash the exception's type. `detail`: what was said, or where it crashed.
 
-    `marked`: voxels that the predictor marked of each part; `stored`: voxels in each part's SEG. `off_mm`: the farthest
-    that a SEG's frame lies from its source. `answer`: what `answer.json` holds; `frames`: of each SEG.
+    `marked`: voxels that the predictor marked of each part; `stored`: voxels in each SEG; `outlined`: pixels inside all
+    contours of the report. `off_mm`: the farthest that a SEG's frame lies from its source. `answer`: what `answer.json`
+    holds; `frames`: of the SEG of each part, none where it has none.
     """
 
     kind: OutcomeKind
@@ -57,6 +61,7 @@ class Outcome:
     detail: str = ""
     marked: tuple[int, ...] = ()
     stored: tuple[int, ...] = ()
+    outlined: float = 0.0
     off_mm: float = 0.0
     seconds: float = 0.0
     answer: dict[str, Any] | None = None
@@ -127,22 +132,56 @@ def ask_once(
 
 
 def _checked(answer: dict[str, Any], predictor: MarkingPredictor, files: Sequence[Path]) -> Outcome:
-    """Whether every marked voxel is stored, in frames that lie where the images lie that they name."""
-    segmentations = [
-        Path(result["path"]) for result in answer["results"] if result["kind"] == ResultKind.SEGMENTATION.value
-    ]
-    frames = tuple(tuple(stored_frames(path)) for path in segmentations)
-    stored = tuple(sum(int(frame.mask.sum()) for frame in own) for own in frames)
-    off_mm = max((farthest_mm(own, files) for own in frames), default=0.0)
-    outcome = Outcome(OutcomeKind.ANSWERED, stored=stored, off_mm=off_mm, answer=answer, frames=frames)
-    if len(frames) < len(predictor.marked):
-        detail = f"{len(frames)} SEG for {len(predictor.marked)} parts"
+    """Whether every marked voxel is stored, in frames that lie where the images lie that they name.
+
+    A part without a SEG, as a viewer gets a projection image, must have a contour instead.
+    """
+    results = [(ResultKind(result["kind"]), Path(result["path"])) for result in answer["results"]]
+    segmentations = {path.name: path for kind, path in results if kind is ResultKind.SEGMENTATION}
+    (report,) = [path for kind, path in results if kind is ResultKind.REPORT]
+    names = [f"seg-{number}.dcm" if number > 1 else "seg.dcm" for number in range(1, len(predictor.marked) + 1)]
+    frames = tuple(tuple(stored_frames(segmentations[name])) if name in segmentations else () for name in names)
+    segmented = [number for number, name in enumerate(names) if name in segmentations]
+    stored = tuple(sum(int(frame.mask.sum()) for frame in frames[number]) for number in segmented)
+    off_mm = max((farthest_mm(frames[number], files) for number in segmented), default=0.0)
+    outlined = _outlined(report)
+    outcome = Outcome(
+        OutcomeKind.ANSWERED,
+        stored=stored,
+        outlined=sum(outlined.values()),
+        off_mm=off_mm,
+        answer=answer,
+        frames=frames,
+    )
+    if len(segmented) + len(outlined) < len(names):
+        detail = f"{len(segmented)} SEG for {len(names)} parts"
         return replace(outcome, kind=OutcomeKind.REPORT_ONLY, detail=detail)
-    if stored != tuple(predictor.marked):
-        return replace(outcome, kind=OutcomeKind.WRONG, reason="voxels", detail=f"{predictor.marked} became {stored}")
+    marked = tuple(predictor.marked[number] for number in segmented)
+    if stored != marked:
+        return replace(outcome, kind=OutcomeKind.WRONG, reason="voxels", detail=f"{marked} became {stored}")
     if off_mm > _OFF_MM:
         return replace(outcome, kind=OutcomeKind.WRONG, reason="place", detail=f"a frame lies {off_mm:.2f} mm off")
     return outcome
+
+
+def _outlined(report: Path) -> dict[str, float]:
+    """The images that a report has contours on, with the pixels inside them."""
+    images: dict[str, float] = {}
+    for region in _items_of(pydicom.dcmread(report), "SCOORD"):
+        points = np.array(region.GraphicData, dtype=float).reshape(-1, 2)
+        if (points[0] == points[-1]).all():  # an axis is a line with two ends
+            inside = abs(float(np.sum(points[:-1, 0] * points[1:, 1] - points[1:, 0] * points[:-1, 1]))) / 2
+            (image,) = region.ContentSequence[0].ReferencedSOPSequence
+            name = str(image.ReferencedSOPInstanceUID)
+            images[name] = images.get(name, 0.0) + inside
+    return images
+
+
+def _items_of(item: Dataset, value_type: str) -> Iterator[Dataset]:
+    for inner in item.get("ContentSequence", ()):
+        if inner.ValueType == value_type:
+            yield inner
+        yield from _items_of(inner, value_type)
 
 
 _UID = re.compile(r"(?<=instance )[\d.]+\d|\b2\.25\.\d+|\b\d+(\.\d+){3,}")
@@ -180,7 +219,7 @@ def _instead_of_the_model(predictor: MarkingPredictor, overlay: bool) -> Iterato
     with contextlib.ExitStack() as patches:
         patches.enter_context(patch("workflows.commands.ask.open_predictor", lambda *_: predictor))
         if not overlay:
-            patches.enter_context(patch("workflows.reading.write_overlay"))
+            patches.enter_context(patch("dicom_node.results.objects.write_overlay"))
         yield
 
 

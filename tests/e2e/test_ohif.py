@@ -19,7 +19,8 @@ import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import replace
+from datetime import date, datetime
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,13 @@ from numpy.typing import NDArray
 from dicom_node.commissioning.marker import burn_in_marker
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
+from dicom_node.results.colours import colour_of
+from dicom_node.results.comparison import Change
 from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
 from dicom_node.results.gate import check_segmentation
 from dicom_node.results.identity import own_texts, result_identity
 from dicom_node.results.measurement import measure
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import PROFILES, Profile
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
 from dicom_node.results.segmentation import build_segmentation
@@ -42,7 +45,7 @@ from dicom_node.volumes.load import SeriesVolume, load_series
 from tests.services import Orthanc, missing
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import ConsoleMessage, Page
 
 pytestmark = pytest.mark.timeout(600)
 
@@ -165,7 +168,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-LABELMAPS = """() => {
+LABELMAPS = """(colourOf) => {
   const slices = (segmentation) => {
     const found = {};
     const labelmap = segmentation.representationData.Labelmap;
@@ -180,9 +183,13 @@ LABELMAPS = """() => {
     }
     return found;
   };
+  const viewport = services.viewportGridService.getActiveViewportId();
+  const colours = (one) => Object.keys(one.segments).map((segment) =>
+    [...services.segmentationService.getSegmentColor(viewport, one.segmentationId, Number(segment))].slice(0, 3));
   return services.segmentationService.getSegmentations().map((one) => ({
     description: one.label,
     labels: Object.values(one.segments).map((segment) => segment.label),
+    colours: one.label === colourOf ? colours(one) : [],
     slices: slices(one),
   }));
 }"""
@@ -209,9 +216,14 @@ def viewer(checkout: Path, orthanc: Orthanc) -> Iterator[str]:
     thread.join()
 
 
+def _note(message: ConsoleMessage, thrown: list[str]) -> None:
+    if message.type == "error":
+        thrown.append(f"{message.text} ({message.location.get('url', '')})")
+
+
 @pytest.fixture
 def page() -> Iterator[Page]:
-    """A page of a browser that has seen OHIF's tour; whatever the page throws fails the test."""
+    """A page of a browser that has seen OHIF's tour; what it throws or its console calls an error fails the test."""
     from playwright.sync_api import sync_playwright
 
     thrown: list[str] = []
@@ -221,6 +233,7 @@ def page() -> Iterator[Page]:
         page.set_default_timeout(120_000)
         page.add_init_script("localStorage.setItem('shownTours', JSON.stringify(['basicViewerTour']))")
         page.on("pageerror", lambda error: thrown.append(str(error)))
+        page.on("console", lambda message: _note(message, thrown))
         yield page
         browser.close()
     assert thrown == []
@@ -232,18 +245,28 @@ def found(volume: SeriesVolume, concept: SegmentedConcept, mask: NDArray[np.bool
 
 
 def written_for_ohif(part: ReadPart, protocol: str, folder: Path) -> list[Path]:
-    """The SEG, which has passed the gate, and the SR of a job with one part."""
+    """The SEG where the profile has one, which has passed the gate, and the SR of a job with one part."""
     context = ResultContext(
-        protocol, datetime(2026, 1, 2, 3, 4, 5), "commissioning", "1", "ab" * 32, None, protocol, "MEDSEG", Profile.OHIF
+        protocol,
+        datetime(2026, 1, 2, 3, 4, 5),
+        "commissioning",
+        "1",
+        "ab" * 32,
+        "research use only",
+        protocol,
+        "MEDSEG",
+        Profile.OHIF,
     )
     folder.mkdir()
-    segmentation = build_segmentation(part, context)
-    assert segmentation is not None
     identity = result_identity(part.volume.identity, own_texts(part.answers))
-    save(segmentation, folder / "seg.dcm", identity)
-    check_segmentation(folder / "seg.dcm", part, identity)
+    segmentation = None
+    if part.volume.geometry is not None or PROFILES[Profile.OHIF].projections_segmented:
+        segmentation = build_segmentation(part, context)
+        assert segmentation is not None
+        save(segmentation, folder / "seg.dcm", identity)
+        check_segmentation(folder / "seg.dcm", part, identity)
     save(build_report([part], [segmentation], context), folder / "sr.dcm", identity)
-    return [folder / "seg.dcm", folder / "sr.dcm"]
+    return sorted(folder.iterdir())
 
 
 def store(archive: Orthanc, files: list[Path]) -> None:
@@ -293,11 +316,13 @@ def test_masks_lie_on_their_voxels_and_the_report_reads(
     abdomen = sorted((shared_data / "dicom" / "totalseg_ct_dicom" / "example_ct_dicom").iterdir())
     files, _ = burn_in_marker(abdomen, tmp_path / "images")
     (volume,) = load_series(files).parts
-    low, high = volume.stored_ranges[0]
+    low, high = volume.values.min(), volume.values.max()
     bright = found(volume, COMMISSIONING_CONCEPT, volume.values > low + 0.9 * (high - low))
-    liver = found(volume, LABELS["liver"], lopsided(bright.mask.shape))
+    kidney = found(volume, LABELS["kidney left"], lopsided(bright.mask.shape))
+    change = Change("volume", "ml", 100.0, 150.0, date(2025, 1, 2), date(2026, 1, 2))
+    kidney = replace(kidney, changes=(change,))
     first = ReadAnswer("What is bright?", "The bright voxels are here.", (bright,), ())
-    second = ReadAnswer("Where is the liver?", "The liver is here.", (liver,), (LABELS["spleen"],))
+    second = ReadAnswer("Where is the left kidney?", "It is here.", (kidney,), (LABELS["kidney right"],))
     results = [
         *written_for_ohif(ReadPart(0, volume, (first,)), "first", tmp_path / "first"),
         *written_for_ohif(ReadPart(0, volume, (first, second)), "second", tmp_path / "second"),
@@ -305,28 +330,51 @@ def test_masks_lie_on_their_voxels_and_the_report_reads(
     store(orthanc, [*files, *results])
 
     open_study(page, viewer, str(volume.study_uid), series=5)
-    for name in ("SEG first", "SEG second"):
+    names = (
+        "AI first: bright voxels; research use only; SEG",
+        "AI second: bright voxels, left kidney; research use only; SEG",
+    )
+    for name in names:
         open_series(page, name)
-        page.wait_for_function(
-            f"services.segmentationService.getSegmentations().some((one) => one.label.endsWith('{name}'))"
-        )
-    shown = {one["description"]: one for one in page.evaluate(LABELMAPS)}
-    assert shown["MedSeg Node SEG first"]["labels"] == ["bright voxels"]
-    assert shown["MedSeg Node SEG first"]["slices"] == {"1": marked_slices(volume, bright.mask)}
-    assert shown["MedSeg Node SEG second"]["labels"] == ["bright voxels", "liver"]
-    assert shown["MedSeg Node SEG second"]["slices"] == {
-        "1": marked_slices(volume, bright.mask), "2": marked_slices(volume, liver.mask),
+        page.wait_for_function(f"services.segmentationService.getSegmentations().some((one) => one.label === '{name}')")
+    first_name, second_name = names
+    shown = {one["description"]: one for one in page.evaluate(LABELMAPS, second_name)}
+    assert shown[first_name]["labels"] == ["bright voxels"]
+    assert shown[first_name]["slices"] == {"1": marked_slices(volume, bright.mask)}
+    assert shown[second_name]["labels"] == ["bright voxels", "kidney left"]
+    assert shown[second_name]["slices"] == {
+        "1": marked_slices(volume, bright.mask), "2": marked_slices(volume, kidney.mask),
     }  # fmt: skip
+    expected = [colour_of("bright voxels"), colour_of("kidney left")]
+    assert np.abs(np.array(shown[second_name]["colours"]) - np.array(expected)).max() <= 1  # it rounds down
     page.locator("[data-cy=panelSegmentation-btn]").click()
-    for label in ("bright voxels", "liver"):
+    for label in ("bright voxels", "kidney left"):
         page.get_by_text(label, exact=True).first.wait_for()
     picture(page, "segments")
 
-    open_series(page, "SR second")
+    open_series(page, "AI second: bright voxels, left kidney; research use only; SR")
     report = page.locator("[data-cy=viewport-pane]")
-    for text in ("Where is the liver?", "The liver is here.", "Looked for and not seen", "Long Axis: "):
+    for text in ("Where is the left kidney?", "It is here.", "Looked for and not seen", "Long Axis"):
         report.get_by_text(text).first.wait_for()
-    assert "not supported" not in report.inner_text().replace("[IMAGE is not supported]", "", 2)
+    told = report.inner_text()
+    assert "AI result report" in told
+    assert "not supported" not in told.replace("[IMAGE is not supported]", "", 2)
+    in_order = (
+        "RESEARCH USE ONLY",
+        "Where is the left kidney?",
+        "It is here.",
+        "kidney left: volume +50.0 ml",
+        "Language",
+        "Left kidney",
+        "Volume, at least",
+        "Right kidney",
+        "Looked for and not seen",
+    )
+    places = [told.index(text) for text in in_order]
+    assert places == sorted(places), told
+    lines = told.splitlines()
+    for measured in ("Mean Attenuation Coefficient: ", "Standard Deviation of Attenuation Coefficient: "):
+        assert sum(line.startswith(measured) for line in lines) == 2, told
     picture(page, "report")
 
 
@@ -339,13 +387,14 @@ def test_a_radiographs_contours_are_drawn_with_their_measurements(
     mask[0, 40:80, 30:90] = True
     mask[0, 40:60, 30:40] = False
     mask[0, 100:140, 120:160] = True
-    lung = found(volume, LABELS["right lung"], mask)
-    answer = ReadAnswer("Where is the right lung?", "The lung is here.", (lung,), (LABELS["pneumothorax"],))
+    concept = replace(LABELS["consolidation"], laterality=LABELS["right lung"].laterality)
+    lung = found(volume, concept, mask)
+    answer = ReadAnswer("Is there a consolidation?", "It is here.", (lung,), (LABELS["pneumothorax"],))
     results = written_for_ohif(ReadPart(0, volume, (answer,)), "chest", tmp_path / "results")
     store(orthanc, [file, *results])
 
-    open_study(page, viewer, str(volume.study_uid), series=3)
-    open_series(page, "SR")
+    open_study(page, viewer, str(volume.study_uid), series=2)
+    open_series(page, "AI chest: consolidation; research use only; SR")
     drawn = "cornerstoneTools.annotation.state.getAllAnnotations().filter((one) => one.metadata.valueType === 'SCOORD')"
     page.wait_for_function(f"{drawn}.length === 2")
     tracked = {lung.tracking_uid, derived_uid(lung.tracking_uid, "part", "2")}
@@ -356,4 +405,8 @@ def test_a_radiographs_contours_are_drawn_with_their_measurements(
         )
     )
     assert page.locator(".svg-layer polyline").count() == 2
+    layers = "[...document.querySelectorAll('.svg-layer')].map((layer) => layer.textContent).join()"
+    assert page.evaluate(layers).count("Consolidation, right lung") == 2
+    images = page.evaluate(f"{drawn}.map((one) => one.metadata.referencedImageId)")
+    assert all(str(volume.source.SOPInstanceUID) in image for image in images)
     picture(page, "contours")

@@ -20,18 +20,34 @@ from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
 from dicom_node.results.segmentation import build_segmentation
-from tests.unit.dicom_node.results.checkers import dsrdump, errors_of_dciodvfy, identity_of
+from tests.unit.dicom_node.results.checkers import (
+    dsrdump,
+    errors_of_dciodvfy,
+    identity_of,
+    segmentation_in,
+    tid1500reader,
+)
 from tests.unit.dicom_node.results.loading import only_part
 
 
 @pytest.mark.service("dcmtk")
-@pytest.mark.parametrize(("count", "profile"), [(0, Profile.AIR), (1, Profile.OHIF), (2, Profile.AIR)])
+@pytest.mark.parametrize(
+    ("count", "profile"),
+    [
+        (0, Profile.AIR),
+        (0, Profile.OHIF),
+        (1, Profile.OHIF),
+        (2, Profile.AIR),
+        (0, Profile.SLICER),
+        (2, Profile.SLICER),
+    ],
+)
 def test_it_is_valid_and_dsrdump_reads_it(real_volume, context, read, blob_in, tmp_path, count, profile) -> None:
     shape = real_volume.values.shape[:3]
     part = read(real_volume, *[blob_in(shape, number) for number in range(count)])
     predecessors = [("1.2.840.10008.5.1.4.1.1.88.34", derived_uid("older"))]
     made = context(profile, predecessors=predecessors)
-    segmentation = build_segmentation(part, made)
+    segmentation = segmentation_in(part, made)
     path = tmp_path / "sr.dcm"
     save(build_report([part], [segmentation], made), path, identity_of([part]))
     assert errors_of_dciodvfy(path) == []
@@ -40,9 +56,14 @@ def test_it_is_valid_and_dsrdump_reads_it(real_volume, context, read, blob_in, t
     # A finding's group; on a projection image its contour's group; "not seen" as a group unless contours are drawn.
     contours = count if real_volume.geometry is None else 0
     unseen = 0 if contours and profile is Profile.OHIF else 1
-    assert text.count('"Measurement Group"') == count + contours + unseen
+    assert text.count('"Measurement Group"') == (contours if segmentation is None else count + contours) + unseen
     lines = [one for finding in part.findings for one in finding.measurements if one.line is not None]
-    assert text.count("POLYLINE") == contours + (len(lines) if profile is Profile.AIR else 0)
+    assert text.count("POLYLINE") == contours + (0 if profile is Profile.OHIF else len(lines))
+    if profile is Profile.SLICER:
+        read_by_dcmqi = tid1500reader(path, tmp_path)["Measurements"]
+        assert [group["TrackingUniqueIdentifier"] for group in read_by_dcmqi][:count] == [
+            finding.tracking_uid for finding in part.findings
+        ]
     stored = pydicom.dcmread(path)
     source = real_volume.sources[0]
     assert (stored.PatientID, stored.StudyInstanceUID) == (source.PatientID, source.StudyInstanceUID)
@@ -181,8 +202,9 @@ def test_a_low_confidence_is_in_every_name_and_leaves_no_number_but_itself(box_s
     report = build_report([part], [segmentation], context(profile))
     assert list(numbers_of(report)) == ["Confidence of mask"]
     (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_volumetric_roi_measurement_groups()
-    assert group.finding_type.meaning == "Kidney, low confidence" and group.finding_type.value == "64033007"
-    assert group.finding_sites[0].value.meaning == "Kidney, low confidence"
+    name = "Left kidney" if profile is Profile.OHIF else "Kidney"
+    assert group.finding_type.meaning == f"{name}, low confidence" and group.finding_type.value == "64033007"
+    assert group.finding_sites[0].value.meaning == f"{name}, low confidence"
     evaluations = [item.value.value for item in group.get_qualitative_evaluations()]
     assert codes.SEEN_LOW_CONFIDENCE.value in evaluations and codes.SEEN.value not in evaluations
     with pytest.raises(ValueError, match="low confidence"):
@@ -301,7 +323,7 @@ def test_ohif_draws_a_radiographs_report_only_where_every_group_has_coordinates(
     volume = only_part([shared_data / "dicom" / RADIOGRAPHS["x-ray"]])
     part = read(volume, two_parts(volume.values.shape))
     made = context(Profile.OHIF)
-    drawn = build_report([part], [build_segmentation(part, made)], made)
+    drawn = build_report([part], [None], made)
     assert drawn.ConceptNameCodeSequence[0].CodeValue == "126000"
     content = {item.ConceptNameCodeSequence[0].CodeMeaning: item for item in drawn.ContentSequence}
     uids: dict[str, set[str]] = {}
@@ -314,7 +336,11 @@ def test_ohif_draws_a_radiographs_report_only_where_every_group_has_coordinates(
     assert unseen.ConceptCodeSequence[0].CodeMeaning == "Spleen"
 
     nothing = build_report([read(volume)], [None], made)
-    assert nothing.ConceptNameCodeSequence[0].CodeValue == "126001" and "Looked for and not seen" in str(nothing)
+    (title,) = nothing.ConceptNameCodeSequence
+    assert (title.CodeValue, title.CodingSchemeDesignator, title.CodeMeaning) == (
+        "ai-result-report", "99MEDSEG", "AI result report",
+    )  # fmt: skip
+    assert "Looked for and not seen" in str(nothing)
 
 
 def test_a_reader_of_text_meets_question_and_answer_first(box_series, context, read) -> None:
@@ -324,6 +350,8 @@ def test_a_reader_of_text_meets_question_and_answer_first(box_series, context, r
         made = context(profile)
         report = build_report([part], [build_segmentation(part, made)], made)
         contained = [item for item in report.ContentSequence if item.RelationshipType == "CONTAINS"]
+        if profile is Profile.OHIF:  # which shows who observed it as lines too
+            assert list(report.ContentSequence[:3]) == contained[:3]
         assert [item.ConceptNameCodeSequence[0].CodeMeaning for item in contained[:3]] == [
             "Terms of use", "Clinical question", "Answer",
         ]  # fmt: skip
@@ -340,7 +368,7 @@ def test_ohif_gets_the_title_that_it_opens(box_series, context, read) -> None:
         profile: build_report([read(volume)], [None], context(profile)).ConceptNameCodeSequence[0].CodeValue
         for profile in Profile
     }
-    assert titles == {Profile.AIR: "126000", Profile.OHIF: "126001"}
+    assert titles == {profile: "ai-result-report" if profile is Profile.OHIF else "126000" for profile in Profile}
 
 
 def test_an_empty_mask_does_no_harm(box_series, context, read, tmp_path) -> None:
