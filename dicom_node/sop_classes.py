@@ -19,8 +19,19 @@ class ImageKind(Enum):
     CAPTURE = "a picture of something, by itself"
 
 
-WRITTEN_CLASSES: frozenset[str] = frozenset({uid.SegmentationStorage, uid.Comprehensive3DSRStorage})
-"""What the node writes. None of them holds images, so no result can be read as if it were a patient's."""
+WRITTEN_CLASSES: frozenset[str] = frozenset(
+    {
+        uid.SegmentationStorage,
+        uid.Comprehensive3DSRStorage,
+        uid.MultiFrameTrueColorSecondaryCaptureImageStorage,
+        uid.SecondaryCaptureImageStorage,
+        uid.EncapsulatedPDFStorage,
+        uid.KeyObjectSelectionDocumentStorage,
+        uid.GrayscaleSoftcopyPresentationStateStorage,
+        uid.ColorSoftcopyPresentationStateStorage,
+    }
+)
+"""What the node writes. Secondary captures alone hold images: ours are known by their manufacturer and never read."""
 
 _ULTRASOUND_RETIRED = ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3")
 _NUCLEAR_RETIRED = "1.2.840.10008.5.1.4.1.1.5"

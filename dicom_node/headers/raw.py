@@ -6,7 +6,7 @@ So a broken element stops nothing but itself.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -34,6 +34,7 @@ __all__ = [
     "data_set_of",
     "file_meta_of",
     "find_elements",
+    "find_items",
     "read_header",
     "read_raw_data_set",
     "read_raw_header",
@@ -226,6 +227,25 @@ def find_elements(
     return RawHeader(contents, meta, tuple(elements), pixels, transfer_syntax_uid, implicit, little, whole)
 
 
+def find_items(value: bytes, transfer_syntax_uid: str) -> Iterator[RawHeader]:
+    """The items of a sequence, each as a data set (PS3.5 7.5). `value`: its bytes from the first item to its end.
+
+    Raises UnparseableInstance where something else stands among the items, or the last is cut off.
+    """
+    implicit, little = transfer_syntax_uid == ImplicitVRLittleEndian, transfer_syntax_uid != ExplicitVRBigEndian
+    walk = _Walk(value, implicit=implicit, little=little)
+    at = 0
+    try:
+        while (item := walk.item(at)) is not None:
+            found = find_elements(value[item.start : item.start + item.length], transfer_syntax_uid)
+            if item.end > len(value) or not found.whole:
+                raise StructError
+            yield found
+            at = item.end
+    except (StructError, RecursionError) as error:
+        raise UnparseableInstance("a sequence does not consist of whole items") from error
+
+
 def _file_meta(contents: bytes) -> tuple[int, tuple[RawElement, ...], str]:
     """Where the data set begins, the elements before it, and its transfer syntax, "" where nobody says (PS3.10 7.1)."""
     at = 132 if contents[128:132] == b"DICM" else 0
@@ -321,6 +341,20 @@ class _Walk:
             if tag != _ITEM:  # no sequence: where it ends cannot be told
                 raise StructError
             at = start + length if length != UNDEFINED_LENGTH else self._behind_item(start)
+
+    def item(self, at: int) -> RawElement | None:
+        """The item of a sequence at `at`; None at the end of the sequence."""
+        if at == len(self._contents):
+            return None
+        tag, vr, start, length = self._head(at)
+        if tag == _SEQUENCE_DELIMITER:
+            return None
+        if tag != _ITEM:
+            raise StructError
+        if length != UNDEFINED_LENGTH:
+            return RawElement(tag, vr, start, length, start + length)
+        end = self._behind_item(start)
+        return RawElement(tag, vr, start, end - start - 8, end)  # without the delimiter
 
     def _behind_item(self, at: int) -> int:
         while True:

@@ -8,10 +8,12 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 
 from dicom_node.headers.elements import numbers, text, texts
-from dicom_node.results.finding import ReadPart
+from dicom_node.results import codes
+from dicom_node.results.finding import Finding, ReadPart
+from dicom_node.volumes.projection import SpacingBasis
 from dicom_node.volumes.uptake import UptakeUnknown, is_pet, suv_factor
 
-__all__ = ["number_notes"]
+__all__ = ["number_notes", "size_caveat"]
 
 _LOSSY = frozenset(
     {
@@ -37,6 +39,23 @@ def number_notes(part: ReadPart) -> Iterator[str]:
             suv_factor(part.volume)
         except UptakeUnknown as missing:
             yield f"SUV cannot be computed: {missing}."
+
+
+_MAGNIFIED = {
+    codes.SPACING_METHODS[SpacingBasis.DETECTOR].value: "at the detector, not corrected for magnification",
+    codes.SPACING_METHODS[SpacingBasis.ESTIMATED].value: "corrected by an estimated magnification",
+    codes.SPACING_METHODS[
+        SpacingBasis.UNSTATED
+    ].value: "perhaps not corrected for magnification, the image does not say",
+}
+
+
+def size_caveat(part: ReadPart, finding: Finding) -> str:
+    """What holds of the sizes of a finding, or why it has none; "" for nothing."""
+    if part.volume.pixel_spacing_mm is None and not finding.low_confidence:
+        return "unknown, the image states no pixel spacing"
+    methods = [item.method.value for item in finding.measurements if item.method is not None]
+    return next((told for method in methods if (told := _MAGNIFIED.get(method))), "")
 
 
 def _lossy_ratio(source: Dataset) -> str | None:

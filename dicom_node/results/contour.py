@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
-__all__ = ["MAXIMUM_PARTS", "Outline", "outlines"]
+from dicom_node.results.runs import Runs, filled, in_plane_parts, runs_of
+
+__all__ = ["MAXIMUM_PARTS", "Outline", "outlines", "outlines_by_slice"]
 
 MAXIMUM_PARTS = 20
 _MAXIMUM_POINTS = 4000
 """Graphic Data is FL: Explicit VR Little Endian holds at most 8191 points of it (PS3.5 7.1.2)."""
 _RECTANGLE = 5
 """OHIF takes a polyline of so many points for its rectangle tool, which then hides all others: sides get a middle."""
-_ALONG, _DOWN, _BACK, _UP = (1, 0), (0, 1), (-1, 0), (0, -1)
 
 
 @dataclass(frozen=True)
@@ -35,50 +36,70 @@ def outlines(mask: NDArray[np.bool_]) -> tuple[tuple[Outline, ...], int]:
 
     Parts hang together by pixel edges. At most MAXIMUM_PARTS are outlined: the rest is specks, and the SEG holds it.
     """
-    parts, count = ndimage.label(mask)
-    sizes = np.bincount(parts.ravel(), minlength=count + 1)[1:]
-    largest = np.argsort(-sizes, kind="stable")[:MAXIMUM_PARTS]
-    boxes = ndimage.find_objects(parts)
-    outlined = []
-    for index in largest:
-        rows, columns = boxes[index]
-        part = ndimage.binary_fill_holes(parts[rows, columns] == index + 1)
-        points = _thinned(_around(np.pad(part, 1)) - 1)
-        if len(points) == _RECTANGLE:
-            points = np.insert(points, range(1, _RECTANGLE), (points[1:] + points[:-1]) / 2, axis=0)
-        outlined.append(Outline(points + np.array([columns.start, rows.start]), int(sizes[index])))
-    return tuple(outlined), int(count)
+    return next(((outlined, count) for _, outlined, count in outlines_by_slice(runs_of(mask[None]))), ((), 0))
 
 
-def _around(part: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Corners of one part without holes, clockwise, closed. `part` has a margin of one pixel."""
-    row, column = (int(value) for value in np.argwhere(part)[0])
-    start = column, row
-    corners = [start]
-    (x, y), step = start, _ALONG
-    while True:
-        x, y = x + step[0], y + step[1]
-        turned = _turn(part, x, y, step)
-        if (x, y) == start and turned == _ALONG:
-            break
-        if turned != step:
-            corners.append((x, y))
-            step = turned
-    return np.array([*corners, start], dtype=np.float64)
+def outlines_by_slice(runs: Runs) -> Iterator[tuple[int, tuple[Outline, ...], int]]:
+    """Each slice that a mask touches, with what `outlines` says of it; all slices are traced at once."""
+    count, labels = in_plane_parts(runs)
+    sizes = np.bincount(labels, weights=runs.lengths, minlength=count).astype(np.int64)
+    slices = runs.slices[np.unique(labels, return_index=True)[1]]  # of each part, ascending as parts do
+    largest_first = np.lexsort((-sizes, slices))
+    outlined = largest_first[np.arange(count) - np.searchsorted(slices, slices) < MAXIMUM_PARTS]
+    by_slice: dict[int, list[Outline]] = {}
+    for part, points in zip(outlined, _around(filled(_apart(runs, labels, outlined))), strict=True):
+        by_slice.setdefault(int(slices[part]), []).append(Outline(_drawn(points), int(sizes[part])))
+    parts_in = np.bincount(slices)
+    for index, pieces in by_slice.items():
+        yield index, tuple(pieces), int(parts_in[index])
 
 
-def _turn(part: NDArray[np.bool_], x: int, y: int, step: tuple[int, int]) -> tuple[int, int]:
-    """Where to go at corner x, y with the part on the right hand: right where it ends, left where it widens."""
-    ahead = {
-        _ALONG: ((y - 1, x), (y, x)),
-        _DOWN: ((y, x), (y, x - 1)),
-        _BACK: ((y, x - 1), (y - 1, x - 1)),
-        _UP: ((y - 1, x - 1), (y - 1, x)),
-    }
-    left, right = ahead[step]
-    if not part[right]:
-        return -step[1], step[0]
-    return (step[1], -step[0]) if part[left] else step
+def _apart(runs: Runs, labels: NDArray[np.int64], chosen: NDArray[np.int64]) -> Runs:
+    """The runs of the chosen parts, each part in a slice of its own, in the order of `chosen`."""
+    places = np.full(int(labels.max(initial=-1)) + 1, -1)
+    places[chosen] = np.arange(len(chosen))
+    order = np.argsort(places[labels], kind="stable")
+    order = order[places[labels[order]] >= 0]
+    return replace(runs.only(order), slices=places[labels[order]])
+
+
+def _around(runs: Runs) -> Iterator[NDArray[np.float64]]:
+    """Corners of the one part of each slice, which has no holes: clockwise from its first pixel on, closed.
+
+    A run ends at a wall to its left and one to its right. A wall that goes on in the next row has no corner there.
+    Along a line between rows corners are joined in pairs from left to right, along a column of walls from top to
+    bottom. Where two pixels touch by their corners alone there are two: that of the wall on the right comes first.
+    """
+    if not len(runs.starts):
+        return
+    height, width = int(runs.rows.max()) + 2, int(runs.ends.max()) + 1
+    ends = [
+        (((runs.slices * height + runs.rows + below) * width + columns) * 2) + left
+        for columns, left in ((runs.starts, 1), (runs.ends, 0))
+        for below in (0, 1)
+    ]
+    keys, times = np.unique(np.concatenate(ends), return_counts=True)
+    above, left = np.divmod(keys[times == 1], 2)
+    above, columns = np.divmod(above, width)
+    slices, lines = np.divmod(above, height)
+    walls = np.lexsort((lines, columns, left, slices)).reshape(-1, 2)
+    across = np.empty(len(columns), np.int64)
+    across[walls] = walls[:, ::-1]
+    corners, other_end = np.column_stack([columns, lines]).astype(np.float64), across.tolist()
+    for start in np.flatnonzero(np.diff(slices, prepend=-1)).tolist():
+        order: list[int] = []
+        at = start
+        while not order or at != start:
+            order += [at, at ^ 1]
+            at = other_end[at ^ 1]
+        yield corners[[*order, start]]
+
+
+def _drawn(points: NDArray[np.float64]) -> NDArray[np.float64]:
+    points = _thinned(points)
+    if len(points) == _RECTANGLE:
+        return np.insert(points, range(1, _RECTANGLE), (points[1:] + points[:-1]) / 2, axis=0)
+    return points
 
 
 def _thinned(points: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from itertools import cycle
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -12,22 +12,49 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from dicom_node.results.caveats import number_notes
+from dicom_node.results.colours import hex_of
 from dicom_node.results.finding import Finding, ReadPart
-from dicom_node.results.legend import DIM, GREY, WHITE, WIDTH, Line, font, on_paper, wrapped
+from dicom_node.results.legend import AMBER, DIM, GREY, WHITE, WIDTH, Line, capped, on_paper, text_lines
+from dicom_node.results.lettering import font, shown
 from dicom_node.results.measurement import MeasurementKind
 from dicom_node.volumes.display import image_sides
 from dicom_node.volumes.load import SeriesVolume
 from dicom_node.volumes.projection import SpacingBasis
 
-__all__ = ["write_overlay"]
+__all__ = [
+    "Spot",
+    "draw_finding",
+    "draw_scale",
+    "draw_sides",
+    "draw_tag",
+    "slice_picture",
+    "window_of",
+    "write_overlay",
+]
 
-_COLOURS = ("#ff6b6b", "#4fc3f7", "#ffd54f", "#81c784", "#ce93d8", "#ff8a65", "#4db6ac", "#f48fb1")
-_BLACK, _AMBER = "#000000", "#ffb74d"
+_BLACK = "#000000"
 _TALLEST = 960
 _FINE = 2
 """Contours are drawn so many times finer than shown, and averaged: smooth lines."""
 _FILL = 0.15
+_MOST_OF_QUESTION, _MOST_OF_ANSWER, _MOST_LINES = 6, 24, 120
+"""Lines of one question, of one answer, and of all: a picture is for a look, the report has the whole text."""
+_SMALL, _RING = 24, 26
+"""Pixels of a picture: what is smaller both ways is hard to find, and has a ring of this radius around it."""
+_MOST_RINGS = 5
 _WINDOWS = {"CT": (-160.0, 240.0)}
+
+
+@dataclass(frozen=True)
+class Spot:
+    """Where a finding lies in a picture: column and row. `ring`: the radius of the ring around it; 0 for none.
+
+    Without a ring it is the top of the finding's largest part, with one its middle.
+    """
+
+    column: int
+    row: int
+    ring: int = 0
 
 
 def write_overlay(part: ReadPart, path: Path, terms: str | None = None) -> None:
@@ -37,22 +64,23 @@ def write_overlay(part: ReadPart, path: Path, terms: str | None = None) -> None:
     weights, such as "research use only", stand in its last line.
     """
     volume = part.volume
-    coloured = list(zip(part.findings, cycle(_COLOURS), strict=False))
     index = _telling_slice(volume, part.findings)
-    picture = _slice_picture(volume, index)
+    picture = slice_picture(volume, index)
     tags = [
-        (place, finding.qualified(finding.phrase), colour)
-        for finding, colour in coloured
-        if (place := _draw_finding(picture, finding.mask[index], colour)) is not None
+        (spot, finding.qualified(finding.phrase), hex_of(finding.concept.label))
+        for finding in part.findings
+        if (spot := draw_finding(picture, finding.mask[index], hex_of(finding.concept.label))) is not None
     ]
     draw = ImageDraw.Draw(picture)
-    for place, phrase, colour in tags:
-        _draw_tag(draw, picture.size, place, phrase, colour)
-    _draw_sides(draw, picture.size, image_sides(volume))
-    _draw_scale(draw, picture, volume)
-    lines = list(_lines(part, index))
+    for spot, phrase, colour in tags:
+        draw_tag(draw, picture.size, spot, phrase, colour)
+    draw_sides(draw, picture.size, image_sides(volume))
+    draw_scale(draw, picture, volume)
+    lines = capped([*_lines(part, index)], _MOST_LINES)
+    for note in number_notes(part):
+        lines += text_lines(note, AMBER, 14)
     if terms is not None:
-        lines.append(Line(terms, _AMBER))
+        lines += text_lines(terms, AMBER)
     on_paper(picture, lines).save(path)
 
 
@@ -61,86 +89,177 @@ def _telling_slice(volume: SeriesVolume, findings: Sequence[Finding]) -> int:
         return int(volume.values.shape[0]) // 2
     marked = np.zeros(volume.values.shape[0], dtype=np.int64)
     for finding in findings:
-        marked += finding.mask.sum(axis=(1, 2))
+        marked += finding.pixels_by_slice
     return int(np.argmax(marked))
 
 
-def _slice_picture(volume: SeriesVolume, index: int) -> Image.Image:
-    """The slice as it is stored, as large as fits the paper, its pixels in their true proportions."""
-    grey = _windowed(volume.values[index], volume)
+def slice_picture(
+    volume: SeriesVolume,
+    index: int,
+    room: tuple[int, int] = (WIDTH, _TALLEST),
+    window: tuple[float, float] | None = None,
+) -> Image.Image:
+    """The slice as it is stored, as large as fits `room` (width, height), its pixels in their true proportions.
+
+    `window`: the values that are black and white; by default `window_of` the slice.
+    """
+    grey = _windowed(volume.values[index], window or window_of(volume, index))
     rows, columns = grey.shape[:2]
     between_rows, between_columns = volume.pixel_spacing_mm or (1.0, 1.0)
     tall = rows * between_rows / (columns * between_columns)
-    width = min(WIDTH, _TALLEST / tall)
+    width = min(room[0], room[1] / tall)
     size = max(1, round(width)), max(1, round(width * tall))
     enlarged = Image.Resampling.BICUBIC if size[0] > columns else Image.Resampling.LANCZOS
     return Image.fromarray(grey).convert("RGB").resize(size, enlarged)
 
 
-def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], volume: SeriesVolume) -> NDArray[np.uint8]:
+def window_of(volume: SeriesVolume, index: int) -> tuple[float, float]:
+    """The values of a slice that are shown black and white: those of soft tissue in CT, else all but a hundredth."""
+    values = volume.values[index]
     if values.dtype == np.uint8:
-        return np.asarray(values, dtype=np.uint8)
+        return 0.0, 255.0
     low, high = _WINDOWS.get(volume.modality, (0.0, 0.0)) if volume.unit is not None else (0.0, 0.0)
     if high <= low:
         low, high = (float(value) for value in np.percentile(values, (1, 99)))
+    return low, high
+
+
+def _windowed(values: NDArray[np.float32] | NDArray[np.uint8], window: tuple[float, float]) -> NDArray[np.uint8]:
+    if values.dtype == np.uint8:
+        return np.asarray(values, dtype=np.uint8)
+    low, high = window
     grey: NDArray[np.uint8] = (np.clip((values - low) / max(high - low, 1e-6), 0, 1) * 255).astype(np.uint8)
     return grey
 
 
-def _draw_finding(picture: Image.Image, mask: NDArray[np.bool_], colour: str) -> tuple[int, int] | None:
-    """Tint the mask and draw its edge, dark outside so that it shows on bright bone too; where its tag may stand."""
+def draw_finding(picture: Image.Image, mask: NDArray[np.bool_], colour: str) -> Spot | None:
+    """Tint the mask and draw its edge, dark outside so that it shows on bright bone too; where its tag may stand.
+
+    What is too small to be found has a ring around it.
+    """
     if not mask.any():
         return None
+    box = _around(mask, picture.size)
     fine = picture.width * _FINE, picture.height * _FINE
-    marked = np.asarray(Image.fromarray(mask).convert("L").resize(fine, Image.Resampling.BILINEAR)) > 127
+    grey = Image.fromarray(mask).convert("L")
+    corner = box[0] * _FINE, box[1] * _FINE, box[2] * _FINE, box[3] * _FINE
+    marked = np.asarray(grey.resize(fine, Image.Resampling.BILINEAR).crop(corner)) > 127
     if not marked.any():  # a speck that is smaller than a pixel of the picture
-        marked = np.asarray(Image.fromarray(mask).convert("L").resize(fine, Image.Resampling.BOX)) > 0
+        marked = np.asarray(grey.resize(fine, Image.Resampling.BOX).crop(corner)) > 0
     edge = marked & ~binary_erosion(marked, iterations=2 * _FINE)
     halo = binary_dilation(marked, iterations=_FINE) & ~marked
+    shown = box[2] - box[0], box[3] - box[1]
     for share, ink, strength in ((halo, _BLACK, 0.6), (marked, colour, _FILL), (edge, colour, 1.0)):
-        opacity = Image.fromarray((share * (255 * strength)).astype(np.uint8)).resize(
-            picture.size, Image.Resampling.BOX
-        )
-        picture.paste(Image.new("RGB", picture.size, ink), mask=opacity)
-    return _top(mask, picture.size)
+        opacity = Image.fromarray((share * (255 * strength)).astype(np.uint8)).resize(shown, Image.Resampling.BOX)
+        picture.paste(Image.new("RGB", shown, ink), box[:2], mask=opacity)
+    middles = _middles_of_small(mask, picture.size)
+    for middle in middles:
+        _draw_ring(picture, middle, colour)
+    return Spot(*middles[0], _RING) if middles else _top(mask, picture.size)
 
 
-def _top(mask: NDArray[np.bool_], size: tuple[int, int]) -> tuple[int, int]:
-    """Column and row of the picture at the top of the mask's largest part."""
+def _middles_of_small(mask: NDArray[np.bool_], size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Columns and rows of the picture in the middle of a mask that is small in it, or of its few parts that all are.
+
+    The largest part is the first; [] where any part is larger, or there are many.
+    """
+    if (middle := _middle_of_small(mask, size)) is not None:
+        return [middle]
+    numbers, count = label(mask)
+    if count > _MOST_RINGS:
+        return []
+    parts = sorted((numbers == number for number in range(1, count + 1)), key=np.count_nonzero, reverse=True)
+    middles = [_middle_of_small(part, size) for part in parts]
+    return [] if None in middles else [one for one in middles if one is not None]
+
+
+def _middle_of_small(mask: NDArray[np.bool_], size: tuple[int, int]) -> tuple[int, int] | None:
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
+    if max((columns[-1] + 1 - columns[0]) * across, (rows[-1] + 1 - rows[0]) * down) >= _SMALL:
+        return None
+    return round((columns[0] + columns[-1] + 1) / 2 * across), round((rows[0] + rows[-1] + 1) / 2 * down)
+
+
+def _draw_ring(picture: Image.Image, middle: tuple[int, int], colour: str) -> None:
+    """A ring, dark on both sides, drawn finer and averaged as contours are."""
+    room = _RING + 6
+    fine = Image.new("L", (2 * room * _FINE, 2 * room * _FINE)), Image.new("L", (2 * room * _FINE, 2 * room * _FINE))
+    for layer, outer, width in ((fine[0], _RING + 3, 7), (fine[1], _RING + 1, 3)):
+        near, far = (room - outer) * _FINE, (room + outer) * _FINE
+        ImageDraw.Draw(layer).ellipse((near, near, far, far), outline=255, width=width * _FINE)
+    corner = middle[0] - room, middle[1] - room
+    for layer, ink, strength in ((fine[0], _BLACK, 0.6), (fine[1], colour, 1.0)):
+        opacity = layer.resize((2 * room, 2 * room), Image.Resampling.BOX).point(lambda value, by=strength: value * by)
+        picture.paste(Image.new("RGB", opacity.size, ink), corner, mask=opacity)
+
+
+def _around(mask: NDArray[np.bool_], size: tuple[int, int]) -> tuple[int, int, int, int]:
+    """Left, top, right and bottom of what of the picture the mask and its edge can change."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    across, down = size[0] / mask.shape[1], size[1] / mask.shape[0]
+    return (
+        max(0, int((columns[0] - 1) * across) - 4),
+        max(0, int((rows[0] - 1) * down) - 4),
+        min(size[0], int((columns[-1] + 2) * across) + 4),
+        min(size[1], int((rows[-1] + 2) * down) + 4),
+    )
+
+
+def _top(mask: NDArray[np.bool_], size: tuple[int, int]) -> Spot:
+    """The top of the mask's largest part."""
     parts, _ = label(mask)
     largest = parts == np.argmax(np.bincount(parts.ravel())[1:]) + 1
     row = int(np.argmax(largest.any(axis=1)))
     column = float(np.flatnonzero(largest[row]).mean()) + 0.5
-    return round(column * size[0] / mask.shape[1]), round(row * size[1] / mask.shape[0])
+    return Spot(round(column * size[0] / mask.shape[1]), round(row * size[1] / mask.shape[0]))
 
 
 def _text(draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, colour: str, anchor: str, size: int) -> None:
     draw.text(at, text, fill=colour, font=font(size), anchor=anchor, stroke_width=2, stroke_fill=_BLACK)
 
 
-def _draw_tag(
-    draw: ImageDraw.ImageDraw, size: tuple[int, int], place: tuple[int, int], phrase: str, colour: str
+def draw_tag(
+    draw: ImageDraw.ImageDraw,
+    size: tuple[int, int],
+    spot: Spot,
+    phrase: str,
+    colour: str,
+    letters: int = 16,
 ) -> None:
-    half = draw.textlength(phrase, font=font(16)) / 2 + 4
-    column = min(max(place[0], half), max(size[0] - half, half))
-    _text(draw, (column, max(place[1] - 5, 20)), phrase, colour, "ms", 16)
+    """Write a phrase above a spot, or beside its ring, inside the picture."""
+    phrase = shown(phrase)
+    wide = draw.textlength(phrase, font=font(letters))
+    if spot.ring and wide + 2 * spot.ring < size[0]:
+        away = spot.ring + 10
+        row = min(max(spot.row, letters), size[1] - letters)
+        right = spot.column + away + wide < size[0]
+        at = spot.column + (away if right else -away), row
+        _text(draw, at, phrase, colour, "lm" if right else "rm", letters)
+        return
+    half = wide / 2 + 4
+    column = min(max(spot.column, half), max(size[0] - half, half))
+    _text(draw, (column, max(spot.row - spot.ring - 5, letters + 4)), phrase, colour, "ms", letters)
 
 
-def _draw_sides(draw: ImageDraw.ImageDraw, size: tuple[int, int], sides: tuple[str, str] | None) -> None:
+def draw_sides(
+    draw: ImageDraw.ImageDraw, size: tuple[int, int], sides: tuple[str, str] | None, letters: int = 18
+) -> None:
+    """Write at each edge which side of the patient lies there."""
     if sides is None:
         return
     (width, height), (right, bottom) = size, sides
     opposite = str.maketrans("LRPAHF", "RLAPFH")
-    for letters, at, anchor in (
+    for side, at, anchor in (
         (right, (width - 10, height / 2), "rm"),
         (right.translate(opposite), (10, height / 2), "lm"),
         (bottom, (width / 2, height - 10), "mb"),
         (bottom.translate(opposite), (width / 2, 10), "mt"),
     ):
-        _text(draw, at, letters, GREY, anchor, 18)
+        _text(draw, at, side, GREY, anchor, letters)
 
 
-def _draw_scale(draw: ImageDraw.ImageDraw, picture: Image.Image, volume: SeriesVolume) -> None:
+def draw_scale(draw: ImageDraw.ImageDraw, picture: Image.Image, volume: SeriesVolume, letters: int = 15) -> None:
     """A bar of a round length, at most a quarter of the width."""
     if volume.pixel_spacing_mm is None:
         return
@@ -152,7 +271,7 @@ def _draw_scale(draw: ImageDraw.ImageDraw, picture: Image.Image, volume: SeriesV
     draw.rectangle((left - 1, bottom - 5, left + length + 1, bottom + 1), fill=_BLACK)
     draw.rectangle((left, bottom - 4, left + length, bottom), fill=WHITE)
     text = f"{length_mm / 10:g} cm" if length_mm >= 10 else f"{length_mm:g} mm"
-    _text(draw, (left, bottom - 9), text + _CAVEATS.get(volume.spacing_basis, ""), WHITE, "ls", 15)
+    _text(draw, (left, bottom - 9), text + _CAVEATS.get(volume.spacing_basis, ""), WHITE, "ls", letters)
 
 
 _SIZES = (MeasurementKind.VOLUME, MeasurementKind.AREA)
@@ -160,7 +279,6 @@ _CAVEATS: dict[SpacingBasis | None, str] = {SpacingBasis.DETECTOR: " at the dete
 
 
 def _lines(part: ReadPart, index: int) -> Iterator[Line]:
-    colours = cycle(_COLOURS)
     slices = part.volume.values.shape[0]
     source = part.volume.slices[index]
     of_frames = part.volume.geometry is None and source.frame_number is not None
@@ -168,13 +286,16 @@ def _lines(part: ReadPart, index: int) -> Iterator[Line]:
     if where := "; ".join(filter(None, [part.volume.name, shown])):
         yield Line(where, GREY, 14)
     for answer in part.answers:
-        yield from (Line(text, GREY) for text in wrapped(answer.question, 16))
-        yield from (Line(text, WHITE, 18) for text in wrapped(answer.text, 18))
-        for finding, colour in zip(answer.findings, colours, strict=False):
+        yield from text_lines(answer.question, GREY, most=_MOST_OF_QUESTION)
+        yield from text_lines(answer.text, WHITE, 18, most=_MOST_OF_ANSWER)
+        for finding in answer.findings:
+            colour = hex_of(finding.concept.label)
             sizes = [item.text for item in finding.measurements if item.kind in _SIZES]
             text = ", ".join([finding.qualified(finding.phrase), *sizes])
             yield Line(text, colour, swatch=colour, share=finding.confidence)
+            for change in finding.changes:
+                yield from text_lines(change.text, GREY, 14)
         for concept in answer.not_seen:
             yield Line(f"{concept.label}: looked for and not seen", GREY, swatch=DIM)
-    for note in number_notes(part):
-        yield from (Line(text, _AMBER, 14) for text in wrapped(note, 14))
+        for sentence in answer.compared:
+            yield from text_lines(sentence, GREY, 14)

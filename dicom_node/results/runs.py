@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-__all__ = ["Runs", "in_plane_parts", "parts", "runs_of"]
+__all__ = ["Runs", "filled", "in_plane_parts", "parts", "runs_of"]
 
 Integers = NDArray[np.int64]
 
@@ -73,6 +73,29 @@ def parts(runs: Runs) -> tuple[int, Integers]:
 def in_plane_parts(runs: Runs) -> tuple[int, Integers]:
     """The same for parts within a slice, that hang together by pixel edges."""
     return _connected(runs, across_slices=False)
+
+
+def filled(runs: Runs) -> Runs:
+    """The runs with the holes of each slice filled: unmarked pixels that no way over pixel edges leads out of."""
+    goes_on = (np.diff(runs.slices) == 0) & (np.diff(runs.rows) == 0)  # the next run lies in the same row
+    before = np.flatnonzero(goes_on)
+    if not len(before):
+        return runs
+    gaps = Runs(runs.slices[before], runs.rows[before], runs.ends[before], runs.starts[before + 1])
+    first, last = np.flatnonzero(np.append(True, ~goes_on)), np.flatnonzero(np.append(~goes_on, True))
+    height = int(runs.rows.max()) + 2
+    rows_with_runs, at_row = (runs.slices * height + runs.rows)[first], gaps.slices * height + gaps.rows
+    enclosed = np.ones(len(before), np.bool_)
+    for row in (at_row - 1, at_row + 1):
+        place = np.minimum(np.searchsorted(rows_with_runs, row), len(first) - 1)
+        within = (runs.starts[first[place]] <= gaps.starts) & (gaps.ends <= runs.ends[last[place]])
+        enclosed &= (rows_with_runs[place] == row) & within
+    count, labels = in_plane_parts(gaps)
+    opened = np.zeros(count, np.bool_)
+    opened[labels[~enclosed]] = True
+    holes = before[~opened[labels]]
+    left = runs.only(np.delete(np.arange(len(runs.starts)), holes + 1))
+    return replace(left, ends=np.delete(runs.ends, holes))
 
 
 def _connected(runs: Runs, *, across_slices: bool) -> tuple[int, Integers]:

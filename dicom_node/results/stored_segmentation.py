@@ -19,7 +19,10 @@ from dicom_node.errors import ResultRefused
 from dicom_node.headers.functional_groups import functional_group
 from dicom_node.results.codes import LABELS, concept_for
 
-__all__ = ["ReadSegment", "SegmentFrame", "read_segment_points", "read_segments", "segment_frames", "voxel_centres"]
+__all__ = [
+    "ReadSegment", "SegmentFrame", "frames_by_segment", "pixel_centres", "read_segment_points", "read_segments",
+    "segment_frames", "voxel_centres",
+]  # fmt: skip
 
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
 """Label Map Segmentation Storage, Supplement 243; pydicom has no name for it yet."""
@@ -59,14 +62,37 @@ def segment_frames(segmentation: Dataset, number: int) -> Iterator[SegmentFrame]
             yield SegmentFrame(index, mask)
 
 
+def frames_by_segment(segmentation: Dataset) -> dict[int, list[SegmentFrame]]:
+    """All frames of a BINARY segmentation by the segment that they hold, each read once; empty frames are left out.
+
+    Raises ResultRefused as `segment_frames` does.
+    """
+    values = np.asarray(segmentation.pixel_array).reshape(-1, segmentation.Rows, segmentation.Columns)
+    groups = len(segmentation.PerFrameFunctionalGroupsSequence)
+    if len(values) != groups:
+        raise ResultRefused(f"the SEG has {len(values)} frames and functional groups for {groups}")
+    frames: dict[int, list[SegmentFrame]] = {}
+    for index, frame in enumerate(values):
+        mask = frame != 0
+        if mask.any():
+            number = int(_macro(segmentation, index, "SegmentIdentificationSequence").ReferencedSegmentNumber)
+            frames.setdefault(number, []).append(SegmentFrame(index, mask))
+    return frames
+
+
 def voxel_centres(segmentation: Dataset, frame: SegmentFrame) -> NDArray[np.float64]:
     """Centres of a frame's marked pixels, `points 3`, mm LPS, by the equation of PS3.3 C.7.6.2.1.1."""
-    position = np.array(_macro(segmentation, frame.index, "PlanePositionSequence").ImagePositionPatient, dtype=float)
-    orientation = _macro(segmentation, frame.index, "PlaneOrientationSequence")
+    return pixel_centres(segmentation, frame.index, np.argwhere(frame.mask))
+
+
+def pixel_centres(segmentation: Dataset, frame: int, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The same of some pixels of a frame, `points 2`: row and column."""
+    position = np.array(_macro(segmentation, frame, "PlanePositionSequence").ImagePositionPatient, dtype=float)
+    orientation = _macro(segmentation, frame, "PlaneOrientationSequence")
     cosines = np.array(orientation.ImageOrientationPatient, dtype=float)
-    spacing = _macro(segmentation, frame.index, "PixelMeasuresSequence").PixelSpacing
+    spacing = _macro(segmentation, frame, "PixelMeasuresSequence").PixelSpacing
     between_rows, between_columns = (float(value) for value in spacing)
-    rows, columns = np.nonzero(frame.mask)
+    rows, columns = places.T
     along_row = np.outer(columns * between_columns, cosines[:3])
     return np.asarray(position + along_row + np.outer(rows * between_rows, cosines[3:]), dtype=np.float64)
 

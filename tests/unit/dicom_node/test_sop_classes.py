@@ -7,10 +7,13 @@ from dicom_node.network.contexts import ACCEPTED_STORAGE_CLASSES
 from dicom_node.sop_classes import WRITTEN_CLASSES, ImageKind, holds_images, image_kind
 
 
-def test_whatever_is_read_holds_images_and_nothing_that_is_written_does() -> None:
+def test_whatever_is_read_holds_images_and_of_what_is_written_captures_alone() -> None:
     assert all(holds_images(uid) for uid in ACCEPTED_STORAGE_CLASSES if image_kind(uid))
-    assert {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.88.34"} == WRITTEN_CLASSES
-    assert not any(holds_images(uid) for uid in WRITTEN_CLASSES)
+    root = "1.2.840.10008.5.1.4.1.1"
+    captures = {f"{root}.7", f"{root}.7.4"}
+    others = {f"{root}.{tail}" for tail in ("66.4", "88.34", "88.59", "104.1", "11.1", "11.2")}
+    assert captures | others == WRITTEN_CLASSES
+    assert {uid for uid in WRITTEN_CLASSES if holds_images(uid)} == captures
 
 
 def test_of_the_classes_of_the_standard_those_called_image_hold_images() -> None:

@@ -15,7 +15,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from dicom_node.errors import UnparseableInstance
-from dicom_node.headers.raw import find_elements, read_header
+from dicom_node.headers.raw import RawHeader, find_elements, find_items, read_header, read_raw_header
 
 FILES = [
     "CT_small.dcm", "MR_small_bigendian.dcm", "rtplan.dcm", "UN_sequence.dcm", "nested_priv_SQ.dcm",
@@ -121,3 +121,47 @@ def test_a_header_longer_than_the_first_read(tmp_path: Path) -> None:
     instance.ReferencedImageSequence = [item] * 2_000
     instance.save_as(tmp_path / "long.dcm")
     assert len(read_header(tmp_path / "long.dcm").ReferencedImageSequence) == 2_000
+
+
+def tags_inside(header: RawHeader) -> list[tuple[int, list[object]]]:
+    """The tags of a data set, those of its items with each sequence."""
+    found = []
+    for element in header.elements:
+        value, inner = header.contents[element.start : element.end], []
+        if element.vr == b"SQ":
+            inner = [tags_inside(item) for item in find_items(value, header.transfer_syntax_uid)]
+        found.append((element.tag, inner))
+    return found
+
+
+def tags_of_pydicom(dataset: Dataset) -> list[tuple[int, list[object]]]:
+    return [(int(one.tag), [tags_of_pydicom(item) for item in one.value] if one.VR == "SQ" else []) for one in dataset]
+
+
+@pytest.mark.parametrize("undefined", [False, True])
+def test_items_are_those_that_pydicom_reads(tmp_path: Path, undefined: bool) -> None:
+    plan = dcmread(known("rtplan.dcm"))
+    for element in plan.iterall():
+        if element.VR == "SQ":
+            element.is_undefined_length = undefined
+            for item in element.value:
+                item.is_undefined_length_sequence_item = undefined
+    plan.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    plan.save_as(tmp_path / "plan.dcm", implicit_vr=False, little_endian=True)
+    with (tmp_path / "plan.dcm").open("rb") as stream:
+        found = tags_inside(read_raw_header(stream))
+    assert found == tags_of_pydicom(plan)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"\x08\x00\x50\x11UI\x02\x001\0",  # an element, not an item
+        struct.pack("<HHL", 0xFFFE, 0xE000, 10) + b"\x08\x00\x50\x11UI\x02\x001",  # cut off in its value
+        struct.pack("<HHL", 0xFFFE, 0xE000, 10) + b"\x08\x00\x50\x11UI\x04\x001\0",  # the element is longer than it
+        struct.pack("<HHL", 0xFFFE, 0xE000, 0) + b"\xfe\xff",
+    ],
+)
+def test_what_is_no_whole_item_is_an_error(value: bytes) -> None:
+    with pytest.raises(UnparseableInstance, match="whole items"):
+        list(find_items(value, ExplicitVRLittleEndian))

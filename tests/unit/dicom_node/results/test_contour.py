@@ -7,7 +7,8 @@ import pytest
 from PIL import Image, ImageDraw
 from scipy import ndimage
 
-from dicom_node.results.contour import MAXIMUM_PARTS, Outline, outlines
+from dicom_node.results.contour import MAXIMUM_PARTS, Outline, outlines, outlines_by_slice
+from dicom_node.results.runs import runs_of
 
 
 def enclosed(outline: Outline, shape: tuple[int, int]) -> np.ndarray:
@@ -59,6 +60,57 @@ def test_random_masks_come_back(density: float, seed: int) -> None:
         label = labels[row, column]
         assert label and outline.pixels == (labels == label).sum()
         np.testing.assert_array_equal(inside, ndimage.binary_fill_holes(labels == label))
+
+
+def walked(part: np.ndarray) -> list[tuple[int, int]]:
+    """Corners of a part without holes, step by step with the part on the right hand: right where it ends."""
+    part = np.pad(part, 1)
+    row, column = (int(value) for value in np.argwhere(part)[0])
+    start, (x, y), (across, down) = (column, row), (column, row), (1, 0)
+    corners = [start]
+    while True:
+        x, y = x + across, y + down
+        ahead_right = part[y + (down - 1 + across) // 2, x + (across - 1 - down) // 2]
+        ahead_left = part[y + (down - 1 - across) // 2, x + (across - 1 + down) // 2]
+        turned = (-down, across) if not ahead_right else (down, -across) if ahead_left else (across, down)
+        if (x, y) == start and turned == (1, 0):
+            return [(x - 1, y - 1) for x, y in [*corners, start]]
+        if turned != (across, down):
+            corners.append((x, y))
+            across, down = turned
+
+
+def random_mask(seed: int) -> np.ndarray:
+    """Specks, ragged shapes and smooth ones with holes and islands in them, `slices rows columns`."""
+    random = np.random.default_rng(seed)
+    shape = tuple(random.integers(1, 30, size=2).tolist())
+    if seed % 2:
+        return ndimage.gaussian_filter(random.normal(size=(3, *shape)), (0, 1.2, 1.2)) > random.normal() * 0.1
+    return random.random((3, *shape)) < random.choice([0.03, 0.4, 0.6, 0.9])
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_outlines_have_the_corners_that_a_walk_along_the_edge_turns_at(seed: int) -> None:
+    mask = random_mask(seed)
+    mask[1] &= seed % 3 > 0  # a slice that is empty
+    found = {index: (pieces, count) for index, pieces, count in outlines_by_slice(runs_of(mask))}
+    assert list(found) == np.flatnonzero(mask.any(axis=(1, 2))).tolist()
+    for index, (pieces, count) in found.items():
+        labels, parts = ndimage.label(mask[index])
+        sizes = np.bincount(labels.ravel())[1:]
+        largest = np.argsort(-sizes, kind="stable")[:MAXIMUM_PARTS]
+        assert count == parts and [piece.pixels for piece in pieces] == sizes[largest].tolist()
+        for piece, label in zip(pieces, largest + 1, strict=True):
+            corners = walked(ndimage.binary_fill_holes(labels == label))
+            points = [tuple(point) for point in piece.points.astype(int).tolist()]
+            if len(corners) == 5:
+                assert points[::2] == corners
+            else:
+                assert points == corners
+        alone, count_alone = outlines(mask[index])
+        assert count_alone == count
+        for one, other in zip(alone, pieces, strict=True):
+            np.testing.assert_array_equal(one.points, other.points)
 
 
 def test_the_border_of_the_image_is_part_of_an_outline() -> None:

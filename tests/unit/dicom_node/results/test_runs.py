@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from scipy import ndimage
 
 from dicom_node.results.diameters import Diameters, diameters
-from dicom_node.results.runs import parts, runs_of
+from dicom_node.results.runs import filled, parts, runs_of
 
 MASKS = arrays.arrays(np.bool_, st.tuples(st.integers(1, 4), st.integers(1, 7), st.integers(1, 7)))
 SPACINGS = st.tuples(st.floats(0.2, 3), st.floats(0.2, 3))
@@ -55,6 +55,15 @@ def test_runs_hold_every_pixel_once_and_parts_are_those_of_scipy(mask: np.ndarra
     expected, expected_count = ndimage.label(mask)
     np.testing.assert_array_equal(drawn > 0, mask)
     assert count == expected_count == len(set(zip(drawn[mask], expected[mask], strict=True)))
+
+
+@given(MASKS)
+def test_filled_runs_are_the_slices_without_holes(mask: np.ndarray) -> None:
+    drawn = np.zeros(mask.shape, dtype=int)
+    runs = filled(runs_of(mask))
+    for place, row, start, end in zip(runs.slices, runs.rows, runs.starts, runs.ends, strict=True):
+        drawn[place, row, start:end] += 1
+    np.testing.assert_array_equal(drawn, [ndimage.binary_fill_holes(plane) for plane in mask])
 
 
 def test_runs_of_one_row_never_reach_into_the_next_row_or_slice() -> None:
