@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from datetime import date
 from typing import Any
 
-__all__ = ["AnswerRecord", "FindingRecord", "MeasurementRecord"]
+from dicom_node.results.comparison import Change
+
+__all__ = ["AnswerRecord", "ChangeRecord", "FindingRecord", "MeasurementRecord"]
 
 
 @dataclass(frozen=True)
@@ -14,7 +17,8 @@ class MeasurementRecord:
 
     `at_least`: the finding was perhaps cut off by the edge of what was imaged. Of an axis: `sop_instance_uid` and
     `frame_number` (from 1) of the image that it was measured on, `slice` (from 1), its place in the stack, and `ends`,
-    column and row of both ends; the corner of the image is 0, 0.
+    column and row of both ends; the corner of the image is 0, 0. `method`: the code of how the pixel spacing was come
+    by, where that says what the value means.
     """
 
     kind: str
@@ -27,6 +31,7 @@ class MeasurementRecord:
     frame_number: int | None = None
     slice: int | None = None
     ends: tuple[tuple[float, float], tuple[float, float]] | None = None
+    method: str | None = None
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> MeasurementRecord:
@@ -36,8 +41,61 @@ class MeasurementRecord:
 
 
 @dataclass(frozen=True)
+class ChangeRecord:
+    """A measurement then and now; dates are ISO dates of the studies. `text` says it all in a line.
+
+    `before_at_least`, `after_at_least`: it is a lower bound. `difference`: None where either is; `per_cent`: also
+    where it was 0.
+    """
+
+    name: str
+    unit: str
+    before: float
+    after: float
+    before_date: str
+    after_date: str
+    difference: float | None
+    per_cent: float | None
+    before_at_least: bool
+    after_at_least: bool
+    text: str
+
+    @staticmethod
+    def of(change: Change) -> ChangeRecord:
+        """A change as it is kept; its difference without the dust of floating point."""
+        return ChangeRecord(
+            name=change.name,
+            unit=change.unit,
+            before=change.before,
+            after=change.after,
+            before_date="" if change.before_date is None else change.before_date.isoformat(),
+            after_date="" if change.after_date is None else change.after_date.isoformat(),
+            difference=None if change.difference is None else round(change.difference, 6),
+            per_cent=None if change.per_cent is None else round(change.per_cent, 2),
+            before_at_least=change.before_at_least,
+            after_at_least=change.after_at_least,
+            text=change.text,
+        )
+
+    @staticmethod
+    def from_json(entry: dict[str, Any]) -> ChangeRecord:
+        """The inverse of `asdict`. An older entry says only whether either is a lower bound: then both are taken so."""
+        if "bounded" not in entry:
+            return ChangeRecord(**entry)
+        plain = dict(entry)
+        if not plain.pop("bounded"):
+            return ChangeRecord(**plain, before_at_least=False, after_at_least=False)
+        then, now = (date.fromisoformat(plain[key]) if plain[key] else None for key in ("before_date", "after_date"))
+        values = plain["before"], plain["after"]
+        return ChangeRecord.of(Change(plain["name"], plain["unit"], *values, then, now, True, True))
+
+
+@dataclass(frozen=True)
 class FindingRecord:
-    """One thing that was named and marked. `confidence`: 0 to 1; `low_confidence`: too low to measure anything."""
+    """One thing that was named and marked. `confidence`: 0 to 1; `low_confidence`: too low to measure anything.
+
+    `changes`: since an earlier result.
+    """
 
     phrase: str
     label: str
@@ -45,6 +103,7 @@ class FindingRecord:
     voxels: int
     measurements: tuple[MeasurementRecord, ...] = ()
     low_confidence: bool = False
+    changes: tuple[ChangeRecord, ...] = ()
 
     @property
     def at_least(self) -> bool:
@@ -58,7 +117,7 @@ class FindingRecord:
     def as_json(self) -> dict[str, Any]:
         """The finding for `status --json`, `answer.json` and the database; volume and area also by their own names."""
         plain = asdict(self)  # its measurements too, as a tuple
-        plain["measurements"] = list(plain["measurements"])
+        plain["measurements"], plain["changes"] = list(plain["measurements"]), list(plain["changes"])
         sizes = {"volume_ml": self.value_of("volume"), "area_mm2": self.value_of("area")}
         return {**plain, **sizes, "at_least": self.at_least}
 
@@ -80,6 +139,7 @@ class FindingRecord:
             voxels=entry["voxels"],
             measurements=measurements,
             low_confidence=entry.get("low_confidence", False),
+            changes=tuple(ChangeRecord.from_json(one) for one in entry.get("changes", ())),
         )
 
 
@@ -87,7 +147,8 @@ class FindingRecord:
 class AnswerRecord:
     """One question of a job, asked of one part, with its answer.
 
-    `not_seen`: labels of what was asked for and not seen; None: not recorded.
+    `not_seen`: labels of what was asked for and not seen; None: not recorded. `compared`: sentences on an earlier
+    result beside the changes of findings.
     """
 
     question: str
@@ -95,6 +156,7 @@ class AnswerRecord:
     findings: tuple[FindingRecord, ...]
     not_seen: tuple[str, ...] | None
     part: int = 0
+    compared: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """The answer as a job's row keeps it."""
@@ -104,6 +166,7 @@ class AnswerRecord:
             "findings": [finding.as_json() for finding in self.findings],
             "not_seen": None if self.not_seen is None else list(self.not_seen),
             "part": self.part,
+            "compared": list(self.compared),
         }
 
     @staticmethod
@@ -116,4 +179,5 @@ class AnswerRecord:
             findings=tuple(FindingRecord.from_json(finding) for finding in entry.get("findings", ())),
             not_seen=None if not_seen is None else tuple(not_seen),
             part=entry.get("part", 0),
+            compared=tuple(entry.get("compared", ())),
         )

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import structlog
 
 from dicom_node.errors import InstanceRefused
 from dicom_node.headers.elements import read_file_header
 from dicom_node.headers.patient import PATIENT_KEYWORDS, patient_of
+from dicom_node.headers.series_kind import SeriesKind, read_series_kind
 from dicom_node.headers.study import SeriesHeader, StudyHeader, read_study_header
+from dicom_node.network.archive import Archive
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from inference.interface import PredictorDescription
 from workflows.data_folder import DataFolder
@@ -22,21 +24,29 @@ from workflows.state.records import Destination, Instance, JobPlan, Prior, Study
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.waker import Waker
+from workflows.steps.archived_priors import ArchivedResults
 from workflows.steps.identity import Disagreement, disagreement
 from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
+from workflows.steps.prior_search import PriorSearch
+from workflows.steps.priors import Wanted
 
 __all__ = ["COMMISSIONING_QUESTION", "Planner", "plan_study"]
 
 log = structlog.get_logger()
 
 COMMISSIONING_QUESTION = ProtocolQuestion(
-    id="bright", text="Which voxels lie above 90 % of the stored range?", findings=(COMMISSIONING_CONCEPT,)
+    id="bright",
+    text="Which voxels lie above 90 % of the range of values that occur?",
+    findings=(COMMISSIONING_CONCEPT,),
 )
 
 
 @dataclass(frozen=True)
 class Planner:
-    """What planning needs beside the study: the protocols, the model that would answer, who asks, where results go."""
+    """What planning needs beside the study: the protocols, the model that would answer, who asks, where results go.
+
+    `archives`: opens those that may be asked for earlier results, by name; each has `archives_deadline_s` s.
+    """
 
     protocols: tuple[ReadingProtocol, ...]
     model: PredictorDescription
@@ -45,6 +55,8 @@ class Planner:
     node_uid: str
     commissioning: bool = False
     low_confidence: float = LOW_CONFIDENCE
+    archives: Mapping[str, Callable[[], Archive]] = field(default_factory=dict)
+    archives_deadline_s: float = 5.0
 
     def plan(self, study: StudyHeader) -> Plan:
         """Match the study. A commissioning node asks every image series, whatever the protocols say."""
@@ -64,6 +76,7 @@ class Planner:
         inputs: tuple[str, ...],
         protocol: ReadingProtocol,
         prior: Prior | None = None,
+        kind: SeriesKind | None = None,
     ) -> JobPlan:
         """The job of one series and protocol, with its keys."""
         version = str(protocol.version)
@@ -84,6 +97,7 @@ class Planner:
             destinations=self.destinations,
             prior=prior,
             frames=protocol.frames,
+            kind=kind,
         )
 
 
@@ -115,6 +129,8 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
             log.warning("study_held", study_uid=study_uid, generation=study.generation, attributes=found.attributes)
             return
         header = _read_header(instances, folder)
+        plan = planner.plan(header)
+        jobs = _jobs(study, plan, instances, repository, folder, planner)
     except (FilesUnreadable, OSError) as error:
         reason = str(error) if isinstance(error, FilesUnreadable) else unreadable(error)
         log.error("files_unreadable", study_uid=study_uid, reason=reason)
@@ -124,11 +140,6 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
         log.error("study_unreadable", study_uid=study_uid, reason=str(error))
         repository.fail_study(study_uid, study.generation, f"a stored instance cannot be read: {error}")
         return
-    plan = planner.plan(header)
-    jobs = [
-        planner.job(study_uid, found.series_uid, inputs_of(images_of(instances, found.series_uid)), found.protocol)
-        for found in plan.matches
-    ]
     summary = _summary(plan, {series.series_uid: series for series in header.series})
     keys = repository.save_plan(study_uid, study.generation, jobs, plan.verdicts, summary)
     if keys is None:
@@ -176,6 +187,39 @@ def _read_header(instances: list[Instance], folder: DataFolder) -> StudyHeader:
         {uid: [folder.absolute(instance.path) for instance in found] for uid, found in paths.items()},
         sources=sorted({instance.calling_ae_title for instance in chosen}),
     )
+
+
+def _jobs(
+    study: Study,
+    plan: Plan,
+    instances: Sequence[Instance],
+    repository: Repository,
+    folder: DataFolder,
+    planner: Planner,
+) -> list[JobPlan]:
+    """A job for each match, each with the earlier result that it is compared with."""
+    images = {found.series_uid: images_of(instances, found.series_uid) for found in plan.matches}
+    kinds = {uid: read_series_kind(folder.absolute(min(one.path for one in held))) for uid, held in images.items()}
+    archived = ArchivedResults(planner.archives, repository.objects_known_here, planner.archives_deadline_s)
+    search = PriorSearch(repository, folder, archived, reread=study.reread)
+    jobs = []
+    for found in plan.matches:
+        uid, protocol = found.series_uid, found.protocol
+        asked = (study.study_uid, uid, inputs_of(images[uid]), protocol)
+        wanted = Wanted(
+            study_uid=study.study_uid,
+            patients=tuple(dict.fromkeys(one.patient for one in images[uid] if one.patient is not None)),
+            kind=kinds[uid],
+            questions=protocol.questions,
+            beside=tuple(
+                kinds[other.series_uid]
+                for other in plan.matches
+                if other.protocol.name == protocol.name and other.series_uid != uid
+            ),
+        )
+        prior = search.prior_for(planner.job(*asked, kind=kinds[uid]), wanted)
+        jobs.append(planner.job(*asked, prior, kinds[uid]))
+    return jobs
 
 
 def _summary(plan: Plan, series: Mapping[str, SeriesHeader]) -> str:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from dataclasses import asdict
 
 from workflows.commands.reporting import size_of
-from workflows.state.answers import AnswerRecord, FindingRecord, MeasurementRecord
+from workflows.state.answers import AnswerRecord, ChangeRecord, FindingRecord, MeasurementRecord
 
 VOLUME = MeasurementRecord("volume", "volume", 12.3, "ml", "at least 12.3 ml", at_least=True)
 AXIS = MeasurementRecord(
@@ -39,3 +40,16 @@ def test_lines_to_read_say_what_holds_of_the_number() -> None:
     assert size_of(FINDING) == "liver: at least 12.3 ml, 120 voxels, confidence 0.90"
     low = dataclasses.replace(FINDING, confidence=0.3, measurements=(), low_confidence=True)
     assert size_of(low) == "liver: low confidence 0.30, not measured"
+
+
+def test_a_change_kept_before_it_was_known_which_value_is_a_lower_bound_tells_no_difference() -> None:
+    old = {
+        "name": "volume", "unit": "ml", "before": 705.9, "after": 608.8, "before_date": "2022-12-08", "after_date": "",
+        "difference": -97.1, "per_cent": -13.76, "bounded": True, "text": "volume -97.1 ml (-13.8 %): ...",
+    }  # fmt: skip
+    change = ChangeRecord.from_json(old)
+    assert (change.difference, change.per_cent) == (None, None) and change.before_at_least and change.after_at_least
+    assert change.text.startswith("volume: at least 705.9 ml on 2022-12-08, at least 608.8 ml on an unknown date; cut")
+    whole = ChangeRecord.from_json(old | {"bounded": False})
+    assert whole.difference == -97.1 and whole.text == old["text"] and not whole.before_at_least
+    assert ChangeRecord.from_json(json.loads(json.dumps(asdict(whole)))) == whole
