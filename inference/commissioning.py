@@ -1,4 +1,4 @@
-"""A predictor without weights that proves geometry: it marks what is burnt in near the top of the stored range."""
+"""A predictor without weights that proves geometry: it marks what is brightest in an image, such as a burnt-in box."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from inference.interface import Answer, PredictorDescription, Progress, Question
 __all__ = ["CommissioningPredictor"]
 
 _FRACTION_OF_RANGE = 0.9
-_VERSION = "1"
+_VERSION = "2"
 
 
 class CommissioningPredictor:
-    """Marks every voxel above low + 0.9 (high - low) of its slice's `SliceStack.stored_ranges`.
+    """Marks every voxel above low + 0.9 (high - low) of the lowest and highest value that occur in the whole stack.
 
-    Each question, whatever it says, gets the same target "bright voxels", or none where no voxel is that bright.
-    A colour stack counts as bright where its mean over the channels is.
-    Raises `InputRefused` for a stack with other axes than `slices rows columns [3]`, and for a range without extent.
+    What occurs counts, not what the bits would allow: 12 bits in words of 16 have something bright too. Each question,
+    whatever it says, gets the same target "bright voxels", or none where all values are the same. A colour stack counts
+    as bright where its mean over the channels is. Values that are no numbers are neither bright nor part of the range.
+    Raises `InputRefused` for a stack with other axes than `slices rows columns [3]`.
     """
 
     description = PredictorDescription(
@@ -36,34 +37,38 @@ class CommissioningPredictor:
         self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
     ) -> tuple[Answer, ...]:
         """Answer every question with the bright voxels of the stack: bool `slices rows columns`."""
-        thresholds = _thresholds(stack.stored_ranges)
         values = stack.values
         if values.ndim not in (3, 4) or (values.ndim == 4 and values.shape[-1] != 3):
             raise InputRefused(
                 f"a stack has the axes slices rows columns, or slices rows columns 3; this one is {values.shape}"
             )
         slices = values.shape[0]
+        threshold = _threshold(values)
         mask = np.zeros(values.shape[:3], dtype=np.bool_)
         for index in range(slices):
-            grey = values[index] if values.ndim == 3 else values[index].mean(axis=-1)
-            mask[index] = grey > thresholds[index]
+            if threshold is not None:
+                grey = _grey(values[index])
+                mask[index] = np.isfinite(grey) & (grey > threshold)
             if progress is not None:
                 progress(index + 1, slices)
         asked_slices = tuple(range(slices))
         if not mask.any():
             return tuple(Answer(question, "No bright voxels are seen.", (), asked_slices) for question in questions)
         target = SeenTarget(phrase="bright voxels", confidence=1.0, mask=mask)
-        return tuple(
-            Answer(
-                question, "Voxels near the top of the stored range are seen: bright voxels.", (target,), asked_slices
-            )
-            for question in questions
-        )
+        text = "Voxels near the top of the values that occur are seen: bright voxels."
+        return tuple(Answer(question, text, (target,), asked_slices) for question in questions)
 
 
-def _thresholds(stored_ranges: NDArray[np.float64]) -> NDArray[np.float64]:
-    lows, highs = stored_ranges.T
-    for low, high in stored_ranges:
-        if not (np.isfinite(low) and np.isfinite(high) and low < high):
-            raise InputRefused(f"a stored range must be two finite numbers, low before high; one is ({low}, {high})")
-    return np.asarray(lows + _FRACTION_OF_RANGE * (highs - lows), dtype=np.float64)
+def _threshold(values: NDArray[np.float32] | NDArray[np.uint8]) -> float | None:
+    """What a voxel must be above; None where no two values differ. Slice by slice: a stack may be large."""
+    low, high = np.inf, -np.inf
+    for whole in values:
+        grey = _grey(whole)
+        known = grey[np.isfinite(grey)]
+        if known.size:
+            low, high = min(low, float(known.min())), max(high, float(known.max()))
+    return low + _FRACTION_OF_RANGE * (high - low) if low < high else None
+
+
+def _grey(values: NDArray[np.float32] | NDArray[np.uint8]) -> NDArray[np.float32]:
+    return np.asarray(values if values.ndim == 2 else values.mean(axis=-1), dtype=np.float32)

@@ -50,14 +50,11 @@ class SliceStack:
     `values`: float32 `slices rows columns` in modality units (HU for CT), or uint8 `slices rows columns 3` RGB.
     `modality`: DICOM modality code (CT, MR, DX, US, ES, OP ...).
     `spacing_mm`: distance between slices, rows and columns, or None where it is not known.
-    `stored_ranges`: float64 `slices 2`, the lowest and highest value that BitsStored and PixelRepresentation allow in
-    each slice, mapped through its rescale: a PET series has a slope of its own for every slice.
     """
 
     values: NDArray[np.float32] | NDArray[np.uint8]
     modality: str
     spacing_mm: tuple[float, float, float] | None
-    stored_ranges: NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -27,10 +27,11 @@ class Marker:
 
 
 def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dict[str, Marker]]:
-    """Copy grey images of one frame that have a position to `folder`, with a box at the top of the stored range.
+    """Copy grey images of one frame that have a position to `folder`, with a box at the top of the series' values.
 
-    Other files are left out. Values outside the box are lowered to at most 80 % of the range, so that only the box lies
-    above 90 %. The copies get UIDs of their own. Returns the copies and the marker of each new Series
+    Other files are left out. The box has one value in all slices, the highest that the bits and the rescale of each
+    allow. What lies outside is lowered to at most 80 % of the way up to it, so that only the box lies above 90 % of
+    the values that occur. The copies get UIDs of their own. Returns the copies and the marker of each new Series
     Instance UID. Coordinates come straight from image position and orientation (PS3.3 C.7.6.2.1.1), not from the code
     that they are to prove.
     """
@@ -47,8 +48,9 @@ def burn_in_marker(files: Sequence[Path], folder: Path) -> tuple[list[Path], dic
         instances.sort(key=_along_normal)
         count = len(instances)
         marked = range(count // 3, max(count // 3 + 1, 2 * count // 3))
+        low, high = _range(instances)
         for index, instance in enumerate(instances):
-            points.append(_burn_in(instance, in_box=index in marked))
+            points.append(_burn_in(instance, low, high, in_box=index in marked))
             path = folder / f"{instance.SOPInstanceUID}.dcm"
             instance.save_as(path, enforce_file_format=True)
             copies.append(path)
@@ -74,15 +76,31 @@ def _normal(instance: Dataset) -> NDArray[np.float64]:
     return np.cross(cosines[:3], cosines[3:])
 
 
-def _burn_in(instance: Dataset, *, in_box: bool) -> NDArray[np.float64] | None:
-    """Write the box into one image; return its four corner voxels' centres."""
-    bits, signed = int(instance.BitsStored), bool(instance.PixelRepresentation)
-    low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
-    pixels = np.minimum(instance.pixel_array.astype(np.int64), low + int(0.8 * (high - low)))
-    rows, columns = pixels.shape
+def _rescale(instance: Dataset) -> tuple[float, float]:
+    return float(instance.get("RescaleSlope") or 1), float(instance.get("RescaleIntercept") or 0)
+
+
+def _range(instances: Sequence[Dataset]) -> tuple[float, float]:
+    """The lowest value that the bits of any instance allow through its rescale, and the highest that all of them do."""
+    ends = []
+    for instance in instances:
+        bits, signed = int(instance.BitsStored), bool(instance.PixelRepresentation)
+        stored = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if signed else (0, (1 << bits) - 1)
+        slope, intercept = _rescale(instance)
+        ends.append(sorted(value * slope + intercept for value in stored))
+    return min(low for low, _ in ends), min(high for _, high in ends)
+
+
+def _burn_in(instance: Dataset, low: float, high: float, *, in_box: bool) -> NDArray[np.float64] | None:
+    """Write the box into one image; return its four corner voxels' centres. `low`, `high`: of the series, rescaled."""
+    slope, intercept = _rescale(instance)
+    values = np.minimum(instance.pixel_array * slope + intercept, low + 0.8 * (high - low))
+    rows, columns = values.shape
     box = (rows // 4, rows // 4 + rows // 8), (columns // 2, columns // 2 + columns // 5)
     if in_box:
-        pixels[box[0][0] : box[0][1], box[1][0] : box[1][1]] = high
+        values[box[0][0] : box[0][1], box[1][0] : box[1][1]] = high
+    pixels = np.floor((values - intercept) / slope + 1e-6)  # down: the box may not leave the range of its bits
+    signed = bool(instance.PixelRepresentation)
     dtype = {8: "uint8", 16: "int16" if signed else "uint16"}[int(instance.BitsAllocated)]
     instance.PixelData = pixels.astype(dtype).tobytes()
     instance["PixelData"].VR = "OW"

@@ -42,12 +42,12 @@ class SeriesVolume:
 
     `values`: float32 `slices rows columns` in modality units (HU for CT), or uint8 `slices rows columns 3` RGB. Slices
     ascend along row direction x column direction, frames of an image in their own order. MONOCHROME1 is turned round
-    within `stored_ranges`, so that high is bright in every grey stack; `inverted` says so, and `unit` is then None.
+    within the range that its bits allow, so that high is bright in every grey stack; `inverted` says so, and `unit` is
+    then None.
     `geometry`: where the slices lie; None for images without patient geometry (CR, MG, US, endoscopy, fundus, secondary
     capture): then a stack of one slice, or of the chosen frames of one instance.
     `pixel_spacing_mm`: between rows, between columns, or None. `spacing_basis`: where that was measured, None without
-    one. `unit`: of `values`, coded, where the header says what they measure. `stored_ranges`: `slices 2`, the lowest
-    and highest value that BitsStored and PixelRepresentation allow in each slice, mapped through its rescale.
+    one. `unit`: of `values`, coded, where the header says what they measure.
     `slices`: where each slice comes from, in the order of `values`. `identity`: patient and study as bytes, of the
     first instance that says most about the patient: an empty one contradicts nothing, and names nobody. `name`: what
     tells the part from the others of its series, such as "echo time 30"; empty where it is alone.
@@ -60,7 +60,6 @@ class SeriesVolume:
     slices: tuple[SliceSource, ...]
     modality: str
     unit: Code | None
-    stored_ranges: NDArray[np.float64]
     inverted: bool
     study_uid: StudyUID
     series_uid: SeriesUID
@@ -128,9 +127,8 @@ def _read(part: Planned) -> SeriesVolume:
     rescales = [rescale_of(item.header, item.frame) for item in part.slices]
     inverted = text(header, "PhotometricInterpretation") == "MONOCHROME1"
     values = _read_values(part.slices, rescales)
-    ranges = _stored_ranges(part.slices, rescales, values)
     if inverted:
-        for grey, (low, high) in zip(values, ranges, strict=True):
+        for grey, (low, high) in zip(values, _stored_ranges(header, rescales, values), strict=True):
             np.subtract(np.float32(low + high), grey, out=grey, casting="unsafe")
     if part.geometry is not None:
         spacing: tuple[float, float] | None = part.geometry.pixel_spacing_mm
@@ -146,7 +144,6 @@ def _read(part: Planned) -> SeriesVolume:
         slices=tuple(_source(item) for item in part.slices),
         modality=text(header, "Modality"),
         unit=None if inverted else _unit(part.slices, rescales),
-        stored_ranges=ranges,
         inverted=inverted,
         study_uid=StudyUID(text(header, "StudyInstanceUID")),
         series_uid=SeriesUID(text(header, "SeriesInstanceUID")),
@@ -193,15 +190,13 @@ def _read_values(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> NDArra
 
 
 def _stored_ranges(
-    slices: Sequence[Slice], rescales: Sequence[Rescale], values: NDArray[np.float32] | NDArray[np.uint8]
+    header: Dataset, rescales: Sequence[Rescale], values: NDArray[np.float32] | NDArray[np.uint8]
 ) -> NDArray[np.float64]:
-    header = slices[0].header
-    if is_color(header):
-        return np.tile([0.0, 255.0], (len(slices), 1))
+    """`slices 2`: the lowest and highest value that the bits of a grey image allow, through each slice's rescale."""
     allocated = integer(header, "BitsAllocated") or 0
     bits = min(integer(header, "BitsStored") or allocated, allocated)
     if not 0 < bits <= 32 or text(header, "BitsAllocated") == "64" or _is_float(header):
-        return np.tile([float(values.min()), float(values.max())], (len(slices), 1))
+        return np.tile([float(values.min()), float(values.max())], (len(rescales), 1))
     signed = integer(header, "PixelRepresentation") == 1
     low, high = (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1) if signed else (0, 2**bits - 1)
     return np.array([rescale.range_of(low, high) for rescale in rescales])

@@ -104,7 +104,7 @@ def stack_of(record: Record, qa: Path) -> SliceStack:
     """Return a record's image as a stack of one slice: RGB, as it is stored."""
     pixels = np.asarray(Image.open(qa / record.image).convert("RGB"))
     spacing = None if record.spacing_mm is None else (1.0, *record.spacing_mm)
-    return SliceStack(pixels[None], record.modality, spacing, np.array([[0.0, 255.0]]))
+    return SliceStack(pixels[None], record.modality, spacing)
 
 
 def _answers(predictor: Predictor, stack: SliceStack, turns: Sequence[Turn]) -> list[Answer | None]:

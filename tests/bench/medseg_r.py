@@ -59,9 +59,7 @@ def volume(slices: int, side: int = 256) -> SliceStack:
     rows, columns = np.mgrid[0:side, 0:side]
     disc = ((rows - side / 2) ** 2 + (columns - side / 2) ** 2 < (side / 3) ** 2) * 1000.0
     noise = np.random.default_rng(0).normal(-900, 30, (slices, side, side)).astype(np.float32)
-    return SliceStack(
-        noise + disc.astype(np.float32), "CT", (2.0, 1.0, 1.0), np.tile([-1024.0, 3071.0], (len(noise), 1))
-    )
+    return SliceStack(noise + disc.astype(np.float32), "CT", (2.0, 1.0, 1.0))
 
 
 def median_s(work: Callable[[], object], repeats: int = REPEATS) -> float:

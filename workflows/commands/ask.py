@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from enum import StrEnum
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from dicom_node.errors import DicomNodeError, UnparseableInstance
+from dicom_node.errors import DicomNodeError, ExportRefused, UnparseableInstance
 from dicom_node.headers.elements import read_file_header, text
 from dicom_node.headers.instance import read_identifiers
 from dicom_node.headers.study import read_series_header
 from dicom_node.results.codes import concepts_in
+from dicom_node.results.nifti import affine_of, write_nifti
+from dicom_node.results.profiles import Profile
 from dicom_node.volumes.contents import LeftOut
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
-from dicom_node.volumes.load import load_series
+from dicom_node.volumes.load import LoadedSeries, load_series
 from inference.interface import PredictorDescription
 from inference.open import describe_predictor, open_predictor
 from workflows.errors import CallError
@@ -28,7 +31,13 @@ from workflows.reading import Reading, ReadingContext, read
 from workflows.settings import Settings
 from workflows.state.keys import answer_key, job_key, request_key
 
-__all__ = ["ask", "series_in"]
+__all__ = ["Export", "ask", "series_in"]
+
+
+class Export(StrEnum):
+    """A format in which `ask` writes images and masks beside the DICOM objects."""
+
+    NIFTI = "nifti"
 
 
 def ask(
@@ -39,12 +48,15 @@ def ask(
     series_uid: str | None = None,
     frames: FrameChoice = MIDDLE_FRAME,
     *,
+    profile: Profile | None = None,
+    export: Export | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Answer `question`, write SEG, SR, overlay and `answer.json` to `folder`, and return what that file holds.
+    """Answer `question`, write the objects, pictures and `answer.json` to `folder`, and return what that file holds.
 
-    `frames`: which of a cine's frames are read. `tell` hears what is being done now. Raises CallError for a path
-    without images or with several series, and what loading and predicting raise.
+    `frames`: which of a cine's frames are read. `profile`: whose objects, unless those of the settings. `export`: write
+    images and masks in that format too. `tell` hears what is being done now. Raises CallError for a path without images
+    or with several series, or a series that `export` cannot hold, and what loading and predicting raise.
     """
     if not question.strip():
         raise CallError("the question is empty: ask something, such as 'Where is the liver?'")
@@ -60,19 +72,40 @@ def ask(
         raise CallError(f"nothing can be written to {folder} (permission denied): name another --out")
     tell(f"reading {len(paths)} instances")
     series = load_series(paths, frames)
+    if export is Export.NIFTI:
+        _require_affines(series)
     tell("loading the model")
     predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
     tell("asking")
+    exported: list[Path] = []
     reading = read(
         series,
         [ProtocolQuestion("ask", question, concepts_in(question))],  # one that is not seen can then be told
         predictor,
-        _context(paths, question, predictor.description, settings, folder.resolve(), frames),
+        _context(
+            paths,
+            question,
+            predictor.description,
+            settings,
+            {profile or settings.results.profile: folder.resolve()},
+            frames,
+        ),
         progress=lambda done, total: tell(f"drawing: slice {done} of {total}"),
+        export=None if export is None else lambda parts: exported.extend(write_nifti(parts, folder.resolve())),
     )
     answer = _as_json(reading, question, paths, series.left_out) | {"passed_over": found.told()}
+    answer["exported"] = [str(one) for one in exported]
     (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
     return answer
+
+
+def _require_affines(series: LoadedSeries) -> None:
+    """A series that NIfTI cannot hold is refused before the model is asked. Raises CallError."""
+    try:
+        for part in series.parts:
+            affine_of(part)
+    except ExportRefused as error:
+        raise CallError(str(error)) from error
 
 
 def _context(
@@ -80,12 +113,12 @@ def _context(
     question: str,
     weights: PredictorDescription,
     settings: Settings,
-    folder: Path,
+    folders: Mapping[Profile, Path],
     frames: FrameChoice,
 ) -> ReadingContext:
     """The keys of an answer outside any node follow from the files, the question and the weights."""
     inputs = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
-    software, profile = version("medseg-node"), settings.results.profile
+    software = version("medseg-node")
     request = request_key("", "", inputs, "ask", software, [ProtocolQuestion("ask", question, ())], frames=frames)
     answer = answer_key(request, weights.digest)
     return ReadingContext(
@@ -94,7 +127,7 @@ def _context(
         created=datetime.now(UTC),
         protocol=f"ask {software}",
         station_ae_title=settings.node.ae_title,
-        folders={profile: folder},
+        folders=folders,
         predecessors={},
         only_findings=False,
         low_confidence=settings.results.low_confidence,
@@ -109,6 +142,7 @@ def _as_json(reading: Reading, question: str, paths: Sequence[Path], left_out: S
         "text": entries[0]["answer"],
         "findings": entries[0]["findings"],
         "not_seen": entries[0]["not_seen"],
+        "compared": entries[0]["compared"],
         "question": question,
         "series": {
             "series_uid": header.series_uid,
@@ -131,7 +165,8 @@ def _as_json(reading: Reading, question: str, paths: Sequence[Path], left_out: S
 
 
 def _shown(answer: dict[str, Any]) -> dict[str, Any]:
-    return {"text": answer["answer"], "findings": answer["findings"], "not_seen": answer["not_seen"]}
+    shown = {name: answer[name] for name in ("findings", "not_seen", "compared")}
+    return {"text": answer["answer"], **shown}
 
 
 @dataclass(frozen=True)

@@ -19,13 +19,16 @@ from rich.console import Console
 from rich.markup import escape
 
 from dicom_node.errors import DicomNodeError, ListenError
+from dicom_node.results.profiles import Profile
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
 from workflows.bootstrap import Node, repository_to_read
 from workflows.commands import ask as asking
+from workflows.commands import commission as commissioning
 from workflows.commands import demo as demonstration
 from workflows.commands import doctor as examination
 from workflows.commands import reread as rereading
+from workflows.commands.commissioned import show_commissioned
 from workflows.commands.doctor import Outcome
 from workflows.commands.reporting import explain_study, explained, seen, status_of_all
 from workflows.commands.selection import selection_of
@@ -148,6 +151,8 @@ def status(
         head = f"[bold]{known['state']:<10}[/] {known['study_uid']}  generation {known['generation']}{done}"
         out.print(f"{head}  {escape(known['protocol'] or '')}", highlight=False)
         out.print(f"{'':<11}{escape(known['reason'])}", highlight=False)
+        if known["attention"]:
+            out.print(f"  needs attention: {known['attention']}", style="red", markup=False, highlight=False)
         if known["to_retract"]:
             out.print(f"{'':<11}results are to be retracted: medseg-node explain {known['study_uid']}", highlight=False)
     count = repository.count_studies(selection)
@@ -238,7 +243,7 @@ def ask(
     config: Config = None,
     folder: Annotated[
         Path,
-        typer.Option("--out", help="Folder for seg.dcm, sr.dcm, overlay.png and answer.json; made if it is not there."),
+        typer.Option("--out", help="Folder for the objects, pictures and answer.json; made if it is not there."),
     ] = Path("out"),
     series_uid: Annotated[
         str | None, typer.Option("--series", help="Series Instance UID; needed where a folder holds several.")
@@ -246,6 +251,12 @@ def ask(
     frames: Annotated[
         str, typer.Option("--frames", help="Which frames of a cine: middle, first, last, all, or 'every 10'.")
     ] = MIDDLE_FRAME.text,
+    profile: Annotated[
+        Profile | None, typer.Option("--profile", help="Objects for this viewer or archive, not that of the settings.")
+    ] = None,
+    export: Annotated[
+        asking.Export | None, typer.Option("--export", help="Images and masks in this format too: nifti.")
+    ] = None,
     as_json: AsJson = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
@@ -259,7 +270,17 @@ def ask(
     except ValueError as error:
         raise CallError(f"--frames {error}") from error
     with err.status("looking at the files") as status:  # on a terminal; nothing where standard error is none
-        answer = asking.ask(path, question, _settings(config), folder, series_uid, chosen, tell=status.update)
+        answer = asking.ask(
+            path,
+            question,
+            _settings(config),
+            folder,
+            series_uid,
+            chosen,
+            profile=profile,
+            export=export,
+            tell=status.update,
+        )
     if as_json:
         print(json.dumps(answer, indent=2))
         return
@@ -272,7 +293,7 @@ def ask(
         elif part["name"]:
             lines.append(part["name"])
         findings = [FindingRecord.from_json(finding) for finding in part["findings"]]
-        lines += [part["text"], *seen(findings, part["not_seen"] or None)]
+        lines += [part["text"], *seen(findings, part["not_seen"] or None, part.get("compared", ()))]
     lines += [*answer["notes"], f"written to {folder}"]
     for line in [*lines, *answer["passed_over"]]:
         out.print(line, markup=False, highlight=False)
@@ -298,6 +319,39 @@ def doctor(config: Config = None, as_json: AsJson = False) -> None:
         shown = f"[{colours[one.outcome]}]{one.outcome.value:<4}[/]"
         out.print(f"{shown} {one.name}: {escape(one.detail)}", highlight=False)
     if any(one.outcome is Outcome.FAILED for one in checks):
+        raise typer.Exit(1)
+
+
+@app.command()
+def commission(
+    archive: Annotated[
+        str, typer.Option("--archive", metavar="NAME", help="Name of an archive that the settings have.")
+    ],
+    config: Config = None,
+    folder: Annotated[Path, typer.Option("--out", help="Folder for report.pdf and all files of the run.")] = Path(
+        "commissioning"
+    ),
+    keep: Annotated[bool, typer.Option("--keep", help="Leave the study in the archive.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Prove an archive: send it a synthetic body with results, fetch all of it back, and say where each mark lies.
+
+    Exit code 0: all came back as it was; 1: something did not, or the archive does not commit itself to it.
+    """
+    settings = _settings(config)
+    chosen = commissioning.archive_named(settings, archive)
+    if not (yes or as_json):
+        where = f"{chosen.name} ({chosen.ae_title}@{chosen.host}:{chosen.port})"
+        typer.confirm(f"send the study of a synthetic patient to archive {where}?", abort=True)
+    connections = commissioning.connections_to(chosen, settings)
+    with err.status("making the body") as status:
+        done = commissioning.commission(chosen, settings, folder, connections, keep=keep, tell=status.update)
+    if as_json:
+        print(json.dumps(commissioning.as_json(done), indent=2))
+    else:
+        show_commissioned(done, out)
+    if not done.ok:
         raise typer.Exit(1)
 
 

@@ -181,7 +181,7 @@ def _follow(
         tell(0.1, f"sending {len(act.files)} instances by C-STORE")
         refused = [outcome for outcome in send(act.files, peer, "DEMO") if not outcome.ok]
         if refused:
-            raise WorkflowError(f"the node refused {len(refused)} instances: {refused[0].message}")
+            raise WorkflowError(f"the node refused {len(refused)} instances: {refused[0].told}")
         node_to_read = Node(_of(act, settings))
         while True:
             studies = status_of_all(node_to_read.repository, node_to_read.folder)

@@ -5,48 +5,27 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from enum import Enum
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from kombu import Connection
 
-from dicom_node.errors import DicomNodeError, PeerError, PeerRejected
+from dicom_node.errors import PeerError, PeerRejected
 from dicom_node.network.storage_scu import Peer, Timeouts, echo
 from dicom_node.volumes.decoders import decodable_syntaxes
-from inference.errors import InferenceError
 from inference.open import describe_predictor
 from workflows.bootstrap import Node, repository_to_read
+from workflows.commands.archive_checks import check_archive
+from workflows.commands.checks import Check, Outcome, Warned, run_check
 from workflows.data_folder import DataFolder
-from workflows.errors import SettingsError, WorkflowError
+from workflows.errors import SettingsError
 from workflows.ownership import check_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, ArchiveSettings, Settings
+from workflows.settings import COMMISSIONING, Settings
 from workflows.state.engine import find_database
 
 __all__ = ["Check", "Outcome", "as_json", "examine", "require_usable"]
-
-
-class Outcome(Enum):
-    """What a look at one thing says: it is fit, it will do, or it stops the node's work."""
-
-    OK = "ok"
-    WARNING = "warn"
-    FAILED = "FAIL"
-
-
-@dataclass(frozen=True)
-class Check:
-    """One thing that was looked at."""
-
-    name: str
-    outcome: Outcome
-    detail: str
-
-
-class _Warning(Exception):
-    """Something that a node runs without."""
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -61,11 +40,10 @@ def examine(settings: Settings) -> list[Check]:
         "protocols": _protocols,
         "pixels": _pixels,
     }
-    for archive in settings.destinations:
-        checks[f"archive {archive.name}"] = partial(_archive, archive)
     if not settings.destinations:
         checks["archive"] = _no_archive
-    return [_run(name, check, settings) for name, check in checks.items()]
+    own = [_run(name, check, settings) for name, check in checks.items()]
+    return [*own, *(check for archive in settings.destinations for check in check_archive(archive, settings))]
 
 
 def as_json(checks: Sequence[Check]) -> dict[str, Any]:
@@ -89,16 +67,7 @@ def require_usable(node: Node, *names: str) -> None:
 
 
 def _run(name: str, check: Callable[[Settings], str], settings: Settings) -> Check:
-    try:
-        return Check(name, Outcome.OK, check(settings))
-    except _Warning as warning:
-        return Check(name, Outcome.WARNING, str(warning))
-    except (WorkflowError, DicomNodeError, InferenceError, OSError) as error:
-        return Check(name, Outcome.FAILED, str(error))
-    except Exception as error:  # drivers of databases and brokers raise their own; this is their edge
-        return Check(
-            name, Outcome.FAILED, f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
-        )
+    return run_check(name, partial(check, settings))
 
 
 def _data_directory(settings: Settings) -> str:
@@ -121,7 +90,7 @@ def _node(settings: Settings) -> str:
     try:
         repository = repository_to_read(settings)
     except SettingsError as error:  # no table yet, or a schema that the node brings up to date
-        raise _Warning(str(error)) from error
+        raise Warned(str(error)) from error
     uid = check_own_folder(DataFolder(settings.node.data_dir), repository)
     return f"{uid[:8]}, data directory and database are one node's" if uid else "none has run here yet"
 
@@ -182,7 +151,7 @@ def _pixels(_settings: Settings) -> str:
     listed = "\n".join(f"       {one.name} ({one.uid}): {', '.join(one.decoders) or 'none'}" for one in syntaxes)
     missing = [one.uid for one in syntaxes if not one.decoders]
     if missing:
-        raise _Warning(
+        raise Warned(
             f"{len(missing)} of {len(syntaxes)} compressed transfer syntaxes do not decode; their images are refused: "
             f"pip install imagecodecs python-gdcm\n{listed}"
         )
@@ -193,13 +162,4 @@ _REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
 
 
 def _no_archive(_settings: Settings) -> str:
-    raise _Warning("none: results are saved and not sent; name one under [[archives]] to have them delivered")
-
-
-def _archive(archive: ArchiveSettings, settings: Settings) -> str:
-    peer = Peer(archive.ae_title, archive.host, archive.port)
-    try:
-        echo(peer, settings.node.ae_title)
-    except PeerError as error:
-        raise SettingsError(f"{error}; start it, or check [[archives]] ae_title, host and port") from error
-    return f"{peer} answers C-ECHO"
+    raise Warned("none: results are saved and not sent; name one under [[archives]] to have them delivered")

@@ -83,7 +83,7 @@ def checkpoint_folder(model: MedSegR, tmp_path: Path) -> Path:
 @pytest.fixture
 def stack() -> SliceStack:
     values = np.random.default_rng(0).normal(40, 200, (3, 40, 30)).astype(np.float32)
-    return SliceStack(values, "CT", (5.0, 0.8, 0.8), np.tile([-1024.0, 3071.0], (len(values), 1)))
+    return SliceStack(values, "CT", (5.0, 0.8, 0.8))
 
 
 @pytest.fixture

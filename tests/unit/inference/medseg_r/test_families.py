@@ -191,7 +191,7 @@ def test_a_volume_is_answered(composed: Checkpoint, monkeypatch: pytest.MonkeyPa
     values = np.random.default_rng(0).normal(size=(3, 30, 50)).astype(np.float32)
     earlier = (Exchange("where is the spleen?", "No spleen is seen."),)
     first, second = predictor.answer(
-        SliceStack(values, "CT", None, np.array([[0, 1]])), [Question("where?"), Question("and the liver?", earlier)]
+        SliceStack(values, "CT", None), [Question("where?"), Question("and the liver?", earlier)]
     )
     for answer in (first, second):
         assert answer.asked_slices == (0, 1, 2)

@@ -195,7 +195,15 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
     liver = {
         "phrase": "the liver", "label": "liver", "confidence": 0.91, "voxels": 12, "volume_ml": 3.5, "area_mm2": None,
     }  # fmt: skip
-    seen = {"name": "echo time 10", "text": "The liver is here [seen].", "findings": [liver], "not_seen": ["spleen"]}
+    volume = {
+        "name": "volume", "unit": "ml", "before": 3.0, "after": 3.5, "before_date": "2026-01-02",
+        "after_date": "2026-05-06", "difference": 0.5, "per_cent": 16.67,
+        "before_at_least": False, "after_at_least": False, "text": "volume +0.5 ml",
+    }  # fmt: skip
+    seen = {
+        "name": "echo time 10", "text": "The liver is here [seen].", "findings": [liver | {"changes": [volume]}],
+        "not_seen": ["spleen"], "compared": ["spleen: seen on 2026-01-02, not seen now"],
+    }  # fmt: skip
     unseen = {"name": "echo time 20", "text": "Nothing is seen.", "findings": [], "not_seen": []}
     answer = {
         "parts": [seen, unseen], "notes": ["Not read: instance 1.2.3 is a localizer."], "terms": "research use only",
@@ -215,7 +223,9 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
         "part 1: echo time 10",
         "The liver is here [seen].",
         "seen: liver: 3.5 ml, 12 voxels, confidence 0.91",
+        "  since then: volume +0.5 ml",
         "asked for and not seen: spleen",
+        "compared: spleen: seen on 2026-01-02, not seen now",
         "part 2: echo time 20",
         "Nothing is seen.",
         "seen: nothing",
