@@ -7,6 +7,7 @@ DicomNodeError
 │   └── StorageFull              no room left under the data directory
 ├── VolumeRefused                a series that is no single volume; `.reason` says which kind
 ├── ResultRefused                our own SEG or SR failed a check and is not sent
+├── ExportRefused                a stack that a file of another format cannot hold as it is
 ├── ListenError                  the SCP cannot listen on its address
 │   └── PortInUse                another program has the port
 └── PeerError                    another application entity
@@ -90,6 +91,10 @@ class VolumeRefused(DicomNodeError):
 
 class ResultRefused(DicomNodeError):
     """Our own SEG or SR failed a check before it was sent."""
+
+
+class ExportRefused(DicomNodeError):
+    """A stack cannot be written in another format without moving its voxels; the message says why."""
 
 
 class ListenError(DicomNodeError):

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 import socket
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.metadata import version
 
 import structlog
 
+from dicom_node.network.archive import Archive, ArchiveAddress, open_archive
+from dicom_node.network.commitment import CommitmentAnswer
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
-from dicom_node.network.storage_scu import Peer
+from dicom_node.network.storage_scu import Peer, Timeouts
+from dicom_node.results.profiles import Wishes
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
 from inference.interface import Predictor, PredictorDescription
@@ -19,16 +22,17 @@ from workflows.data_folder import DataFolder
 from workflows.errors import OtherWeights, SettingsError
 from workflows.ownership import require_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, ArchiveSettings, Settings
+from workflows.settings import COMMISSIONING, ArchiveSettings, Delivery, Settings
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
 from workflows.state.records import Destination
 from workflows.state.repository import Repository
+from workflows.steps.confirm import record_commitment
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
-from workflows.steps.publish import Sender
 from workflows.steps.receive import Receiver, receive_instance
+from workflows.steps.route import Route, Sender
 
-__all__ = ["Node", "repository_to_read"]
+__all__ = ["Node", "address_of", "repository_to_read"]
 
 log = structlog.get_logger()
 
@@ -92,16 +96,25 @@ class Node:
         """Protocols are read anew for each study, so that an edit needs no restart."""
         commissioning = self.settings.model.checkpoint == COMMISSIONING
         archives = self.settings.destinations
-        waits = (Destination("", self.settings.results.profile),)
+        wishes = Wishes(when_nothing_seen=self.settings.results.when_nothing_seen)
+        waits = (Destination("", self.settings.results.profile, wishes),)
         return Planner(
             protocols=() if commissioning else load_directory(self.settings.protocols.directory),
             model=self.configured_weights(),
-            destinations=tuple(Destination(one.name, self.settings.profile_of(one)) for one in archives) or waits,
+            destinations=tuple(
+                Destination(one.name, self.settings.profile_of(one), self.settings.wishes_of(one)) for one in archives
+            )
+            or waits,
             software=version("medseg-node"),
             node_uid=self.node_uid,
             low_confidence=self.settings.results.low_confidence,
             commissioning=commissioning,
+            archives={one.name: partial(self._archive_to_ask, one) for one in archives},
         )
+
+    def _archive_to_ask(self, archive: ArchiveSettings) -> Archive:
+        """An archive for a question that nobody should wait long for."""
+        return open_archive(address_of(archive), self.settings.node.ae_title, timeouts=_SHORT)
 
     def configured_weights(self) -> PredictorDescription:
         """What the configuration names now, without loading it: a link may have moved since a worker loaded."""
@@ -144,6 +157,7 @@ class Node:
             owner=self.owner,
             station_ae_title=node.ae_title,
             low_confidence=self.settings.results.low_confidence,
+            node_uid=self.node_uid,
             lease_s=node.lease_s,
             heartbeat_s=node.lease_s / 4,
             maximum_attempts=node.maximum_attempts,
@@ -152,14 +166,24 @@ class Node:
 
     def sender(self) -> Sender:
         node, destinations = self.settings.node, self.settings.destinations
+        routes = {archive.name: self.route(archive) for archive in self.settings.archives}
         return Sender(
-            calling_ae_title=node.ae_title,
             owner=self.owner,
-            archives={archive.name: _peer(archive) for archive in self.settings.archives},
-            default=_peer(destinations[0]) if destinations else None,
+            routes=routes,
+            default=routes[destinations[0].name] if destinations else None,
             lease_s=2 * node.lease_s,
             heartbeat_s=node.lease_s / 2,
             retry_s=node.rewake_s,
+        )
+
+    def route(self, archive: ArchiveSettings) -> Route:
+        """The way to one archive."""
+        return Route(
+            address=address_of(archive),
+            calling_ae_title=self.settings.node.ae_title,
+            stow=archive.delivery is Delivery.STOW_RS,
+            commitment=archive.commitment,
+            supersede=archive.supersede,
         )
 
     def storage_scp(self) -> StorageSCP:
@@ -167,6 +191,9 @@ class Node:
 
         def receive(received: ReceivedInstance) -> None:
             receive_instance(received, receiver)
+
+        def committed(answer: CommitmentAnswer) -> None:
+            record_commitment(answer, self.repository)
 
         settings = StorageSCPSettings(
             ae_title=node.ae_title,
@@ -179,11 +206,21 @@ class Node:
             network_timeout_s=node.network_timeout_s,
             maximum_pdu_bytes=node.maximum_pdu_bytes,
         )
-        return StorageSCP(settings, receive)
+        return StorageSCP(settings, receive, committed=committed)
 
 
-def _peer(archive: ArchiveSettings) -> Peer:
-    return Peer(archive.ae_title, archive.host, archive.port)
+_SHORT = Timeouts(connection_s=2.0, acse_s=2.0, dimse_s=4.0, network_s=4.0)
+
+
+def address_of(archive: ArchiveSettings) -> ArchiveAddress:
+    """Where an archive is."""
+    return ArchiveAddress(
+        peer=Peer(archive.ae_title, archive.host, archive.port),
+        dicomweb_url=archive.dicomweb_url,
+        orthanc_url=archive.orthanc_url,
+        username=archive.username,
+        password=archive.password.get_secret_value(),
+    )
 
 
 def _named(weights: PredictorDescription) -> str:

@@ -5,6 +5,7 @@ WorkflowError
 ├── SettingsError        wrong configuration; the message lists every mistake (exit code 2)
 ├── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
 ├── DatabaseUnavailable  the database does not answer; trying again later may help
+├── CommissioningStopped the archive does not take, show or give back the synthetic body
 └── NotThisWorker        a job that this worker cannot take up, and another or a later one may
     ├── OtherWeights         it was planned for other weights than this worker's
     └── FilesUnreadable      its files cannot be read here
@@ -18,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
-    "CallError", "DatabaseUnavailable", "FilesUnreadable", "NotThisWorker", "OtherWeights", "ProtocolErrors",
-    "ProtocolMistake", "SettingsError", "WorkflowError", "defect",
+    "CallError", "CommissioningStopped", "DatabaseUnavailable", "FilesUnreadable", "NotThisWorker", "OtherWeights",
+    "ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError", "defect",
 ]  # fmt: skip
 
 
@@ -37,6 +38,10 @@ class SettingsError(WorkflowError):
 
 class DatabaseUnavailable(WorkflowError):
     """The database does not answer, or broke off; nothing was changed, and trying again later may help."""
+
+
+class CommissioningStopped(WorkflowError):
+    """The synthetic body went no further with an archive; the message says where, why, and what to look at."""
 
 
 class NotThisWorker(WorkflowError):

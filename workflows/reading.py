@@ -2,43 +2,39 @@
 
 slice_stack     a part's voxels, turned to display orientation, for the model
 code_answer     the model's answer, its masks back on the source grid, coded and measured
-save_objects    SEG and SR for each profile, each read back through the gate
+make_objects    the objects of each profile, each read back through the gate (results/objects.py)
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import structlog
 
-from dicom_node.errors import ResultRefused
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.caveats import number_notes
 from dicom_node.results.codes import concept_for
+from dicom_node.results.comparing import AskedQuestion, ReadNow, compared_parts
 from dicom_node.results.concept import Code, SegmentedConcept
+from dicom_node.results.earlier import EarlierResult
 from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext
-from dicom_node.results.gate import check_report, check_segmentation
 from dicom_node.results.identity import ResultIdentity, own_texts, result_identity
 from dicom_node.results.measurement import Measurement, measure
-from dicom_node.results.overlay import write_overlay
-from dicom_node.results.profiles import Profile
-from dicom_node.results.report import build_report
-from dicom_node.results.saving import save
-from dicom_node.results.segmentation import build_segmentation
+from dicom_node.results.objects import make_objects
+from dicom_node.results.profiles import Profile, Wishes
 from dicom_node.results.stand_ins import Reference
 from dicom_node.volumes.contents import LeftOut
 from dicom_node.volumes.display import DisplayView, display_view
 from dicom_node.volumes.load import LoadedSeries, SeriesVolume
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.state.answers import AnswerRecord, FindingRecord, MeasurementRecord
+from workflows.state.answers import AnswerRecord, ChangeRecord, FindingRecord, MeasurementRecord
 from workflows.state.keys import LOW_CONFIDENCE, object_key
-from workflows.state.records import Part, PartKind, ResultKind, SavedObject
+from workflows.state.records import Part, PartKind, SavedObject
 
 __all__ = ["LEAST_CONFIDENCE", "Reading", "ReadingContext", "code_answer", "read", "slice_stack"]
 
@@ -55,6 +51,9 @@ class ReadingContext:
     `folders`: where each profile's objects are saved; absolute. `only_findings`: mark what the questions' findings name
     and nothing else; False where no protocol asks. `predecessors`: SOP Class and Instance UIDs of the reports that each
     profile's report replaces. `low_confidence`: a mask whose confidence is below is named so and not measured.
+    `node_uid`: the installation's, empty where none is. `wishes`: what the destinations of each profile want; without
+    an entry what the profile has. `edition`: how often the objects of this job were made under UIDs of their own.
+    `earlier`: the result that this one is compared with, `now`: what of the images that are read is compared.
     """
 
     job_key: str
@@ -66,6 +65,11 @@ class ReadingContext:
     predecessors: Mapping[Profile, Sequence[tuple[str, str]]]
     only_findings: bool = True
     low_confidence: float = LOW_CONFIDENCE
+    node_uid: str = ""
+    wishes: Mapping[Profile, Sequence[Wishes]] = field(default_factory=dict)
+    edition: int = 1
+    earlier: EarlierResult | None = None
+    now: ReadNow | None = None
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,24 @@ def read(
     context: ReadingContext,
     *,
     progress: Progress | None = None,
+    export: Callable[[Sequence[ReadPart]], object] | None = None,
 ) -> Reading:
     """Ask the predictor every question about every part of a series, and save the answers as result objects.
 
-    `progress` counts slices that were drawn. What the objects say of who answered comes from the predictor. A SEG that
-    cannot be written is left out, and the report says so. Raises ResultRefused when one of our own objects fails a
-    check, or no report can be written, and what predictors raise.
+    `progress` counts slices that were drawn. `export` gets the parts with their masks before objects are made. What the
+    objects say of who answered comes from the predictor. A SEG that cannot be written is left out, and the report says
+    so. Raises ResultRefused when one of our own objects fails a check, or no report can be written, and what predictors
+    raise.
     """
     parts = tuple(
         _read_part(ordinal, volume, questions, predictor, context, progress)
         for ordinal, volume in enumerate(series.parts)
     )
+    if context.earlier is not None and context.now is not None:
+        asked = [AskedQuestion(question.id, question.text, question.findings) for question in questions]
+        parts = compared_parts(parts, asked, context.earlier, context.now)
+    if export is not None:
+        export(parts)
     notes = [*_left_out(series.left_out), *dict.fromkeys(note for part in parts for note in number_notes(part))]
     texts = [(part.answers, part.volume.name) for part in parts], notes
     source = max(
@@ -170,7 +181,6 @@ def slice_stack(volume: SeriesVolume, view: DisplayView) -> SliceStack:
         values=view.apply(volume.values),
         modality=volume.modality,
         spacing_mm=spacing,
-        stored_ranges=volume.stored_ranges,
     )
 
 
@@ -295,6 +305,7 @@ def _answer_record(answer: ReadAnswer, part: ReadPart) -> AnswerRecord:
         findings=tuple(_finding_record(finding, part.volume) for finding in answer.findings),
         not_seen=tuple(concept.label for concept in answer.not_seen),
         part=part.ordinal,
+        compared=answer.compared,
     )
 
 
@@ -306,6 +317,7 @@ def _finding_record(finding: Finding, volume: SeriesVolume) -> FindingRecord:
         voxels=int(finding.mask.sum()),
         measurements=tuple(_measurement_record(measurement, volume) for measurement in finding.measurements),
         low_confidence=finding.low_confidence,
+        changes=tuple(ChangeRecord.of(change) for change in finding.changes),
     )
 
 
@@ -318,6 +330,7 @@ def _measurement_record(measurement: Measurement, volume: SeriesVolume) -> Measu
         text=measurement.text,
         at_least=measurement.at_least,
         frame_number=measurement.frame_number,
+        method=None if measurement.method is None else measurement.method.value,
     )
     line = measurement.line
     if line is None:
@@ -348,15 +361,10 @@ def _save_objects(
     model: PredictorDescription,
     reading: ReadingContext,
     notes: list[str],
-) -> list[SavedObject]:
-    """Write a SEG a part (where anything was seen), one SR, and a picture a part; read SEG and SR back.
-
-    The first part's files are seg.dcm and overlay.png, those of others seg-2.dcm, overlay-2.png and so on. `notes`:
-    what the report says beside the answers; a SEG that cannot be written adds one.
-    """
+) -> Iterator[SavedObject]:
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     context = ResultContext(
-        object_key=object_key(reading.job_key, profile),
+        object_key=object_key(reading.job_key, profile, reading.edition),
         created=reading.created,
         algorithm_name=model.name,
         algorithm_version=model.version,
@@ -365,69 +373,24 @@ def _save_objects(
         protocol=reading.protocol,
         station_ae_title=reading.station_ae_title,
         profile=profile,
+        node_uid=reading.node_uid,
         predecessors=reading.predecessors.get(profile, ()),
     )
-    objects: list[SavedObject] = []
-    segmentations = [_segmentation(part, context, notes) for part in parts]
-    for part, segmentation in zip(parts, segmentations, strict=True):
-        if segmentation is not None:
-            path = folder / _file_name("seg", part.ordinal, "dcm")
-            save(segmentation, path, identity)
-            check_segmentation(path, part, identity)
-            objects.append(_saved(ResultKind.SEGMENTATION, segmentation, path, profile, part.ordinal))
-        write_overlay(part, folder / _file_name("overlay", part.ordinal, "png"), context.terms)
-    report = _report(parts, segmentations, context, notes)
-    save(report, folder / "sr.dcm", identity)
-    check_report(folder / "sr.dcm", parts, identity)
-    references = tuple(saved.sop_instance_uid for saved in objects)
-    objects.append(_saved(ResultKind.REPORT, report, folder / "sr.dcm", profile, None, references))
-    return objects
+    wishes = reading.wishes.get(profile) or (Wishes(),)
+    for made in make_objects(parts, identity, wishes, folder, context, notes):
+        yield SavedObject(
+            sop_instance_uid=made.sop_instance_uid,
+            sop_class_uid=made.sop_class_uid,
+            kind=made.kind,
+            part=made.part,
+            profile=profile,
+            path=made.path,
+            digest=_digest_of(made.path),
+            references=made.references,
+            series_uid=made.series_uid,
+        )
 
 
-def _segmentation(part: ReadPart, context: ResultContext, notes: list[str]) -> Any:
-    """The SEG of a part, or None where nothing was seen or none can be written; then a note says so."""
-    try:
-        return build_segmentation(part, context)
-    except ResultRefused:
-        raise
-    except Exception as error:  # the writer's moods are not a closed set, and the answer is worth having
-        log.exception("segmentation_not_written", part=part.ordinal + 1)
-        where = f" of part {part.ordinal + 1}" if part.ordinal else ""
-        note = f"No segmentation{where} could be written ({type(error).__name__}); the masks are not delivered."
-        if note not in notes:
-            notes.append(note)
-        return None
-
-
-def _report(parts: Sequence[ReadPart], segmentations: Sequence[Any], context: ResultContext, notes: list[str]) -> Any:
-    try:
-        return build_report(parts, segmentations, context, notes)
-    except ResultRefused:
-        raise
-    except Exception as error:
-        log.exception("report_not_written")
-        raise ResultRefused(f"no report can be written for this series ({type(error).__name__}); tell us") from error
-
-
-def _file_name(stem: str, ordinal: int, suffix: str) -> str:
-    return f"{stem}-{ordinal + 1}.{suffix}" if ordinal else f"{stem}.{suffix}"
-
-
-def _saved(
-    kind: ResultKind,
-    dataset: Any,
-    path: Path,
-    profile: Profile,
-    part: int | None,
-    references: tuple[str, ...] = (),
-) -> SavedObject:
-    return SavedObject(
-        sop_instance_uid=str(dataset.SOPInstanceUID),
-        sop_class_uid=str(dataset.SOPClassUID),
-        kind=kind,
-        part=part,
-        profile=profile,
-        path=path,
-        digest=hashlib.sha256(path.read_bytes()).hexdigest(),
-        references=references,
-    )
+def _digest_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

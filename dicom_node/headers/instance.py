@@ -12,6 +12,7 @@ from dicom_node.errors import IdentifierMismatch, UnparseableInstance
 from dicom_node.headers.elements import integer, items, read_file_header, text
 from dicom_node.headers.patient import PATIENT_KEYWORDS, Patient, patient_of
 from dicom_node.headers.rejection import REJECTION_KEYWORDS, RejectionNote, rejection_note
+from dicom_node.headers.verification import VERIFICATION_KEYWORDS, verified_documents
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
 
 __all__ = [
@@ -41,7 +42,8 @@ class InstanceHeader:
     """What a row keeps of one instance, and by which results of a node are recognised, so that none is read again.
 
     Empty strings and None mean "not in the header". `device`: the equipment that made it. `contributing`: the
-    equipment that had a part in it. `rejects`: what it takes out of use, if it is a rejection note.
+    equipment that had a part in it. `rejects`: what it takes out of use, if it is a rejection note. `verifies`: the
+    documents that it takes up, if it is a report that a person has verified.
     """
 
     modality: str = ""
@@ -54,6 +56,7 @@ class InstanceHeader:
     contributing: tuple[Device, ...] = ()
     patient: Patient = field(default_factory=Patient)
     rejects: RejectionNote | None = None
+    verifies: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -81,6 +84,7 @@ INSTANCE_KEYWORDS = (
     "ContributingEquipmentSequence",
     *PATIENT_KEYWORDS,
     *REJECTION_KEYWORDS,
+    *VERIFICATION_KEYWORDS,
 )
 
 
@@ -107,6 +111,7 @@ def instance_header(header: Dataset) -> InstanceHeader:
         contributing=tuple(_device(item) for item in items(header, "ContributingEquipmentSequence")),
         patient=patient_of(header),
         rejects=rejection_note(header),
+        verifies=verified_documents(header),
     )
 
 

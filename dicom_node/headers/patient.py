@@ -32,7 +32,7 @@ class Patient:
     birth_date: str = ""
 
     def told(self) -> str:
-        """The patient for a reason that a person reads; never for a log line or an error."""
+        """The patient for why a study is held, which a person reads; never for a log line, an error or an object."""
         named = (("ID", self.patient_id), ("issuer", self.issuer), ("name", self.name), ("born", self.birth_date))
         return ", ".join(f"{what} {value[:_TOLD]}" for what, value in named if value) or "nobody"
 

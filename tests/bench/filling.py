@@ -20,12 +20,11 @@ from pydicom.uid import Comprehensive3DSRStorage, CTImageStorage, ExplicitVRLitt
 from sqlalchemy import Engine, insert
 
 from dicom_node.identifiers import derived_uid
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import Profile, ResultKind
 from workflows.protocols.loader import load_directory
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord, FindingRecord, MeasurementRecord
-from workflows.state.records import ResultKind
 from workflows.state.states import DeliveryState, JobState, StudyState
 from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, ResultObjectRow, SeriesRow, StudyRow
 

@@ -73,6 +73,7 @@ class Node:
             ae_title = "{archive.ae_title}"
             host = "{archive.host}"
             port = {archive.dicom_port}
+            commitment = true
             [model]
             checkpoint = "{checkpoint}"
             device = "cpu"
@@ -132,6 +133,16 @@ class Node:
         self.require_alive()
         rows = self.query("SELECT state FROM studies WHERE study_uid = %s", study_uid)
         return str(rows[0][0]) if rows else None
+
+    def confirmed(self, study_uid: str) -> list[tuple[Any, ...]]:
+        """Kind of each object of the study that the archive has committed itself to, and how often it was sent."""
+        self.require_alive()
+        return self.query(
+            "SELECT o.kind, d.attempts FROM deliveries d JOIN result_objects o USING (sop_instance_uid)"
+            " JOIN jobs j ON j.job_key = d.job_key WHERE j.study_uid = %s AND d.committed_at IS NOT NULL"
+            " ORDER BY o.kind",
+            study_uid,
+        )
 
     def status(self, study_uid: str) -> dict[str, Any]:
         """What `medseg-node status --json` says of the study."""

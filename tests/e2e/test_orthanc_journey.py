@@ -7,6 +7,7 @@ PostgreSQL, and the node as a hospital runs it, each role by the command.
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,12 +20,15 @@ from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
 
 from dicom_node.commissioning.marker import Marker, burn_in_marker
+from dicom_node.headers.rejection import RejectionCode, rejection_note
 from dicom_node.network.storage_scu import send
 from dicom_node.results.stored_segmentation import read_segment_points
 from tests.services import await_true, missing
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Hospital
+
+COMMAND = Path(sys.executable).with_name("medseg-node")
 
 MODEL_PATIENCE_S = 400.0
 
@@ -49,7 +53,7 @@ def marked(abdomen: list[Path], tmp_path_factory: pytest.TempPathFactory) -> tup
 
 
 def bright_points(files: list[Path]) -> NDArray[np.float64]:
-    """Centres of the voxels above 90 % of the stored range, `points 3` mm LPS, straight from PS3.3 C.7.6.2.1.1."""
+    """Centres of the voxels above 90 % of what their bits allow, `points 3` mm LPS, straight from PS3.3 C.7.6.2.1.1."""
     points = []
     for dataset in map(pydicom.dcmread, files):
         rows, columns = np.nonzero(dataset.pixel_array > 0.9 * ((1 << int(dataset.BitsStored)) - 1))
@@ -185,10 +189,55 @@ class TestCommissioning:
         results = commissioning.await_delivered(study_uid)
         ((attempts,),) = node.query("SELECT attempts FROM jobs WHERE study_uid = %s", study_uid)
         assert attempts == 2
-        # No voxel of a patient is that bright: an honest "not seen" is an SR without a SEG.
-        assert set(results) == {"SR"}
+        assert set(results) == {"SEG", "SR"}
         (claimed,) = node.events("inference", "job_claimed", study_uid=study_uid, attempt=2)
-        assert len(node.events("io", "result_sent", study_uid=study_uid)) == 1, claimed
+        assert len(node.events("io", "result_sent", study_uid=study_uid)) == 2, claimed
+
+    def test_the_archive_commits_itself_to_every_object_on_an_association_of_its_own(
+        self, commissioning: Hospital, marked: tuple[list[Path], Marker]
+    ) -> None:
+        study_uid = str(pydicom.dcmread(marked[0][0]).StudyInstanceUID)
+        commissioning.await_delivered(study_uid)
+        node = commissioning.node
+        await_true(lambda: node.confirmed(study_uid) == [("SEG", 1), ("SR", 1)], "the archive's commitment")
+        assert node.events("scp", "commitment_answered"), "it came to our own port"
+        assert all(one["committed_at"] for one in node.status(study_uid)["jobs"][0]["results"])
+
+    def test_a_late_image_replaces_the_results_and_a_note_takes_the_old_ones_back(
+        self, commissioning: Hospital, marked: tuple[list[Path], Marker], tmp_path: Path
+    ) -> None:
+        node, files = commissioning.node, []
+        for path in marked[0]:
+            dataset = pydicom.dcmread(path)
+            for keyword in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):
+                setattr(dataset, keyword, f"{dataset[keyword].value[:50]}.7")
+            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+            files.append(tmp_path / path.name)
+            dataset.save_as(files[-1])
+        study_uid = commissioning.send(files[:-1])
+        old = commissioning.await_delivered(study_uid)
+        commissioning.send(files[-1:])
+        await_true(lambda: node.status(study_uid)["generation"] == 2, "the second generation")
+
+        def notes() -> list[str]:
+            return commissioning.archive.find_instances(Modality="KO", StudyInstanceUID=study_uid)
+
+        (identifier,) = await_true(notes, "the rejection note", 120.0)
+        note = rejection_note(note_file := commissioning.read(identifier))
+        assert note is not None and note.code is RejectionCode.QUALITY
+        assert {one.sop_instance_uid for one in note.references} == {one.SOPInstanceUID for one in old.values()}
+        assert len(commissioning.archive.find_instances(Modality="SR", StudyInstanceUID=study_uid)) == 2
+        assert node.state(study_uid) == "DELIVERED"
+        everything = [("REJECTION", 1), ("SEG", 1), ("SEG", 1), ("SR", 1), ("SR", 1)]
+        await_true(lambda: node.confirmed(study_uid) == everything, "the archive's commitment to all of them")
+        explained = subprocess.run(
+            [COMMAND, "explain", study_uid, "--config", str(node.config)],
+            capture_output=True, text=True, timeout=60, check=True,
+        ).stdout  # fmt: skip
+        assert " ".join(explained.split()).count("taken back at") == 2
+        outcomes = list(send([Path(str(note_file.filename))], node.peer, "OTHER"))
+        assert all(outcome.ok for outcome in outcomes)
+        assert node.query("SELECT count(*) FROM rejections") == [(0,)], "our own note rejects no image"
 
     def test_the_queues_are_quorum_queues_and_empty_in_the_end(self, commissioning: Hospital) -> None:
         virtual_host = commissioning.node.broker_url.rsplit("/", 1)[1]
@@ -229,7 +278,7 @@ class TestShipped:
         assert (status["protocol"], status["generation"]) == ("abdominal-ct 1", 1)
         assert "SR" in results
         require_valid(results, pydicom.dcmread(abdomen[0]), [job["question"] for job in status["jobs"]])
-        assert all("RESEARCH USE ONLY" in dataset.SeriesDescription for dataset in results.values())
+        assert all("research use only" in dataset.SeriesDescription for dataset in results.values())
 
         findings = [finding for job in status["jobs"] for finding in job["findings"]]
         assert ("SEG" in results) == bool(findings)

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from workflows.data_folder import DataFolder
 from workflows.state.answers import AnswerRecord, FindingRecord
-from workflows.state.records import Delivery, Job, ResultObject, Retraction
+from workflows.state.records import Delivery, Job, Prior, Retraction, RetractionOf
 from workflows.state.repository import Repository
+from workflows.state.states import RetractionState
 from workflows.state.views import EVERY_STUDY, JobView, ObjectView, Selection, StudyDetails, StudyView
 
 __all__ = ["explain_study", "explained", "seen", "size_of", "status_of", "status_of_all"]
@@ -29,10 +31,12 @@ def status_of_all(
 
 
 def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
-    """One study: `{study_uid, generation, state, reason, accession_number, protocol, progress, jobs, to_retract}`.
+    """One study: `{study_uid, generation, state, reason, attention, accession_number, protocol, progress, jobs,
+    to_retract}`.
 
     `jobs` has an entry per question and part; `progress` counts jobs, series asked by a protocol: `{done, of}`.
-    `to_retract`: results of whatever generation that are to be retracted, each once for every archive.
+    `to_retract`: results of whatever generation that are to be retracted, each once for every archive. `attention`:
+    why a person has to look at the study, or "".
     """
     study = view.study
     return {
@@ -40,11 +44,12 @@ def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
         "generation": study.generation,
         "state": study.state.value,
         "reason": study.reason,
+        "attention": study.attention,
         "accession_number": study.accession_number,
         "protocol": ", ".join(sorted({one.job.protocol_name for one in view.jobs})) or None,
         "progress": {"done": view.ended_jobs, "of": len(view.jobs)},
         "jobs": [entry for one in view.jobs for entry in _questions(one, folder)],
-        "to_retract": _results(view.to_retract, folder),
+        "to_retract": [one for one in _results(view.to_retract, folder) if not _is_taken_back(one)],
     }
 
 
@@ -58,7 +63,7 @@ def _questions(view: JobView, folder: DataFolder) -> Iterator[dict[str, Any]]:
 
 def _results(objects: Sequence[ObjectView], folder: DataFolder) -> list[dict[str, Any]]:
     """Result objects, each once for every archive that it goes to."""
-    return [_result(one.result, delivery, folder) for one in objects for delivery in (one.deliveries or (None,))]
+    return [_result(one, delivery, folder) for one in objects for delivery in (one.deliveries or (None,))]
 
 
 def _question(job: Job, question: str, answer: AnswerRecord | None, results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -69,6 +74,8 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
         "answer": None if answer is None else answer.text,
         "findings": [] if answer is None else [finding.as_json() for finding in answer.findings],
         "not_seen": None if answer is None or answer.not_seen is None else list(answer.not_seen),
+        "compared": [] if answer is None else list(answer.compared),
+        "prior": None if job.prior is None else _prior(job.prior),
         "results": results,
         "series_uid": job.series_uid,
         "part": 0 if answer is None else answer.part,
@@ -80,9 +87,39 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
     }
 
 
-def _result(result: ResultObject, delivery: Delivery | None, folder: DataFolder) -> dict[str, Any]:
-    """A result object and one of the archives that it goes to; `retract`: why it is to be retracted, if it is."""
-    when = None if delivery is None or delivery.delivered_at is None else delivery.delivered_at.isoformat()
+def _prior(prior: Prior) -> dict[str, Any]:
+    """The earlier result that a job is compared with; `date`: of its study, None: there is none. `note`: why."""
+    return {
+        "answer_key": prior.answer_key,
+        "study_uid": prior.study_uid,
+        "date": None if prior.result is None else prior.result.date.isoformat(),
+        "archive": prior.archive,
+        "sop_instance_uid": prior.sop_instance_uid,
+        "note": prior.note,
+    }
+
+
+def _compared_with(study_uid: str, prior: dict[str, Any] | None) -> Iterator[str]:
+    """With which earlier result a job is compared, and why not with others."""
+    if prior is None:
+        return
+    if prior["date"] is not None:
+        where = f" in {prior['archive']}" if prior["archive"] else ""
+        yield f"compared with the result of {prior['date']}{where}, study {prior['study_uid']}"
+        if prior["to_retract"]:
+            again = f"`medseg-node reread --study {study_uid}` compares anew"
+            yield f"that result is to be retracted since, so the comparison is wrong; {again}"
+    if prior["note"]:
+        yield f"{'no other' if prior['date'] else 'no'} earlier result: {prior['note']}"
+
+
+def _result(view: ObjectView, delivery: Delivery | None, folder: DataFolder) -> dict[str, Any]:
+    """A result object and one of the archives that it goes to.
+
+    `retract`: why it is to be retracted, if it is. `retraction`: what became of that in this archive.
+    """
+    result = view.result
+    retraction = None if delivery is None else view.retraction_from(delivery.archive)
     return {
         "kind": result.kind.value,
         "sop_instance_uid": result.sop_instance_uid,
@@ -92,8 +129,33 @@ def _result(result: ResultObject, delivery: Delivery | None, folder: DataFolder)
         "reason": "" if delivery is None else delivery.reason,
         "archive": "" if delivery is None else delivery.archive,
         "attempts": 0 if delivery is None else delivery.attempts,
-        "delivered_at": when,
+        "delivered_at": None if delivery is None else _time(delivery.delivered_at),
+        "committed_at": None if delivery is None else _time(delivery.committed_at),
+        "seen_at": None if delivery is None else _time(delivery.seen_at),
+        "unconfirmed": "" if delivery is None else delivery.confirm_reason,
         "retract": None if result.retraction is None else _retraction(result.retraction),
+        "retraction": None if retraction is None else _taken_back(retraction),
+    }
+
+
+def _is_taken_back(result: dict[str, Any]) -> bool:
+    retraction = result["retraction"]
+    return retraction is not None and retraction["state"] == RetractionState.DONE.value
+
+
+def _time(when: datetime | None) -> str | None:
+    return None if when is None else when.isoformat()
+
+
+def _taken_back(retraction: RetractionOf) -> dict[str, Any]:
+    return {
+        "state": retraction.state.value,
+        "code": retraction.code.told,
+        "reason": retraction.reason,
+        "told": retraction.told,
+        "wanted_at": retraction.wanted_at.isoformat(),
+        "note_uid": retraction.note_uid,
+        "done_at": _time(retraction.done_at),
     }
 
 
@@ -104,7 +166,17 @@ def _retraction(retraction: Retraction) -> dict[str, str]:
 def explain_study(repository: Repository, folder: DataFolder, study_uid: str) -> dict[str, Any] | None:
     """All that is known of one study: status, its series, what was lost or rejected, why protocols matched or not."""
     details = repository.study_details(study_uid)
-    return None if details is None else _details(details, folder)
+    if details is None:
+        return None
+    wrong = {
+        one.job.prior.answer_key
+        for one in details.view.jobs
+        if one.job.prior is not None and repository.is_to_be_retracted(one.job.prior)
+    }
+    known = _details(details, folder)
+    for prior in (job["prior"] for job in known["jobs"] if job["prior"] is not None):
+        prior["to_retract"] = prior["answer_key"] in wrong
+    return known
 
 
 def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
@@ -163,6 +235,8 @@ def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
 def explained(known: dict[str, Any]) -> Iterator[str]:
     """What `explain_study` returned as lines to read, without markup."""
     yield f"{known['state']} generation {known['generation']}: {known['reason']}"
+    if known["attention"]:
+        yield f"needs attention: {known['attention']}"
     when = f"the first instance at {known['first_received_at']}, the last at {known['last_received_at']}"
     yield f"received from {known['source_ae_title']}, {when}"
     if known["jobs"]:
@@ -205,13 +279,13 @@ def _asked_of(series_uid: str | None, known: dict[str, Any]) -> Iterator[str]:
     jobs = [job for job in known["jobs"] if job["series_uid"] == series_uid]
     for protocol in dict.fromkeys(job["protocol"] for job in jobs):
         yield f"  asked by {protocol}" + (f": {because[protocol]}" if because.get(protocol) else "")
-        yield from _answered([job for job in jobs if job["protocol"] == protocol])
+        yield from _answered(known["study_uid"], [job for job in jobs if job["protocol"] == protocol])
     for refusal in known["not_asked"]:
         if refusal["series_uid"] == series_uid:
             yield f"  not asked by {refusal['protocol']}: {refusal['reason']}"
 
 
-def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
+def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[str]:
     """One job's questions with their answers, then the objects that hold them all and where each went."""
     job = questions[0]
     yield f"    {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
@@ -223,7 +297,8 @@ def _answered(questions: Sequence[dict[str, Any]]) -> Iterator[str]:
         if question["answer"] is not None:
             yield f"      answer: {question['answer']}"
             findings = [FindingRecord.from_json(finding) for finding in question["findings"]]
-            yield from (f"      {line}" for line in seen(findings, question["not_seen"]))
+            yield from (f"      {line}" for line in seen(findings, question["not_seen"], question["compared"]))
+    yield from (f"    {line}" for line in _compared_with(study_uid, job["prior"]))
     yield from (f"    {note}" for note in job["notes"])
     yield from (f"    {line}" for line in _sent(job["results"]))
 
@@ -235,15 +310,56 @@ def _sent(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         when = f" at {result['delivered_at']}" if result["delivered_at"] else ""
         why = f" ({result['reason']})" if result["reason"] else ""
         yield f"{result['kind']} {result['state']}{to}{when}{why}: {result['path']}"
+        if result["delivered_at"]:
+            yield f"  {_kept_there(result)}"
+        if result["retraction"]:
+            yield f"  {_retracted(result['retraction'])}"
 
 
-def seen(findings: Sequence[FindingRecord], not_seen: Sequence[str] | None) -> Iterator[str]:
-    """What an answer marked, with its size, and what was asked for and not seen; None: that was not recorded."""
-    yield from (f"seen: {size_of(finding)}" for finding in findings)
+def _kept_there(result: dict[str, Any]) -> str:
+    """What the archive said of an object after it took it."""
+    if result["committed_at"]:
+        return f"committed by {result['archive']} at {result['committed_at']}"
+    if result["seen_at"]:
+        why = f" ({result['unconfirmed']})" if result["unconfirmed"] else ""
+        return f"seen again in {result['archive']} at {result['seen_at']}{why}"
+    return f"not confirmed yet: {result['unconfirmed'] or 'the archive was not asked'}"
+
+
+def _retracted(retraction: dict[str, Any]) -> str:
+    """How far the retraction of an object from an archive has come."""
+    told = f" ({retraction['told']})" if retraction["told"] else ""
+    why = f"{retraction['code']}: {retraction['reason']}"
+    match RetractionState(retraction["state"]):
+        case RetractionState.WANTED:
+            return f"to be taken back, {why}{told}"
+        case RetractionState.NOTED:
+            return f"a rejection note is on its way, {why}{told}"
+        case RetractionState.DONE:
+            return f"taken back at {retraction['done_at']}, {why}{told}"
+        case RetractionState.KEPT:
+            return f"stays although it is replaced or wrong, {why}{told}"
+        case RetractionState.FAILED:
+            return f"could not be taken back, {why}{told}"
+        case state:
+            assert_never(state)
+
+
+def seen(
+    findings: Sequence[FindingRecord], not_seen: Sequence[str] | None, compared: Sequence[str] = ()
+) -> Iterator[str]:
+    """What an answer marked, with its size and its changes, and what was asked for and not seen; None: not recorded.
+
+    `compared`: what else is to be said beside an earlier result.
+    """
+    for finding in findings:
+        yield f"seen: {size_of(finding)}"
+        yield from (f"  since then: {change.text}" for change in finding.changes)
     if not findings:
         yield "seen: nothing"
     if not_seen is not None:
         yield f"asked for and not seen: {', '.join(not_seen) or 'nothing'}"
+    yield from (f"compared: {sentence}" for sentence in compared)
 
 
 def size_of(finding: FindingRecord) -> str:

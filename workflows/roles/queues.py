@@ -36,6 +36,8 @@ def configure(app: Celery, broker_url: str) -> Celery:
             "plan": {"queue": "planning"},
             "predict": {"queue": "inference"},
             "publish": {"queue": "delivery"},
+            "confirm": {"queue": "delivery"},
+            "retract": {"queue": "delivery"},
         },
         task_ignore_result=True,
         task_acks_late=True,

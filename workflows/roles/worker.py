@@ -15,9 +15,11 @@ from inference.errors import InferenceError
 from workflows.bootstrap import Node
 from workflows.errors import DatabaseUnavailable, ProtocolErrors, SettingsError, defect
 from workflows.roles.queues import QUEUES_OF_ROLE, configure
+from workflows.steps.confirm import confirm_deliveries
 from workflows.steps.plan import plan_study
 from workflows.steps.predict import predict_job
 from workflows.steps.publish import publish_job
+from workflows.steps.retract import retract_results
 
 __all__ = ["CeleryWaker", "make_app", "run_worker"]
 
@@ -39,6 +41,12 @@ class CeleryWaker:
     def publish(self, job_key: str, archive: str) -> None:
         self._send("publish", job_key, archive)
 
+    def confirm(self, job_key: str, archive: str) -> None:
+        self._send("confirm", job_key, archive)
+
+    def retract(self, study_uid: str, archive: str) -> None:
+        self._send("retract", study_uid, archive)
+
     def _send(self, task: str, identifier: str, *more: str) -> None:
         try:
             self._app.send_task(task, args=[identifier, *more])
@@ -47,7 +55,7 @@ class CeleryWaker:
 
 
 def make_app(node: Node) -> Celery:
-    """The application with its three tasks bound to `node`. The model is loaded by the first job, after the fork."""
+    """The application with a task for each step, bound to `node`. The first job loads the model, after the fork."""
     app = configure(Celery("medseg-node"), node.broker_url)
     waker = CeleryWaker(app)
 
@@ -63,7 +71,15 @@ def make_app(node: Node) -> Celery:
         for name in archives:
             with_database(partial(_publish, node, job_key, name))
 
-    steps: dict[str, Any] = {"plan": plan, "predict": predict, "publish": publish}
+    def confirm(job_key: str, archive: str) -> None:
+        with_database(lambda: confirm_deliveries(job_key, archive, node.repository, node.sender()))
+
+    def retract(study_uid: str, archive: str) -> None:
+        with_database(lambda: retract_results(study_uid, archive, node.repository, node.folder, node.sender(), waker))
+
+    steps: dict[str, Any] = {
+        "plan": plan, "predict": predict, "publish": publish, "confirm": confirm, "retract": retract,
+    }  # fmt: skip
     for name, step in steps.items():
         app.task(name=name, shared=False)(step)  # another app of this process has its own node
     return app

@@ -7,15 +7,18 @@ from workflows.settings.sections import (
     ArchiveSettings,
     BrokerSettings,
     DatabaseSettings,
+    Delivery,
     ModelSettings,
     NodeSettings,
     PeerSettings,
     ProtocolsSettings,
     ResultsSettings,
     Settings,
+    Supersede,
 )
 
 __all__ = [
-    "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "ModelSettings",
-    "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "load_settings",
+    "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
+    "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "Supersede",
+    "load_settings",
 ]  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -12,15 +13,16 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    SecretStr,
     field_validator,
     model_validator,
 )
 
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import ADDED_KINDS, Profile, ResultKind, WhenNothingSeen, Wishes
 
 __all__ = [
-    "CHECKOUT", "COMMISSIONING", "SHIPPED", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "ModelSettings",
-    "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings",
+    "CHECKOUT", "COMMISSIONING", "SHIPPED", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
+    "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "Supersede",
 ]  # fmt: skip
 
 COMMISSIONING = "commissioning"
@@ -127,6 +129,30 @@ class BrokerSettings(_Section):
         return _of_scheme(value, "amqp", "amqps", "filesystem")
 
 
+class Delivery(Enum):
+    """How results go to an archive."""
+
+    C_STORE = "c-store"
+    STOW_RS = "stow-rs"
+
+
+class Supersede(Enum):
+    """What becomes of results in an archive once they are replaced or turn out wrong.
+
+    KOS: a Key Object Selection says that they are not to be used. DELETE: they are deleted through Orthanc's REST
+    interface. NONE: they stay.
+    """
+
+    KOS = "kos"
+    DELETE = "delete"
+    NONE = "none"
+
+
+_ALSO = {"pdf": ResultKind.DOCUMENT, "key-objects": ResultKind.KEY_OBJECTS,
+         "presentation-states": ResultKind.PRESENTATION_STATE}  # fmt: skip
+assert frozenset(_ALSO.values()) == ADDED_KINDS
+
+
 class ArchiveSettings(_Section):
     """[[archives]]: where results may go."""
 
@@ -135,16 +161,64 @@ class ArchiveSettings(_Section):
     host: str = Field(description="Its address.")
     port: int = Field(ge=1, le=65535, description="Its port.")
     profile: Profile | None = Field(default=None, description="Its own profile; without one `[results] profile` holds.")
+    also: Annotated[tuple[Literal["pdf", "key-objects", "presentation-states"], ...], BeforeValidator(_listed)] = Field(
+        default=(),
+        description="Objects beside those of its profile: `pdf`, `key-objects`, `presentation-states`.",
+    )
+    captures: Literal["multi-frame", "single-frame"] = Field(
+        default="multi-frame", description="Secondary captures as one multi-frame instance, or as images of one frame."
+    )
+    when_nothing_seen: WhenNothingSeen | None = Field(
+        default=None, description="Its own; without one `[results] when_nothing_seen` holds."
+    )
+    delivery: Delivery = Field(
+        default=Delivery.C_STORE, description="How results go there: `c-store`, or `stow-rs` to `dicomweb_url`."
+    )
+    dicomweb_url: str = Field(
+        default="", description="Its DICOMweb root, such as http://pacs:8042/dicom-web; for STOW-RS, QIDO-RS, WADO-RS."
+    )
+    orthanc_url: str = Field(
+        default="", description='Orthanc\'s REST interface, such as http://pacs:8042; for `supersede = "delete"`.'
+    )
+    username: str = Field(default="", description="User for both addresses, where they ask for one.")
+    password: SecretStr = Field(default=SecretStr(""), description="The user's password.")
+    commitment: bool = Field(
+        default=False,
+        description="Ask for storage commitment; else what was sent is looked for by query.",
+    )
+    supersede: Supersede = Field(
+        default=Supersede.KOS,
+        description="What becomes of replaced or wrong results there: `kos` (a rejection note), `delete`, `none`.",
+    )
+
+    @field_validator("dicomweb_url", "orthanc_url")
+    @classmethod
+    def _web(cls, value: str) -> str:
+        return _of_scheme(value, "http", "https").rstrip("/")
+
+    @model_validator(mode="after")
+    def _complete(self) -> ArchiveSettings:
+        if self.delivery is Delivery.STOW_RS and not self.dicomweb_url:
+            raise ValueError('delivery = "stow-rs" needs dicomweb_url')
+        if self.supersede is Supersede.DELETE and not self.orthanc_url:
+            raise ValueError('supersede = "delete" needs orthanc_url')
+        return self
 
 
 class ResultsSettings(_Section):
-    """[results]: where SEG and SR go, and in which shape."""
+    """[results]: where results go, and in which shape."""
 
     archive: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
         default=(),
         description="Archives that get the results: one, several with commas, or a list; empty: the only one there is.",
     )
-    profile: Profile = Field(default=Profile.AIR, description="Viewer the results are shaped for: air or ohif.")
+    profile: Profile = Field(
+        default=Profile.OHIF, description="Viewer the results are shaped for: ohif, air, slicer or plain-pacs."
+    )
+    when_nothing_seen: WhenNothingSeen = Field(
+        default=WhenNothingSeen.REPORT,
+        description="What is sent when nothing was seen: `report` (it alone), `all` that the profile has, `nothing`.",
+    )
     low_confidence: float = Field(
         default=0.5,
         ge=0,
@@ -218,6 +292,14 @@ class Settings(_Section):
     def profile_of(self, archive: ArchiveSettings) -> Profile:
         """What the results for `archive` are shaped for: its own profile, or else that of `[results]`."""
         return archive.profile or self.results.profile
+
+    def wishes_of(self, archive: ArchiveSettings) -> Wishes:
+        """What `archive` wants otherwise than its profile has it."""
+        return Wishes(
+            also=tuple(_ALSO[name] for name in dict.fromkeys(archive.also)),
+            single_images=archive.captures == "single-frame",
+            when_nothing_seen=archive.when_nothing_seen or self.results.when_nothing_seen,
+        )
 
     @property
     def database_url(self) -> str:

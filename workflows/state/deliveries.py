@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import exists, or_, select, tuple_, update
+from sqlalchemy import and_, exists, or_, select, tuple_, update
+from sqlalchemy.orm import Session
 
+from dicom_node.results.profiles import ResultKind
 from workflows.state.records import ClaimedDelivery, Due, ResultObject
-from workflows.state.states import DeliveryState, JobState, StudyState
-from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
+from workflows.state.retracting import note_sent, retract_marked, retract_replaced
+from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
+from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 from workflows.state.transactions import Transactions, changed, changed_one
 
 __all__ = ["Deliveries"]
 
 _DEFECTS = 2
+_FIRST_LOOK = timedelta(seconds=2)
+"""How long after its answer an archive is first asked whether it keeps an object."""
 _AT_ONCE = 500
 _STALLED_LOOK = 10
 """A job that is being delivered is looked at so much more rarely than what is due."""
@@ -24,15 +29,21 @@ class Deliveries(Transactions):
     """Transactions of publishing and waking. Who sends holds a lease on each delivery that was pending at its claim."""
 
     def objects(self, job_key: str) -> list[ResultObject]:
-        """The saved result objects of a job, what is referenced before what references it."""
+        """The saved result objects of a job's edition, what is referenced before what references it; no notes."""
         with self._reading() as session:
-            wanted = select(ResultObjectRow).where(ResultObjectRow.job_key == job_key)
+            wanted = (
+                select(ResultObjectRow)
+                .join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
+                .where(ResultObjectRow.job_key == job_key, ResultObjectRow.edition == JobRow.edition)
+                .where(ResultObjectRow.kind != ResultKind.REJECTION_NOTE)
+            )
             return [row.record() for row in session.scalars(wanted.order_by(ResultObjectRow.ordinal))]
 
     def claim_deliveries(self, job_key: str, archive: str, owner: str, lease_s: float) -> list[ClaimedDelivery]:
         """Claim the pending deliveries of a current job to one archive; return all of its deliveries there, in order.
 
-        Empty: nothing to claim. Those that are not pending come along, since what may be sent depends on them.
+        Of a job that is not current, or has ended, those that are sent whatever becomes of it. Empty: nothing to claim.
+        Those that are not pending come along, since what may be sent depends on them.
         """
         now = self._clock()
         until = now + timedelta(seconds=lease_s)
@@ -40,17 +51,22 @@ class Deliveries(Transactions):
             if session.get(JobRow, job_key) is None:
                 return []
             study, job = self._locked(session, job_key)
-            if job.state is not JobState.DELIVERING or job.generation != study.generation:
-                return []
+            current = job.state is JobState.DELIVERING and job.generation == study.generation
+            chosen = () if current else (DeliveryRow.independent.is_(True),)
             free = or_(DeliveryRow.lease_until.is_(None), DeliveryRow.lease_until < now)
-            claim = update(DeliveryRow).where(*_pending(job_key, archive), free)
+            # Whoever held one and did not give it back died: perhaps after the archive had it.
+            died = (*_pending(job_key, archive), free, DeliveryRow.lease_owner.is_not(None), *chosen)
+            session.execute(update(DeliveryRow).where(*died).values(perhaps_sent=True))
+            claim = update(DeliveryRow).where(*_pending(job_key, archive), free, *chosen)
             claim = claim.values(lease_owner=owner, lease_until=until, wake_at=until)
             if not changed(session.execute(claim)):
                 return []
             rows = session.execute(
                 select(ResultObjectRow, DeliveryRow)
                 .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
-                .where(DeliveryRow.job_key == job_key, DeliveryRow.archive == archive)
+                .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
+                .where(DeliveryRow.job_key == job_key, DeliveryRow.archive == archive, *chosen)
+                .where(or_(ResultObjectRow.edition == JobRow.edition, DeliveryRow.independent.is_(True)))
                 .order_by(ResultObjectRow.ordinal)
             ).all()
             return [ClaimedDelivery(result.record(), delivery.record()) for result, delivery in rows]
@@ -63,9 +79,18 @@ class Deliveries(Transactions):
             return changed(session.execute(held.values(lease_until=until, wake_at=until))) > 0
 
     def record_delivery(
-        self, sop_instance_uid: str, archive: str, owner: str, state: DeliveryState, reason: str = ""
+        self,
+        sop_instance_uid: str,
+        archive: str,
+        owner: str,
+        state: DeliveryState,
+        reason: str = "",
+        *,
+        perhaps_sent: bool = False,
     ) -> bool:
         """What became of one attempt to send one object; PENDING: it is tried again. The last outcome ends the job.
+
+        `perhaps_sent`: it went out and no answer came, so the archive may have it.
 
         False: nothing more of the job is to be sent. Either the owner does not hold the object any more, or its end is
         recorded already, and nothing is changed; or the outcome is recorded, but the job has been replaced meanwhile or
@@ -84,15 +109,37 @@ class Deliveries(Transactions):
             held = (*_pending(job_key, archive), DeliveryRow.sop_instance_uid == sop_instance_uid)
             values: dict[str, Any] = {"state": state, "reason": reason, "attempts": DeliveryRow.attempts + 1}
             if state is DeliveryState.DELIVERED:
-                values["delivered_at"] = now
+                values |= {"delivered_at": now, "confirm_at": now + _FIRST_LOOK, "confirm_reason": ""}
+            if perhaps_sent:
+                values["perhaps_sent"] = True
             recorded = update(DeliveryRow).where(*held, DeliveryRow.lease_owner == owner).values(**values)
             if not changed_one(session.execute(recorded)):
                 return False
-            retracted = session.get_one(ResultObjectRow, sop_instance_uid).retract_at is not None
+            result = session.get_one(ResultObjectRow, sop_instance_uid)
+            if result.kind is ResultKind.REJECTION_NOTE:
+                note_sent(session, result, archive, state, reason, now)
+                return True
+            retracted = result.retract_at is not None
             goes_on = job.state is not JobState.SUPERSEDED and not retracted
+            if retracted:
+                retract_marked(session, [job_key], now)
+            elif job.state is JobState.SUPERSEDED:
+                self._replaced_meanwhile(session, job, now)
             if state is not DeliveryState.PENDING:
                 self._settle(session, study, job, now)
             return goes_on
+
+    @staticmethod
+    def _replaced_meanwhile(session: Session, job: JobRow, now: datetime) -> None:
+        """An object was taken while its job was replaced: the job that stands in its place has it taken back."""
+        successor = select(JobRow).where(
+            JobRow.study_uid == job.study_uid,
+            JobRow.series_uid == job.series_uid,
+            JobRow.protocol == job.protocol,
+            JobRow.state.in_([JobState.DELIVERED, JobState.FAILED]),
+        )
+        for later in session.scalars(successor):
+            retract_replaced(session, later, now)
 
     def record_delivery_defect(self, job_key: str, archive: str, owner: str, reason: str, retry_after_s: float) -> None:
         """The program failed at sending what `owner` holds: tried once more, then these deliveries fail and say so."""
@@ -106,6 +153,9 @@ class Deliveries(Transactions):
                 row.wake_at = now + timedelta(seconds=retry_after_s)
                 if row.defects >= _DEFECTS:
                     row.state = DeliveryState.FAILED
+                    if row.independent:
+                        result = session.get_one(ResultObjectRow, row.sop_instance_uid)
+                        note_sent(session, result, archive, row.state, reason, now)
             session.flush()
             self._withhold_retracted(session, [job_key], now)
             self._settle(session, study, job, now)
@@ -128,13 +178,42 @@ class Deliveries(Transactions):
         if due:
             self._put_off(due)
         self._settle_stalled()
+        self._settle_abandoned()
         return due
+
+    def _settle_abandoned(self) -> None:
+        """Who sent these died, and nobody may send them again: their job is replaced, or they are to be retracted."""
+        now = self._clock()
+        dead = (DeliveryRow.lease_owner.is_not(None), DeliveryRow.lease_until < now)
+        pending = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.independent.is_(False), *dead)
+        nobodys = or_(JobRow.state == JobState.SUPERSEDED, ResultObjectRow.retract_at.is_not(None))
+        chosen = (
+            select(DeliveryRow.job_key)
+            .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
+            .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
+            .where(*pending, nobodys)
+        )
+        with self._reading() as session:
+            job_keys = list(dict.fromkeys(session.scalars(chosen.limit(_AT_ONCE))))
+        for job_key in job_keys:
+            with self._writing() as session:
+                study, job = self._locked(session, job_key)
+                given_up = {"perhaps_sent": True, "lease_owner": None, "lease_until": None}
+                session.execute(update(DeliveryRow).where(DeliveryRow.job_key == job_key, *pending).values(**given_up))
+                self._withhold_retracted(session, [job_key], now)
+                retract_marked(session, [job_key], now)
+                self._replaced_meanwhile(session, job, now)
+                self._settle(session, study, job, now)
 
     def _settle_stalled(self) -> None:
         """End jobs whose last delivery has ended without them: a net, for nothing else would look at them again."""
         now = self._clock()
         current = JobRow.generation == StudyRow.generation
-        pending = exists().where(DeliveryRow.job_key == JobRow.job_key, DeliveryRow.state == DeliveryState.PENDING)
+        pending = exists().where(
+            DeliveryRow.job_key == JobRow.job_key,
+            DeliveryRow.state == DeliveryState.PENDING,
+            DeliveryRow.independent.is_(False),
+        )
         with self._reading() as session:
             looked_at = select(JobRow.job_key, pending).join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
             due = looked_at.where(JobRow.state == JobState.DELIVERING, JobRow.wake_at <= now, current)
@@ -163,13 +242,18 @@ class Deliveries(Transactions):
                 .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
                 .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
                 .where(DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.wake_at <= now)
-                .where(JobRow.state == JobState.DELIVERING, current)
+                .where(or_(and_(JobRow.state == JobState.DELIVERING, current), DeliveryRow.independent.is_(True)))
                 .distinct()
             )
+            confirmations = select(DeliveryRow.job_key, DeliveryRow.archive).where(DeliveryRow.confirm_at <= now)
+            wanted = (RetractionRow.state == RetractionState.WANTED, RetractionRow.wake_at <= now)
+            retractions = select(RetractionRow.study_uid, RetractionRow.archive).where(*wanted)
             return Due(
                 plans=session.scalars(plans.limit(_AT_ONCE)).all(),
                 jobs=session.scalars(jobs.limit(_AT_ONCE)).all(),
-                deliveries=[(key, archive) for key, archive in session.execute(deliveries.limit(_AT_ONCE))],
+                deliveries=_pairs(session, deliveries),
+                confirmations=_pairs(session, confirmations),
+                retractions=_pairs(session, retractions),
             )
 
     def _put_off(self, due: Due) -> None:
@@ -181,6 +265,18 @@ class Deliveries(Transactions):
             chosen = tuple_(DeliveryRow.job_key, DeliveryRow.archive).in_(due.deliveries)
             pending = update(DeliveryRow).where(chosen, DeliveryRow.state == DeliveryState.PENDING)
             session.execute(pending.values(wake_at=later), execution_options={"synchronize_session": False})
+            asked = tuple_(DeliveryRow.job_key, DeliveryRow.archive).in_(due.confirmations)
+            look = update(DeliveryRow).where(asked, DeliveryRow.confirm_at <= self._clock())
+            session.execute(look.values(confirm_at=later), execution_options={"synchronize_session": False})
+            chosen = tuple_(RetractionRow.study_uid, RetractionRow.archive).in_(due.retractions)
+            wanted = update(RetractionRow).where(chosen, RetractionRow.state == RetractionState.WANTED)
+            session.execute(wanted.values(wake_at=later), execution_options={"synchronize_session": False})
+
+
+def _pairs(session: Session, chosen: Any) -> list[tuple[str, str]]:
+    """Each once. Not DISTINCT in the query: SQLite would then walk through every row in another index's order."""
+    rows = session.execute(chosen.limit(_AT_ONCE))
+    return list(dict.fromkeys((first, second) for first, second in rows))
 
 
 def _pending(job_key: str, archive: str) -> tuple[Any, ...]:

@@ -12,11 +12,12 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from dicom_node.headers.patient import Patient, changes
+from dicom_node.headers.rejection import RejectionCode
 from workflows.state.patients import patient_for_columns, text_column
 from workflows.state.records import Instance, NewInstance, Study
 from workflows.state.rejections import rejected
-from workflows.state.states import RESULTS_STAND, StudyState
-from workflows.state.tables import AsIsRow, InstanceRow, ResultObjectRow, SeriesRow, StudyRow
+from workflows.state.states import RESULTS_STAND, RetractionState, StudyState
+from workflows.state.tables import AsIsRow, InstanceRow, ResultObjectRow, RetractionRow, SeriesRow, StudyRow
 from workflows.state.transactions import Transactions, in_portions
 
 __all__ = ["Intake"]
@@ -88,15 +89,16 @@ class Intake(Transactions):
     def _retract_for_correction(
         self, session: Session, before: Patient | None, new: NewInstance, now: datetime
     ) -> None:
-        """Mark what was made from an instance that names another patient now than it did."""
+        """Mark what was made from an instance that names another patient now than it did.
+
+        The reason goes into a rejection note, so into the study of one of them: it names attributes and no values.
+        """
         if before is None or new.patient is None or (changed := changes(before, new.patient)) is None:
             return
-        reason = (
-            f"image {new.sop_instance_uid} came again with another {changed}: it was {before.told()}; it is "
-            f"{new.patient.told()}"
-        )
+        reason = f"image {new.sop_instance_uid} came again with another {changed}"
         right = (f"{new.sop_instance_uid}:{new.digest}",)
-        self._mark_to_retract(session, new.study_uid, [new.sop_instance_uid], reason, now, right=right)
+        images, code = [new.sop_instance_uid], RejectionCode.PATIENT_SAFETY
+        self._mark_to_retract(session, new.study_uid, images, reason, now, right=right, code=code)
 
     def lose_instances(self, study_uid: str, paths: Sequence[str]) -> None:
         """Mark instances of a study whose files are gone from the store.
@@ -217,7 +219,14 @@ class Intake(Transactions):
         if study.state in (StudyState.RECEIVING, StudyState.COMPLETE) or lost:
             return False
         study.generation, study.reread, study.defects = study.generation + 1, True, 0
-        study.reason = reason
+        study.reason, study.attention = reason, ""  # a person has looked
+        again = (RetractionState.FAILED, RetractionState.KEPT)
+        retractions = select(RetractionRow).join(
+            ResultObjectRow, ResultObjectRow.sop_instance_uid == RetractionRow.sop_instance_uid
+        )
+        mine = (RetractionRow.study_uid == study.study_uid, RetractionRow.state.in_(again))
+        for row in session.scalars(retractions.where(*mine, ResultObjectRow.reviewed_by == "")):
+            row.state, row.told, row.wake_at = RetractionState.WANTED, "", self._clock()
         self._set_study(study, StudyState.COMPLETE, self._clock())
         return True
 

@@ -13,17 +13,19 @@ from sqlalchemy.orm import Session
 from inference.interface import PredictorDescription
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
+from workflows.state.carrying_over import CarryingOver, destinations_of
 from workflows.state.records import Job, JobPlan, Part, SavedObject, Trouble, TroubleKind
+from workflows.state.retracting import add_attention
 from workflows.state.states import DeliveryState, JobState, StudyState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
-from workflows.state.transactions import Transactions, changed, changed_one
+from workflows.state.transactions import changed_one
 
 __all__ = ["Jobs"]
 
 _DEFECTS = 2
 
 
-class Jobs(Transactions):
+class Jobs(CarryingOver):
     """Transactions of planning and predicting."""
 
     def save_plan(
@@ -53,9 +55,25 @@ class Jobs(Transactions):
                     self._carry_over(session, row, plan, study, now)
                 keys.append(plan.job_key if row is None else row.job_key)
             session.flush()
+            self._look_after_abandoned(session, study, replaced, plans)
             study.plan_reasons, study.reason, study.reread = [asdict(verdict) for verdict in verdicts], summary, False
             self._follow_jobs(session, study, now)
             return keys
+
+    def _look_after_abandoned(
+        self, session: Session, study: StudyRow, replaced: Sequence[JobRow], plans: Sequence[JobPlan]
+    ) -> None:
+        """Results of a series that no protocol asks any more stay in the archives; a person is told."""
+        asked = {(plan.series_uid, plan.protocol) for plan in plans}
+        left = [job for job in replaced if (job.series_uid, job.protocol) not in asked]
+        there = (DeliveryRow.state == DeliveryState.DELIVERED, DeliveryRow.independent.is_(False))
+        for job in left:
+            archives = session.scalars(
+                select(DeliveryRow.archive).where(DeliveryRow.job_key == job.job_key, *there).distinct()
+            ).all()
+            if archives:
+                told = f"results of {job.protocol} {job.protocol_version} for series {job.series_uid} stay in "
+                add_attention(study, f"{told}{', '.join(sorted(archives))}, and no protocol asks for them any more")
 
     def hold_study(self, study_uid: str, generation: int, reason: str) -> bool:
         """A complete study whose images contradict each other: HELD, nothing of it is read or sent.
@@ -78,62 +96,6 @@ class Jobs(Transactions):
             if job.state is not JobState.SUPERSEDED:
                 job.reason = reason
                 self._set_job(session, job, JobState.SUPERSEDED, now)
-
-    def _carry_over(self, session: Session, job: JobRow, plan: JobPlan, study: StudyRow, now: datetime) -> None:
-        """Take a job into the study's generation, as far as it was; `reread`: what failed and new destinations too."""
-        job.generation, job.wake_at = study.generation, now
-        if job.state in (JobState.PLANNED, JobState.PREDICTING):
-            return
-        self._unmark(session, job)
-        if study.reread:
-            job.destinations = _destinations(plan)
-            # What an archive did not take is sent to it once more.
-            ended = (DeliveryRow.job_key == job.job_key, DeliveryRow.state != DeliveryState.DELIVERED)
-            session.execute(update(DeliveryRow).where(*ended).values(state=DeliveryState.PENDING, defects=0))
-        objects = session.scalars(select(ResultObjectRow).where(ResultObjectRow.job_key == job.job_key)).all()
-        wanted = set(job.record().profiles)
-        if not objects or not wanted <= {saved.profile for saved in objects}:
-            if job.state in (JobState.SUPERSEDED, JobState.DELIVERED) or study.reread:
-                job.troubles, job.reason = [], ""
-                self._set_job(session, job, JobState.PLANNED, now)
-            return
-        self._add_deliveries(session, job)
-        if job.state is not JobState.DELIVERING and (job.state is JobState.SUPERSEDED or study.reread):
-            self._set_job(session, job, JobState.DELIVERING, now)
-        self._settle(session, study, job, now)
-
-    @staticmethod
-    def _unmark(session: Session, job: JobRow) -> None:
-        """What was to be retracted is right again, for its inputs have come back; what was not sent for that is due."""
-        marked = (ResultObjectRow.job_key == job.job_key, ResultObjectRow.retract_at.is_not(None))
-        if not changed(
-            session.execute(update(ResultObjectRow).where(*marked).values(retract_at=None, retract_reason=""))
-        ):
-            return
-        withheld = (DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.WITHHELD)
-        session.execute(update(DeliveryRow).where(*withheld).values(state=DeliveryState.PENDING, reason=""))
-
-    @staticmethod
-    def _add_deliveries(session: Session, job: JobRow) -> None:
-        """A delivery of each object of the job to every destination of its profile that has none yet."""
-        there = session.execute(
-            select(DeliveryRow.sop_instance_uid, DeliveryRow.archive).where(DeliveryRow.job_key == job.job_key)
-        )
-        known = {(uid, archive) for uid, archive in there}
-        saved = select(ResultObjectRow).where(ResultObjectRow.job_key == job.job_key)
-        for result in session.scalars(saved.order_by(ResultObjectRow.ordinal)).all():
-            for destination in job.record().destinations:
-                place = (result.sop_instance_uid, destination.archive)
-                if destination.profile is result.profile and place not in known:
-                    session.add(
-                        DeliveryRow(
-                            sop_instance_uid=result.sop_instance_uid,
-                            archive=destination.archive,
-                            job_key=job.job_key,
-                            state=DeliveryState.PENDING,
-                        )
-                    )
-        session.flush()
 
     def job(self, job_key: str) -> Job:
         """One job. Raises LookupError for a key that no job has."""
@@ -280,11 +242,12 @@ class Jobs(Transactions):
             )
             for ordinal, saved in enumerate(objects):
                 if saved.sop_instance_uid not in kept:
-                    session.add(_object_row(job_key, len(kept) + ordinal, saved))
+                    session.add(_object_row(job, len(kept) + ordinal, saved))
+            job.made = {**job.made, **_made(job.record())}
             session.flush()
             self._add_deliveries(session, job)
             self._set_job(session, job, JobState.DELIVERING, now)
-            self._refresh_study(session, study, now)
+            self._settle(session, study, job, now)  # where nothing is to be sent, that was all
             return True
 
 
@@ -317,9 +280,10 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
         inputs=list(plan.inputs),
         model=asdict(plan.model),
         software=plan.software,
-        prior=None if plan.prior is None else asdict(plan.prior),
+        prior=None if plan.prior is None else plan.prior.as_json(),
+        series_kind=None if plan.kind is None else plan.kind.as_json(),
         frames=plan.frames.text,
-        destinations=_destinations(plan),
+        destinations=destinations_of(plan),
         state=JobState.PLANNED,
         answers=[],
         predecessor_key=predecessor,
@@ -329,14 +293,20 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
     )
 
 
-def _destinations(plan: JobPlan) -> list[dict[str, str]]:
-    return [{"archive": wanted.archive, "profile": wanted.profile.value} for wanted in plan.destinations]
+def _made(job: Job) -> dict[str, list[str]]:
+    """What was made of an answered job, by profile: all kinds that its destinations want."""
+    made: dict[str, set[str]] = {}
+    for one in job.destinations:
+        made.setdefault(one.profile.value, set()).update(kind.value for kind in one.kinds(seen=job.seen))
+    return {profile: sorted(kinds) for profile, kinds in made.items()}
 
 
-def _object_row(job_key: str, ordinal: int, saved: SavedObject) -> ResultObjectRow:
+def _object_row(job: JobRow, ordinal: int, saved: SavedObject) -> ResultObjectRow:
     return ResultObjectRow(
         sop_instance_uid=saved.sop_instance_uid,
-        job_key=job_key,
+        job_key=job.job_key,
+        edition=job.edition,
+        series_uid=saved.series_uid,
         ordinal=ordinal,
         part=saved.part,
         kind=saved.kind,

@@ -1,11 +1,11 @@
 """What identifies a request, an answer, a job and an object. All UIDs of results derive from these keys. Pure.
 
     request   study, series, inputs, protocol and version, questions,              what is asked of which images
-              frames (unless the middle one), prior
+              frames (unless the middle one), the earlier result (if any)
     answer    request, digest of the weights                                       what the weights say to it
     job       answer, version of the software, node, confidence below which        who reads it, once
               nothing is measured (unless 0.5)
-    object    job, profile                                                         the files that say so
+    object    job, profile, edition (unless the first)                             the files that say so
     delivery  object, archive                                                      see `records.Delivery`
 
 The generation is in none of them: an unchanged request carries over into a new generation. New weights or software
@@ -48,8 +48,8 @@ def request_key(
         "protocol": [protocol, protocol_version],
         "questions": [question.as_json() for question in questions],
     }
-    if prior is not None:
-        parts["prior"] = prior.answer_key
+    if prior is not None and (earlier := prior.identifying) is not None:
+        parts["prior"] = earlier
     if frames != MIDDLE_FRAME:
         parts["frames"] = frames.text
     return _digest(parts)
@@ -68,9 +68,12 @@ def job_key(answer: str, software: str, node_uid: str, low_confidence: float = L
     return _digest(parts)
 
 
-def object_key(job: str, profile: Profile) -> str:
-    """Digest of a job and the profile that its objects are made for."""
-    return _digest({"job": job, "profile": profile.value})
+def object_key(job: str, profile: Profile, edition: int = 1) -> str:
+    """Digest of a job and the profile that its objects are made for, and how often they were made anew."""
+    parts: dict[str, Any] = {"job": job, "profile": profile.value}
+    if edition != 1:
+        parts["edition"] = edition
+    return _digest(parts)
 
 
 def _digest(parts: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ SR a job, for each profile), and each object has a **delivery** to each destinat
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import Enum
@@ -15,27 +15,25 @@ from pathlib import Path
 
 from dicom_node.headers.patient import Patient
 from dicom_node.headers.rejection import RejectionCode
+from dicom_node.headers.series_kind import SeriesKind
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import Profile, ResultKind, Wishes, kinds_of
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
-from workflows.state.states import DeliveryState, JobState, StudyState
+from workflows.state.prior import Prior
+from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 
 __all__ = [
-    "AsIsReading", "ClaimedDelivery", "Delivery", "Destination", "Due", "Instance", "Job", "JobPlan", "NewInstance",
-    "Part", "PartKind", "Prior", "RejectedInstance", "ResultKind", "ResultObject", "Retraction", "SavedObject",
-    "Series", "Study", "Trouble", "TroubleKind",
+    "AsIsReading", "ClaimedDelivery", "ClaimedRetraction", "Delivery", "Destination", "Due", "Instance", "Job",
+    "JobPlan", "NewInstance", "Part", "PartKind", "Prior", "RejectedInstance", "ResultObject", "Retraction",
+    "RetractionOf", "SavedNote", "SavedObject", "Series", "Study", "Trouble", "TroubleKind", "UnconfirmedObject",
 ]  # fmt: skip
 
 
-class ResultKind(Enum):
-    """What a result object is; the value is its DICOM modality."""
-
-    SEGMENTATION = "SEG"
-    REPORT = "SR"
+_NONE: frozenset[ResultKind] = frozenset()
 
 
 class PartKind(Enum):
@@ -65,18 +63,17 @@ class Trouble:
 class Destination:
     """Where a job's objects go, and shaped for which viewer; fixed when the job is planned.
 
-    `archive`: the name of one of [[archives]]; "" waits until one is configured.
+    `archive`: the name of one of [[archives]]; "" waits until one is configured. `wishes`: what it wants otherwise than
+    its profile has it.
     """
 
     archive: str
     profile: Profile
+    wishes: Wishes = field(default_factory=Wishes)
 
-
-@dataclass(frozen=True)
-class Prior:
-    """The earlier answer that a job is compared with, fixed before prediction; None: there was none by the deadline."""
-
-    answer_key: str | None
+    def kinds(self, *, seen: bool) -> frozenset[ResultKind]:
+        """The objects that go there; `seen`: whether any question marked anything."""
+        return kinds_of(self.profile, self.wishes, seen=seen)
 
 
 @dataclass(frozen=True)
@@ -94,7 +91,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Study:
-    """A study, its current generation and where it stands."""
+    """A study, its current generation and where it stands. `attention`: why a person has to look at it, or ""."""
 
     study_uid: StudyUID
     generation: int
@@ -107,6 +104,7 @@ class Study:
     first_received_at: datetime
     last_received_at: datetime
     changed_at: datetime
+    attention: str = ""
 
 
 @dataclass(frozen=True)
@@ -174,7 +172,10 @@ class Job:
 
     `model`: the weights that it was planned for, and once it is answered those that answered. `software`: the version
     that planned it. `attempts`: claims. `troubles`: attempts that came to nothing.
-    `notes`: what its report says of instances that were not read, and of numbers.
+    `notes`: what its report says of instances that were not read, and of numbers. `made`: the kinds of objects that
+    were made for each profile, as far as there was anything to say in them. `edition`: counts how often its
+    objects were made under UIDs of their own, since those before were retracted. `kind`: of its series, and when it
+    was taken; None in a job that was planned before this was kept.
     """
 
     job_key: str
@@ -202,6 +203,17 @@ class Job:
     predecessor_key: str | None
     created_at: datetime
     changed_at: datetime
+    edition: int = 1
+    made: Mapping[Profile, frozenset[ResultKind]] = field(default_factory=dict)
+    kind: SeriesKind | None = None
+
+    @property
+    def unmade_profiles(self) -> tuple[Profile, ...]:
+        """The profiles of which some destination wants objects that were not made yet."""
+        wanting = (
+            one for one in self.destinations if not one.kinds(seen=self.seen) <= self.made.get(one.profile, _NONE)
+        )
+        return tuple(dict.fromkeys(one.profile for one in wanting))
 
     @property
     def protocol_name(self) -> str:
@@ -213,6 +225,15 @@ class Job:
         """The profiles that objects are made for, each once."""
         return tuple(dict.fromkeys(destination.profile for destination in self.destinations))
 
+    @property
+    def seen(self) -> bool:
+        """Whether any question marked anything."""
+        return any(answer.findings for answer in self.answers)
+
+    def wishes(self, profile: Profile) -> tuple[Wishes, ...]:
+        """What the destinations of a profile want."""
+        return tuple(one.wishes for one in self.destinations if one.profile is profile)
+
 
 @dataclass(frozen=True)
 class Retraction:
@@ -220,6 +241,25 @@ class Retraction:
 
     reason: str
     at: datetime
+    code: RejectionCode = RejectionCode.QUALITY
+
+
+@dataclass(frozen=True)
+class RetractionOf:
+    """The retraction of one result object from one archive: because it was wrong, or because another replaced it.
+
+    `told`: what stands in the way or was done, for a person. `note_uid`: of the rejection note that names it.
+    """
+
+    sop_instance_uid: SOPInstanceUID
+    archive: str
+    code: RejectionCode
+    reason: str
+    wanted_at: datetime
+    state: RetractionState
+    told: str
+    note_uid: str | None
+    done_at: datetime | None
 
 
 @dataclass(frozen=True)
@@ -228,7 +268,8 @@ class ResultObject:
 
     `part`: ordinal of the job's part that it is of; None: of the whole job. `path`: relative to the data folder.
     `references`: SOP Instance UIDs of our own objects that it refers to; they are delivered first. `retraction`: that
-    it is to be retracted; its deliveries say where it went.
+    it is to be retracted; its deliveries say where it went. `series_uid`: "" where it was saved before that was kept.
+    `reviewed_by`: the person who verified or corrected it, or "": such an object is never retracted.
     """
 
     sop_instance_uid: SOPInstanceUID
@@ -241,11 +282,17 @@ class ResultObject:
     digest: str
     references: tuple[str, ...]
     retraction: Retraction | None
+    series_uid: str = ""
+    reviewed_by: str = ""
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One result object on its way to one destination."""
+    """One result object on its way to one destination.
+
+    DELIVERED says that the archive answered 0x0000. `committed_at`: when it committed itself to keep the object;
+    `seen_at`: when a query showed it there; `confirm_reason`: why neither is so yet.
+    """
 
     sop_instance_uid: SOPInstanceUID
     archive: str
@@ -253,6 +300,9 @@ class Delivery:
     reason: str
     attempts: int
     delivered_at: datetime | None
+    committed_at: datetime | None = None
+    seen_at: datetime | None = None
+    confirm_reason: str = ""
 
 
 # --- What the steps hand over -----------------------------------------------------------------------------------------
@@ -298,6 +348,7 @@ class JobPlan:
     destinations: tuple[Destination, ...]
     prior: Prior | None = None
     frames: FrameChoice = MIDDLE_FRAME
+    kind: SeriesKind | None = None
 
 
 @dataclass(frozen=True)
@@ -312,6 +363,25 @@ class SavedObject:
     path: Path
     digest: str
     references: tuple[str, ...] = ()
+    series_uid: str = ""
+
+
+@dataclass(frozen=True)
+class SavedNote:
+    """A rejection note whose bytes are already safe on disk, and the objects that it names in `archive`.
+
+    `code`, `reason`: what it says of them.
+    """
+
+    sop_instance_uid: str
+    sop_class_uid: str
+    archive: str
+    code: RejectionCode
+    reason: str
+    path: Path
+    digest: str
+    names: tuple[str, ...]
+    series_uid: str = ""
 
 
 # --- What the repository hands out ------------------------------------------------------------------------------------
@@ -326,12 +396,39 @@ class ClaimedDelivery:
 
 
 @dataclass(frozen=True)
+class UnconfirmedObject:
+    """An object that was delivered and is neither committed nor seen again.
+
+    `attempts`: how often that was asked since it was sent last; `resends`: how often it was sent again.
+    """
+
+    result: ResultObject
+    study_uid: StudyUID
+    attempts: int
+    resends: int
+
+
+@dataclass(frozen=True)
+class ClaimedRetraction:
+    """A retraction that its claimer may carry out."""
+
+    result: ResultObject
+    retraction: RetractionOf
+    attempts: int
+
+
+@dataclass(frozen=True)
 class Due:
-    """What the scheduler has to wake: ids only. `deliveries`: job key and archive."""
+    """What the scheduler has to wake: ids only.
+
+    `deliveries` and `confirmations`: job key and archive; `retractions`: Study Instance UID and archive.
+    """
 
     plans: Sequence[str] = field(default_factory=tuple)
     jobs: Sequence[str] = field(default_factory=tuple)
     deliveries: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    confirmations: Sequence[tuple[str, str]] = field(default_factory=tuple)
+    retractions: Sequence[tuple[str, str]] = field(default_factory=tuple)
 
     def __bool__(self) -> bool:
-        return bool(self.plans or self.jobs or self.deliveries)
+        return bool(self.plans or self.jobs or self.deliveries or self.confirmations or self.retractions)

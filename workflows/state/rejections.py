@@ -65,7 +65,8 @@ class Rejections(Transactions):
             if study is None or not (images := _images_among(session, study_uid, sorted(named_now))):
                 return False
             reason = f"rejected by note {note_uid} ({code.told})"
-            self._mark_to_retract(session, study_uid, images, f"an image that it is made from was {reason}", now)
+            why = f"an image that it is made from was {reason}"
+            self._mark_to_retract(session, study_uid, images, why, now, code=code)
             self._read_without(study, f"{len(images)} images were {reason}", quiet, now)
             return True
 

@@ -6,16 +6,19 @@ out are frozen records (`records.py`) and read models (`views.py`), never rows.
 
 from __future__ import annotations
 
+from workflows.state.confirmations import Confirmations
 from workflows.state.deliveries import Deliveries
 from workflows.state.identity import Identity
 from workflows.state.intake import Intake
 from workflows.state.jobs import Jobs
 from workflows.state.patients import Patients
+from workflows.state.priors import Priors
 from workflows.state.rejections import Rejections
+from workflows.state.retractions import Retractions
 from workflows.state.views import Views
 
 __all__ = ["Repository"]
 
 
-class Repository(Identity, Intake, Patients, Rejections, Jobs, Deliveries, Views):
-    """The node's identity, studies, instances and whom they name, rejections, jobs, result objects and deliveries."""
+class Repository(Identity, Intake, Patients, Rejections, Priors, Jobs, Deliveries, Confirmations, Retractions, Views):
+    """Every transaction of the node, from an instance that comes in to a result that an archive keeps or gives back."""

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from enum import Enum
 
 __all__ = [
-    "RESULTS_STAND", "DeliveryState", "IllegalTransition", "JobState", "StudyState", "check_transition",
-    "study_state_of",
+    "RESULTS_STAND", "DeliveryState", "IllegalTransition", "JobState", "RetractionState", "StudyState",
+    "check_transition", "study_state_of",
 ]  # fmt: skip
 
 
@@ -50,6 +50,20 @@ class DeliveryState(Enum):
     FAILED = "FAILED"
 
 
+class RetractionState(Enum):
+    """Where the retraction of one result object from one archive stands.
+
+    WANTED: it is due. NOTED: a rejection note names it and is on its way. DONE: the archive has the note, or has
+    deleted the object. KEPT: it stays there, and `told` says why. FAILED: the archive does not take the note.
+    """
+
+    WANTED = "WANTED"
+    NOTED = "NOTED"
+    DONE = "DONE"
+    KEPT = "KEPT"
+    FAILED = "FAILED"
+
+
 class IllegalTransition(Exception):
     """A change of state that the way through the node does not know: a defect, not an event."""
 
@@ -66,10 +80,11 @@ _STUDY: dict[StudyState, frozenset[StudyState]] = {
     _S.PLANNED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERING, _S.FAILED}),
     _S.PREDICTING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PLANNED, _S.DELIVERING, _S.DELIVERED, _S.FAILED}),
     _S.DELIVERING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
-    _S.DELIVERED: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    # DELIVERED, FAILED -> DELIVERING: an archive has lost what it took, and it is sent again.
+    _S.DELIVERED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.DELIVERING}),
     _S.UNMATCHED: frozenset({_S.RECEIVING, _S.COMPLETE}),
     _S.HELD: frozenset({_S.RECEIVING, _S.COMPLETE}),
-    _S.FAILED: frozenset({_S.RECEIVING, _S.COMPLETE}),
+    _S.FAILED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.DELIVERING}),
 }
 
 RESULTS_STAND = frozenset({_S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED})

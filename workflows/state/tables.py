@@ -17,8 +17,9 @@ from sqlalchemy.types import TypeDecorator
 
 from dicom_node.headers.patient import Patient
 from dicom_node.headers.rejection import RejectionCode
+from dicom_node.headers.series_kind import SeriesKind
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import Profile, ResultKind, Wishes
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
@@ -33,19 +34,19 @@ from workflows.state.records import (
     Part,
     PartKind,
     Prior,
-    ResultKind,
     ResultObject,
     Retraction,
+    RetractionOf,
     Series,
     Study,
     Trouble,
     TroubleKind,
 )
-from workflows.state.states import DeliveryState, JobState, StudyState
+from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 
 __all__ = [
-    "AsIsRow", "Base", "DeliveryRow", "InstanceRow", "JobRow", "NodeRow", "RejectionRow", "ResultObjectRow",
-    "SeriesRow", "StudyRow",
+    "AsIsRow", "Base", "CommitmentRow", "DeliveryRow", "InstanceRow", "JobRow", "NodeRow", "RejectionRow",
+    "ResultObjectRow", "RetractionRow", "SeriesRow", "StudyRow",
 ]  # fmt: skip
 
 
@@ -121,6 +122,7 @@ class StudyRow(Base):
     source_ae_title: Mapped[str] = mapped_column(String(16), default="")
     plan_reasons: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     reread: Mapped[bool] = mapped_column(default=False)
+    attention: Mapped[str] = mapped_column(Text, default="")
     defects: Mapped[int] = mapped_column(default=0)
     first_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     last_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -146,6 +148,7 @@ class StudyRow(Base):
             first_received_at=self.first_received_at,
             last_received_at=self.last_received_at,
             changed_at=self.changed_at,
+            attention=self.attention,
         )
 
 
@@ -266,8 +269,9 @@ class JobRow(Base):
     model: Mapped[dict[str, Any]] = mapped_column(JSON)  # name, version, digest, terms
     software: Mapped[str] = mapped_column(String(32), default="")
     prior: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    series_kind: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     frames: Mapped[str] = mapped_column(String(16), default=MIDDLE_FRAME.text)
-    destinations: Mapped[list[dict[str, str]]] = mapped_column(JSON)
+    destinations: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     parts: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     notes: Mapped[list[str]] = mapped_column(JSON, default=list)
     state: Mapped[JobState] = mapped_column(EnumColumn(JobState))
@@ -278,6 +282,8 @@ class JobRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     answers: Mapped[list[dict[str, Any]]] = mapped_column(JSON, default=list)
     predecessor_key: Mapped[str | None] = mapped_column(KEY, default=None)
+    edition: Mapped[int] = mapped_column(default=1)
+    made: Mapped[dict[str, list[str]]] = mapped_column(JSON, default=dict)  # kinds of objects, by profile
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     wake_at: Mapped[datetime] = mapped_column(UtcDateTime)
@@ -298,9 +304,12 @@ class JobRow(Base):
             inputs=tuple(self.inputs),
             model=PredictorDescription(**self.model),
             software=self.software,
-            prior=None if self.prior is None else Prior(**self.prior),
+            prior=None if self.prior is None else Prior.from_json(self.prior),
             frames=FrameChoice(self.frames),
-            destinations=tuple(Destination(entry["archive"], Profile(entry["profile"])) for entry in self.destinations),
+            destinations=tuple(
+                Destination(entry["archive"], Profile(entry["profile"]), Wishes.from_json(entry))
+                for entry in self.destinations
+            ),
             parts=tuple(
                 Part(entry["ordinal"], PartKind(entry["kind"]), entry["slices"], entry.get("name", ""))
                 for entry in self.parts
@@ -314,6 +323,9 @@ class JobRow(Base):
             predecessor_key=self.predecessor_key,
             created_at=self.created_at,
             changed_at=self.changed_at,
+            edition=self.edition,
+            made={Profile(profile): frozenset(map(ResultKind, kinds)) for profile, kinds in self.made.items()},
+            kind=None if self.series_kind is None else SeriesKind.from_json(self.series_kind),
         )
 
 
@@ -334,6 +346,10 @@ class ResultObjectRow(Base):
     object_references: Mapped[list[str]] = mapped_column(JSON, default=list)
     retract_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
     retract_reason: Mapped[str] = mapped_column(Text, default="")
+    retract_code: Mapped[RejectionCode | None] = mapped_column(EnumColumn(RejectionCode), default=None)
+    edition: Mapped[int] = mapped_column(default=1)
+    series_uid: Mapped[str] = mapped_column(UID, default="")
+    reviewed_by: Mapped[str] = mapped_column(Text, default="")
 
     def record(self) -> ResultObject:
         return ResultObject(
@@ -346,14 +362,23 @@ class ResultObjectRow(Base):
             path=Path(self.path),
             digest=self.digest,
             references=tuple(self.object_references),
-            retraction=None if self.retract_at is None else Retraction(self.retract_reason, self.retract_at),
+            retraction=self._retraction(),
+            series_uid=self.series_uid,
+            reviewed_by=self.reviewed_by,
         )
+
+    def _retraction(self) -> Retraction | None:
+        if self.retract_at is None:
+            return None
+        return Retraction(self.retract_reason, self.retract_at, self.retract_code or RejectionCode.QUALITY)
 
 
 class DeliveryRow(Base):
     """One result object on its way to one archive, under a lease while it is being sent.
 
-    `wake_at`: when it is due; None while its job waits for a plan that may carry it over.
+    `wake_at`: when it is due; None while its job waits for a plan that may carry it over. `independent`: it is sent
+    whatever becomes of its job, such as a rejection note. `confirm_at`: when the archive is to be asked whether it
+    keeps the object; None: it need not be.
     """
 
     __tablename__ = "deliveries"
@@ -369,8 +394,20 @@ class DeliveryRow(Base):
     lease_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     wake_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     delivered_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    independent: Mapped[bool] = mapped_column(default=False)
+    perhaps_sent: Mapped[bool] = mapped_column(default=False)  # sent, and its answer was lost
+    resends: Mapped[int] = mapped_column(default=0)
+    confirm_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    confirm_attempts: Mapped[int] = mapped_column(default=0)
+    confirm_reason: Mapped[str] = mapped_column(Text, default="")
+    committed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    seen_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
 
-    __table_args__ = (Index("ix_deliveries_job_key", "job_key"), Index("ix_deliveries_due", "state", "wake_at"))
+    __table_args__ = (
+        Index("ix_deliveries_job_key", "job_key"),
+        Index("ix_deliveries_due", "state", "wake_at"),
+        Index("ix_deliveries_confirm", "confirm_at"),
+    )
 
     def record(self) -> Delivery:
         return Delivery(
@@ -380,4 +417,53 @@ class DeliveryRow(Base):
             reason=self.reason,
             attempts=self.attempts,
             delivered_at=self.delivered_at,
+            committed_at=self.committed_at,
+            seen_at=self.seen_at,
+            confirm_reason=self.confirm_reason,
+        )
+
+
+class CommitmentRow(Base):
+    """A storage commitment that was asked for; the archive's answer names the transaction, perhaps much later."""
+
+    __tablename__ = "commitments"
+
+    transaction_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    job_key: Mapped[str] = mapped_column(ForeignKey("jobs.job_key"))
+    archive: Mapped[str] = mapped_column(Text)
+    requested_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    answered_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+
+
+class RetractionRow(Base):
+    """One result object that is to be taken back from one archive that has it. `wake_at`: when it is due."""
+
+    __tablename__ = "retractions"
+
+    sop_instance_uid: Mapped[str] = mapped_column(ForeignKey("result_objects.sop_instance_uid"), primary_key=True)
+    archive: Mapped[str] = mapped_column(Text, primary_key=True)
+    study_uid: Mapped[str] = mapped_column(UID, index=True)
+    code: Mapped[RejectionCode] = mapped_column(EnumColumn(RejectionCode))
+    reason: Mapped[str] = mapped_column(Text)
+    wanted_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    state: Mapped[RetractionState] = mapped_column(EnumColumn(RetractionState))
+    told: Mapped[str] = mapped_column(Text, default="")
+    note_uid: Mapped[str | None] = mapped_column(UID, default=None, index=True)
+    attempts: Mapped[int] = mapped_column(default=0)
+    wake_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    done_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+
+    __table_args__ = (Index("ix_retractions_due", "state", "wake_at"),)
+
+    def record(self) -> RetractionOf:
+        return RetractionOf(
+            sop_instance_uid=SOPInstanceUID(self.sop_instance_uid),
+            archive=self.archive,
+            code=self.code,
+            reason=self.reason,
+            wanted_at=self.wanted_at,
+            state=self.state,
+            told=self.told,
+            note_uid=self.note_uid,
+            done_at=self.done_at,
         )

@@ -10,7 +10,10 @@ from typing import Any
 from sqlalchemy import CursorResult, Engine, exists, func, or_, select, update
 from sqlalchemy.orm import Session
 
+from dicom_node.headers.rejection import RejectionCode
+from dicom_node.results.profiles import ResultKind
 from workflows.state.engine import READ_ONLY, answering
+from workflows.state.retracting import WITHHELD_AS_WRONG, add_attention, retract_marked, retract_replaced, wanted_of
 from workflows.state.states import DeliveryState, JobState, StudyState, check_transition, study_state_of
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 
@@ -69,7 +72,9 @@ class Transactions:
         job.state, job.changed_at, job.wake_at = state, now, now
         job.lease_owner = job.lease_until = None
         pending = update(DeliveryRow).where(
-            DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.PENDING
+            DeliveryRow.job_key == job.job_key,
+            DeliveryRow.state == DeliveryState.PENDING,
+            DeliveryRow.independent.is_(False),
         )
         if state is JobState.DELIVERING:
             session.execute(pending.values(wake_at=now, lease_owner=None, lease_until=None))
@@ -86,11 +91,12 @@ class Transactions:
         now: datetime,
         *,
         right: Collection[str] = (),
+        code: RejectionCode = RejectionCode.QUALITY,
     ) -> None:
         """Mark the saved objects of the study's jobs that read one of the instances: they should not have been made.
 
         `right`: inputs, UID and digest, that are as they should be. An object that is not sent yet is not sent any
-        more; one that is just being sent is, and its outcome is recorded.
+        more; one that is just being sent is, and its outcome is recorded. What an archive has is taken back from it.
         """
         made = exists().where(ResultObjectRow.job_key == JobRow.job_key)
         jobs = session.execute(select(JobRow.job_key, JobRow.inputs).where(JobRow.study_uid == study_uid, made)).all()
@@ -100,9 +106,27 @@ class Transactions:
             if any(one.partition(":")[0] in sop_instance_uids and one not in right for one in inputs)
         ]
         for portion in in_portions(read):
-            unmarked = (ResultObjectRow.job_key.in_(portion), ResultObjectRow.retract_at.is_(None))
-            session.execute(update(ResultObjectRow).where(*unmarked).values(retract_at=now, retract_reason=reason))
+            unmarked = (
+                ResultObjectRow.job_key.in_(portion),
+                ResultObjectRow.retract_at.is_(None),
+                ResultObjectRow.kind != ResultKind.REJECTION_NOTE,
+            )
+            values = {"retract_at": now, "retract_reason": reason, "retract_code": code}
+            session.execute(update(ResultObjectRow).where(*unmarked).values(**values))
             self._withhold_retracted(session, portion, now)
+            retract_marked(session, portion, now)
+            self._tell_who_compared(session, portion)
+
+    @staticmethod
+    def _tell_who_compared(session: Session, job_keys: Sequence[str]) -> None:
+        """A study whose results were compared with these needs a person: the change that they tell is not one."""
+        keys = session.scalars(select(JobRow.answer_key).where(JobRow.job_key.in_(job_keys))).all()
+        compared = select(JobRow.study_uid).where(
+            JobRow.prior["answer_key"].as_string().in_(keys), JobRow.state != JobState.SUPERSEDED
+        )
+        for study_uid in session.scalars(compared.distinct()):
+            told = "an earlier result that it was compared with is to be retracted: `medseg-node reread` compares anew"
+            add_attention(session.get_one(StudyRow, study_uid), told)
 
     @staticmethod
     def _withhold_retracted(session: Session, job_keys: Sequence[str], now: datetime) -> None:
@@ -114,7 +138,7 @@ class Transactions:
             DeliveryRow.state == DeliveryState.PENDING,
             free,
         )
-        withheld = {"state": DeliveryState.WITHHELD, "reason": "not sent: it is to be retracted"}
+        withheld = {"state": DeliveryState.WITHHELD, "reason": WITHHELD_AS_WRONG}
         session.execute(pending.values(**withheld, wake_at=None, lease_owner=None, lease_until=None))
 
     def _settle(self, session: Session, study: StudyRow, job: JobRow, now: datetime) -> None:
@@ -122,27 +146,32 @@ class Transactions:
         if job.state is not JobState.DELIVERING:
             return
         session.flush()
-        own = DeliveryRow.job_key == job.job_key
-        rows = session.execute(select(DeliveryRow.state, DeliveryRow.reason).where(own)).all()
-        waiting = [row.reason for row in rows if row.state is DeliveryState.PENDING]
+        rows = self._current_deliveries(session, job)
+        waiting = [delivery.reason for _, delivery in rows if delivery.state is DeliveryState.PENDING]
         job.reason = "; ".join(sorted({reason for reason in waiting if reason}))
         if not waiting:
-            failed = any(row.state is not DeliveryState.DELIVERED for row in rows)
-            job.reason = self._why_undelivered(session, job.job_key) if failed else ""
+            failed = [row for row in rows if row[1].state is not DeliveryState.DELIVERED]
+            job.reason = _why_undelivered(failed)
             self._set_job(session, job, JobState.FAILED if failed else JobState.DELIVERED, now)
+            retract_replaced(session, job, now)
         self._refresh_study(session, study, now)
 
     @staticmethod
-    def _why_undelivered(session: Session, job_key: str) -> str:
-        """Why each object that did not arrive did not, by archive."""
-        ended = (DeliveryState.REJECTED, DeliveryState.WITHHELD, DeliveryState.FAILED)
+    def _current_deliveries(session: Session, job: JobRow) -> list[tuple[ResultObjectRow, DeliveryRow]]:
+        """The deliveries that decide what becomes of a job: of its edition's objects, where they are wanted."""
         rows = session.execute(
-            select(DeliveryRow.archive, DeliveryRow.reason, ResultObjectRow.kind)
-            .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
-            .where(DeliveryRow.job_key == job_key, DeliveryRow.state.in_(ended))
+            select(ResultObjectRow, DeliveryRow)
+            .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
+            .where(DeliveryRow.job_key == job.job_key, DeliveryRow.independent.is_(False))
+            .where(ResultObjectRow.edition == job.edition)
             .order_by(DeliveryRow.archive, ResultObjectRow.ordinal)
         ).all()
-        return "; ".join(f"{row.kind.value} to {row.archive}: {row.reason}" for row in rows)
+        wanted = wanted_of(job)
+        return [
+            (result, delivery)
+            for result, delivery in rows
+            if (result.profile, result.kind) in wanted.get(delivery.archive, ())
+        ]
 
     def _fail(self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime) -> None:
         job.reason = reason
@@ -176,6 +205,11 @@ class Transactions:
     @staticmethod
     def _count(session: Session, *criteria: Any) -> int:
         return session.scalar(select(func.count()).where(*criteria)) or 0
+
+
+def _why_undelivered(failed: Sequence[tuple[ResultObjectRow, DeliveryRow]]) -> str:
+    """Why each object that did not arrive did not, by archive."""
+    return "; ".join(f"{result.kind.value} to {delivery.archive}: {delivery.reason}" for result, delivery in failed)
 
 
 def changed_one(result: Any) -> bool:

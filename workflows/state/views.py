@@ -19,12 +19,21 @@ from workflows.state.records import (
     Job,
     RejectedInstance,
     ResultObject,
+    RetractionOf,
     Series,
     Study,
 )
 from workflows.state.rejections import rejected_instances
 from workflows.state.states import JobState, StudyState
-from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, ResultObjectRow, SeriesRow, StudyRow
+from workflows.state.tables import (
+    DeliveryRow,
+    InstanceRow,
+    JobRow,
+    ResultObjectRow,
+    RetractionRow,
+    SeriesRow,
+    StudyRow,
+)
 from workflows.state.transactions import Transactions, in_portions
 
 __all__ = ["EVERY_STUDY", "JobView", "ObjectView", "Selection", "SeriesView", "StudyDetails", "StudyView", "Views"]
@@ -51,10 +60,15 @@ EVERY_STUDY = Selection()
 
 @dataclass(frozen=True)
 class ObjectView:
-    """A result object and where it went."""
+    """A result object, where it went, and from where it is taken back."""
 
     result: ResultObject
     deliveries: tuple[Delivery, ...]
+    retractions: tuple[RetractionOf, ...] = ()
+
+    def retraction_from(self, archive: str) -> RetractionOf | None:
+        """What becomes of it in one archive, if it is to be taken back from there."""
+        return next((one for one in self.retractions if one.archive == archive), None)
 
 
 @dataclass(frozen=True)
@@ -224,8 +238,16 @@ def _objects_of(session: Session, job_keys: Sequence[str]) -> dict[str, list[Obj
         sent = select(DeliveryRow).where(DeliveryRow.job_key.in_(portion)).order_by(DeliveryRow.archive)
         for row in session.scalars(sent):
             deliveries[row.sop_instance_uid].append(row.record())
+        taken_back: dict[str, list[RetractionOf]] = defaultdict(list)
+        of_jobs = select(RetractionRow).join(
+            ResultObjectRow, ResultObjectRow.sop_instance_uid == RetractionRow.sop_instance_uid
+        )
+        wanted = of_jobs.where(ResultObjectRow.job_key.in_(portion)).order_by(RetractionRow.archive)
+        for retraction in session.scalars(wanted):
+            taken_back[retraction.sop_instance_uid].append(retraction.record())
         saved = select(ResultObjectRow).where(ResultObjectRow.job_key.in_(portion))
         for result in session.scalars(saved.order_by(ResultObjectRow.job_key, ResultObjectRow.ordinal)):
-            view = ObjectView(result.record(), tuple(deliveries[result.sop_instance_uid]))
+            uid = result.sop_instance_uid
+            view = ObjectView(result.record(), tuple(deliveries[uid]), tuple(taken_back[uid]))
             found[result.job_key].append(view)
     return found

@@ -16,6 +16,10 @@ class Waker(Protocol):
 
     def publish(self, job_key: str, archive: str) -> None: ...
 
+    def confirm(self, job_key: str, archive: str) -> None: ...
+
+    def retract(self, study_uid: str, archive: str) -> None: ...
+
 
 class RecordingWaker:
     """A waker that remembers instead of sending; for tests and for running the steps by hand."""
@@ -24,6 +28,8 @@ class RecordingWaker:
         self.plans: list[str] = []
         self.jobs: list[str] = []
         self.deliveries: list[tuple[str, str]] = []
+        self.confirmations: list[tuple[str, str]] = []
+        self.retractions: list[tuple[str, str]] = []
 
     def plan(self, study_uid: str) -> None:
         self.plans.append(study_uid)
@@ -33,3 +39,9 @@ class RecordingWaker:
 
     def publish(self, job_key: str, archive: str) -> None:
         self.deliveries.append((job_key, archive))
+
+    def confirm(self, job_key: str, archive: str) -> None:
+        self.confirmations.append((job_key, archive))
+
+    def retract(self, study_uid: str, archive: str) -> None:
+        self.retractions.append((study_uid, archive))

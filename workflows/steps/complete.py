@@ -30,3 +30,7 @@ def wake_due(repository: Repository, waker: Waker) -> None:
         waker.predict(job_key)
     for job_key, archive in due.deliveries:
         waker.publish(job_key, archive)
+    for job_key, archive in due.confirmations:
+        waker.confirm(job_key, archive)
+    for study_uid, archive in due.retractions:
+        waker.retract(study_uid, archive)

@@ -10,7 +10,8 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import DicomNodeError
-from dicom_node.results.profiles import Profile
+from dicom_node.results.comparing import ReadNow
+from dicom_node.results.profiles import Profile, ResultKind
 from dicom_node.volumes.load import load_series
 from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Predictor, PredictorDescription
@@ -18,12 +19,13 @@ from workflows.data_folder import DataFolder
 from workflows.errors import DatabaseUnavailable, FilesUnreadable, NotThisWorker, defect
 from workflows.reading import Reading, ReadingContext, read
 from workflows.state.keys import LOW_CONFIDENCE, object_key
-from workflows.state.records import Instance, Job, ResultKind, Trouble, TroubleKind
+from workflows.state.records import Instance, Job, Trouble, TroubleKind
 from workflows.state.repository import Repository
 from workflows.state.states import JobState
 from workflows.state.waker import Waker
 from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
 from workflows.steps.lease import kept
+from workflows.steps.priors import made_by
 
 __all__ = ["Inference", "predict_job"]
 
@@ -32,7 +34,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True)
 class Inference:
-    """What predicting needs beside the job.
+    """What predicting needs beside the job. `node_uid`: whose results say that they are this installation's.
 
     `predictor_for`: the predictor that holds the weights a job was planned for; raises OtherWeights where this worker
     neither holds them nor is configured to load them, and InferenceError where they cannot be loaded.
@@ -42,6 +44,7 @@ class Inference:
     owner: str
     station_ae_title: str
     low_confidence: float = LOW_CONFIDENCE
+    node_uid: str = ""
     lease_s: float = 60.0
     heartbeat_s: float = 15.0
     maximum_attempts: int = 3
@@ -141,8 +144,8 @@ def _read(
     folder: DataFolder,
     inference: Inference,
 ) -> Reading:
-    made = {result.profile for result in repository.objects(job.job_key)}
-    missing = [profile for profile in job.profiles if profile not in made]
+    # Before a job is answered nobody knows what it has to say; then only what some destination still lacks is made.
+    missing = job.unmade_profiles if job.made else job.profiles
     series = load_series([folder.absolute(instance.path) for instance in instances], job.frames)
     context = ReadingContext(
         job_key=job.job_key,
@@ -152,14 +155,26 @@ def _read(
         station_ae_title=inference.station_ae_title,
         folders={profile: _folder_of(job, profile, folder) for profile in missing},
         predecessors={profile: _predecessors(job, profile, repository) for profile in missing},
+        edition=job.edition,
         low_confidence=inference.low_confidence,
+        node_uid=inference.node_uid,
+        wishes={profile: job.wishes(profile) for profile in missing},
+        earlier=None if job.prior is None else job.prior.result,
+        now=_read_now(job, predictor),
     )
     return read(series, job.questions, predictor, context)
 
 
+def _read_now(job: Job, predictor: Predictor) -> ReadNow | None:
+    """What an earlier result is compared with, beside the findings; None for a job without a date."""
+    if job.kind is None or job.kind.date is None:
+        return None
+    return ReadNow(job.kind.date, job.kind.grid, made_by(predictor.description))
+
+
 def _folder_of(job: Job, profile: Profile, folder: DataFolder) -> Path:
     """A folder of this attempt's own: a worker that lost its lease must not write over what another has recorded."""
-    key = object_key(job.job_key, profile)[:16]
+    key = object_key(job.job_key, profile, job.edition)[:16]
     return folder.results / job.study_uid / (key if job.attempts == 1 else f"{key}-{job.attempts}")
 
 

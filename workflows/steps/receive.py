@@ -41,7 +41,10 @@ class Receiver:
         """Whether an instance is ours, one of our saved results, or any MedSeg Node's: neither is ever input."""
         if sop_class_uid not in WRITTEN_CLASSES:  # almost everything that comes: no query for each image
             return False
-        return is_a_nodes_result(header, sop_class_uid) or self.repository.is_own_result(sop_instance_uid)
+        if self.repository.is_own_result(sop_instance_uid):
+            return True
+        # A person who verifies a report of ours may leave our name on it.
+        return is_a_nodes_result(header, sop_class_uid) and not header.verifies
 
     def index(self, stored: StoredInstance) -> None:
         """Commit the instance's row, then discard the file that it replaces.
@@ -50,6 +53,8 @@ class Receiver:
         """
         if stored.header.rejects is not None:
             self._reject(stored, stored.header.rejects)
+        if stored.header.verifies:
+            self._review(stored)
         if stored.outcome is WriteOutcome.CHANGED:
             self._know_whom_it_named(stored)
         replaced = self.repository.record_instance(
@@ -84,6 +89,11 @@ class Receiver:
             named=len(note.references),
             planned_again=again,
         )
+
+    def _review(self, stored: StoredInstance) -> None:
+        kept = self.repository.record_review(stored.study_uid, stored.header.verifies, "a person")
+        if kept:
+            log.info("results_verified", study_uid=stored.study_uid, document=stored.sop_instance_uid, objects=kept)
 
     def _know_whom_it_named(self, stored: StoredInstance) -> None:
         """A row from before patients were kept gets the one of the file that is about to be replaced."""

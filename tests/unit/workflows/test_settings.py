@@ -38,7 +38,7 @@ def test_without_a_file_the_embedded_node_runs_on_this_machine(
     assert settings.broker_url == f"filesystem://{tmp_path}/data/queue"
     assert settings.protocols.directory == checkout / "deploy" / "protocols"
     assert settings.model.checkpoint == "tiny"
-    assert (settings.destinations, settings.results.profile) == ((), Profile.AIR)
+    assert (settings.destinations, settings.results.profile) == ((), Profile.OHIF)
 
 
 def test_a_variable_overrides_the_file(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_mistake_in_the_second_entry_of_a_list_has_its_own_line(tmp_path: Path
         (f'[results]\narchive = "A,A"\n{ARCHIVE.format("A")}', "[results] archive names one twice: ['A', 'A']"),
         (
             f'{ARCHIVE.format("A")}profile = "weasis"\n',
-            "line 6: [[archives]] 1 profile: Input should be 'air' or 'ohif'",
+            "line 6: [[archives]] 1 profile: Input should be 'ohif', 'air', 'plain-pacs' or 'slicer'",
         ),
         ('[[peers]]\nae_title = "A"\n[[peers]]\nae_title = "A "\n', "two [[peers]] have the same ae_title"),
         ("[node\n", "not TOML"),
@@ -163,11 +163,11 @@ def test_results_go_to_the_archives_named_in_that_order(tmp_path: Path, written:
 
 
 def test_an_archive_has_its_own_profile_or_that_of_the_results(tmp_path: Path) -> None:
-    archives = ARCHIVE.format("A") + ARCHIVE.format("B") + 'profile = "ohif"\n'
+    archives = ARCHIVE.format("A") + ARCHIVE.format("B") + 'profile = "air"\n'
     (tmp_path / "node.toml").write_text(f'[results]\narchive = "A, B"\n{archives}')
     settings = load_settings(tmp_path / "node.toml", {})
-    assert [settings.profile_of(archive) for archive in settings.destinations] == [Profile.AIR, Profile.OHIF]
-    assert settings.results.profile is Profile.AIR
+    assert [settings.profile_of(archive) for archive in settings.destinations] == [Profile.OHIF, Profile.AIR]
+    assert settings.results.profile is Profile.OHIF
 
 
 @pytest.mark.parametrize("name", ["MEDSEG_NODE__NODE", "MEDSEG_NODE__ARCHIVES__0__HOST", "MEDSEG_NODE__ARCHIVES"])

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import event
 
 from dicom_node.results.codes import LABELS
-from dicom_node.results.profiles import Profile
+from dicom_node.results.profiles import Profile, ResultKind
 from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.state.answers import AnswerRecord
+from workflows.state.answers import AnswerRecord, FindingRecord
 from workflows.state.engine import open_engine, upgrade_schema
 from workflows.state.records import (
     Delivery,
@@ -24,7 +24,6 @@ from workflows.state.records import (
     NewInstance,
     Part,
     PartKind,
-    ResultKind,
     SavedObject,
     Study,
 )
@@ -117,24 +116,25 @@ class World:
         self.receive(number)
         self.make_complete()
 
-    def answer(self, key: str, owner: str = "w") -> bool:
+    def answer(self, key: str, owner: str = "w", *, seen: bool = True) -> bool:
         assert self.claim(key, owner) is not None
-        return self.save(key, owner)
+        return self.save(key, owner, seen=seen)
 
     def claim(self, key: str, owner: str = "w", maximum: int = 3) -> Job | None:
         return self.repository.claim_job(key, owner, 60, maximum)
 
-    def save(self, key: str, owner: str = "w") -> bool:
+    def save(self, key: str, owner: str = "w", *, seen: bool = True) -> bool:
         job = self.repository.job(key)
         objects = []
         for profile in job.profiles:
-            end = f"{profile.value}.{key}"
+            end = f"{profile.value}.{key}" + (f".{job.edition}" if job.edition > 1 else "")
             seg, report = f"2.25.SEG.{end}", f"2.25.SR.{end}"
             objects += [
                 SavedObject(seg, "class SEG", ResultKind.SEGMENTATION, 0, profile, Path(f"r/{seg}"), "d"),
                 SavedObject(report, "class SR", ResultKind.REPORT, None, profile, Path(f"r/{report}"), "d", (seg,)),
             ]
-        answers = [AnswerRecord("Where?", "here", (), ())]
+        findings = (FindingRecord("liver", "liver", 0.9, 10),) if seen else ()
+        answers = [AnswerRecord("Where?", "here", findings, ())]
         return self.repository.save_results(key, owner, job.model, [Part(0, PartKind.VOLUME, 2)], answers, objects)
 
     def send(self, key: str, *, archive: str = "pacs", owner: str = "io", lease_s: float = 60) -> list[str]:

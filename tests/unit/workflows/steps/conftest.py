@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
@@ -16,16 +16,19 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
 from dicom_node.commissioning.marker import Marker, burn_in_marker
-from dicom_node.errors import StorageFull, UnparseableInstance
+from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
+from dicom_node.network.archive import ArchiveAddress
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer
+from dicom_node.results.codes import LABELS
 from dicom_node.results.profiles import Profile
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset
-from inference.interface import Predictor
+from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from inference.open import open_predictor
 from workflows.data_folder import DataFolder
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.state.engine import open_engine, upgrade_schema
 from workflows.state.records import Destination, Instance, Job
 from workflows.state.repository import Repository
@@ -34,8 +37,9 @@ from workflows.state.waker import RecordingWaker
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.plan import Planner, plan_study
 from workflows.steps.predict import Inference, predict_job
-from workflows.steps.publish import Sender, publish_job
+from workflows.steps.publish import publish_job
 from workflows.steps.receive import Receiver, receive_instance, reconcile
+from workflows.steps.route import Route, Sender
 
 
 def received_from(path: Path) -> ReceivedInstance:
@@ -55,12 +59,16 @@ def received_from(path: Path) -> ReceivedInstance:
 
 @dataclass
 class Archive:
-    """A real storage SCP. `full`: SOP classes that it has no room for now; `refused`: those that it never takes."""
+    """A real storage SCP. `full`: SOP classes that it has no room for now; `refused`: those that it never takes.
+
+    `comment`: it refuses everything with it.
+    """
 
     peer: Peer
     objects: list[Dataset] = field(default_factory=list)
     full: set[str] = field(default_factory=set)
     refused: set[str] = field(default_factory=set)
+    comment: str = ""
 
     def kinds(self) -> list[str]:
         return [str(one.Modality) for one in self.objects]
@@ -72,8 +80,8 @@ NODE = "0" * 32
 class Steps:
     """One node, each step called by hand."""
 
-    def __init__(self, folder: Path, peer: Peer) -> None:
-        engine = open_engine(f"sqlite:///{folder / 'state.db'}")
+    def __init__(self, folder: Path, peer: Peer, url: str | None = None) -> None:
+        engine = open_engine(url or f"sqlite:///{folder / 'state.db'}")
         upgrade_schema(engine)
         self.now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
         self.repository = Repository(engine, clock=lambda: self.now)
@@ -85,7 +93,12 @@ class Steps:
         destinations = (Destination("pacs", Profile.AIR),)
         self.planner = Planner((), self.predictor.description, destinations, "0.1", NODE, commissioning=True)
         self.inference = Inference(lambda _model: self.predictor, "worker", "MEDSEG")
-        self.sender = Sender("MEDSEG", "io", {"pacs": peer})
+        self.sender = Sender("io", {"pacs": self.way_to(peer)})
+
+    @staticmethod
+    def way_to(peer: Peer, **how: Any) -> Route:
+        """The way to an archive, by C-STORE unless `how` says otherwise."""
+        return Route(ArchiveAddress(peer), "MEDSEG", **how)
 
     def tick(self, seconds: float) -> None:
         self.now += timedelta(seconds=seconds)
@@ -158,6 +171,8 @@ def archive() -> Iterator[Archive]:
     found = Archive(Peer("PACS", "127.0.0.1", 0))
 
     def keep(instance: ReceivedInstance) -> None:
+        if found.comment:
+            raise IdentifierMismatch(found.comment)
         if instance.sop_class_uid in found.full:
             raise StorageFull("no room left")
         if instance.sop_class_uid in found.refused:
@@ -173,6 +188,18 @@ def archive() -> Iterator[Archive]:
 def steps(tmp_path: Path, archive: Archive) -> Steps:
     (tmp_path / "node").mkdir()
     return Steps(tmp_path / "node", archive.peer)
+
+
+@pytest.fixture
+def steps_in(tmp_path: Path, archive: Archive) -> Callable[[str], Steps]:
+    """`steps_in(url)`: another node like the first, on another database."""
+
+    def make(url: str) -> Steps:
+        folder = tmp_path / f"node{len(list(tmp_path.glob('node*')))}"
+        folder.mkdir()
+        return Steps(folder, archive.peer, url)
+
+    return make
 
 
 def _cut(path: Path, folder: Path) -> Path:
@@ -246,5 +273,65 @@ def phantom(tmp_path: Path) -> Callable[..., Path]:
         path = tmp_path / f"phantom{len(list(tmp_path.glob('phantom*')))}.dcm"
         header.save_as(path, enforce_file_format=True)
         return path
+
+    return make
+
+
+class Marking(Predictor):
+    """Marks what it was told to mark: phrases with a confidence and a box in `slices rows columns`."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+        self.marked: dict[str, tuple[float, tuple[slice, slice, slice]]] = {}
+        self.asked = 0
+
+    @property
+    def description(self) -> PredictorDescription:
+        return self._predictor.description
+
+    def answer(
+        self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
+    ) -> tuple[Answer, ...]:
+        self.asked += 1
+        targets = []
+        for phrase, (confidence, box) in self.marked.items():
+            mask = np.zeros(stack.values.shape[:3], dtype=bool)
+            mask[box] = True
+            targets.append(SeenTarget(phrase, confidence, mask))
+        return tuple(Answer(question, "answered", tuple(targets), ()) for question in questions)
+
+
+SMALL, LARGE = np.s_[1:3, 4:8, 4:8], np.s_[1:3, 4:8, 4:12]
+
+
+def protocol(*labels: str, version: str = "1", text: str = "What is seen?") -> ReadingProtocol:
+    question = ProtocolQuestion("organs", text, tuple(LABELS[label] for label in labels))
+    return ReadingProtocol("abdomen", version, "Abdomen", Selector(("CT", "DX")), (question,))
+
+
+@pytest.fixture
+def marking(steps: Steps) -> Marking:
+    """The node asks for liver and spleen, and its model marks the liver."""
+    model = Marking(steps.predictor)
+    steps.predictor = model
+    steps.planner = replace(steps.planner, commissioning=False, protocols=(protocol("liver", "spleen"),))
+    model.marked = {"liver": (0.9, SMALL)}
+    return model
+
+
+@pytest.fixture
+def study(phantom: Callable[..., Path]) -> Callable[..., list[Path]]:
+    """`study(number, day, ...)`: the four slices of a series of a study of that day."""
+
+    def make(number: int, day: str, *, series: int = 1, slices: int = 4, **changes: Any) -> list[Path]:
+        root = f"1.2.3.{number}"
+        changes = {
+            "StudyInstanceUID": root,
+            "SeriesInstanceUID": f"{root}.{series}",
+            "StudyDate": day,
+            "SeriesDescription": "portal venous",
+            **changes,
+        }
+        return [phantom(series, index, SOPInstanceUID=f"{root}.{series}.{index}", **changes) for index in range(slices)]
 
     return make

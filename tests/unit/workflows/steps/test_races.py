@@ -262,16 +262,16 @@ def test_an_archive_that_is_added_gets_the_results_when_a_person_asks(
     steps.planner = replace(steps.planner, destinations=more[:2])
     steps.repository.reopen(study_uid, "a person")
     steps.plan(study_uid)
-    peers = dict.fromkeys(("pacs", "same", "viewer"), steps.sender.archives["pacs"])
+    peers = dict.fromkeys(("pacs", "same", "viewer"), steps.sender.routes["pacs"])
     steps.predict(key)
-    steps.publish(key, "same", archives=peers)
+    steps.publish(key, "same", routes=peers)
     assert (steps.state(study_uid)[0], archive.kinds()) == ("DELIVERED", ["SEG", "SR"] * 2)
     assert archive.objects[0] == archive.objects[2], "the same object, without another inference"
     steps.planner = replace(steps.planner, destinations=more)
     steps.repository.reopen(study_uid, "a person")
     steps.plan(study_uid)
     steps.predict(key)
-    steps.publish(key, "viewer", archives=peers)
+    steps.publish(key, "viewer", routes=peers)
     assert (steps.state(study_uid)[0], archive.kinds()) == ("DELIVERED", ["SEG", "SR"] * 3)
     assert archive.objects[4].SOPInstanceUID != archive.objects[0].SOPInstanceUID
 

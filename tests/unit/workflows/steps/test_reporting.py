@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from dicom_node.commissioning.marker import Marker
+from dicom_node.network.storage_scu import Peer
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
 from workflows.commands.reporting import explain_study, explained, status_of_all
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector, TextPattern
@@ -92,7 +93,7 @@ def test_explain_says_why_a_study_waits_for_its_archive(asking: Steps, marked: M
     found = explain(asking, study_uid)
     assert found["jobs"][0]["not_seen"] is None, "nothing is known of it before there is an answer"
     asking.predict(key)
-    asking.publish(key, archives={"pacs": replace(asking.sender.archives["pacs"], port=1)})
+    asking.publish(key, routes={"pacs": asking.way_to(Peer("PACS", "127.0.0.1", 1))})
     text = "\n".join(explained(explain(asking, study_uid)))
     assert "0 of 1 jobs done" in text and re.search(r"SEG PENDING to pacs \(PACS@127.0.0.1:1: .*\): /", text)
 

@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import structlog
 from pydicom import dcmread
 
 from dicom_node.commissioning.marker import Marker
 from dicom_node.network.storage_scu import Peer
 from dicom_node.results.profiles import Profile
 from inference.interface import Answer, Predictor, Progress, Question, SliceStack
-from tests.services import free_port
+from tests.services import Postgres, free_port
 from workflows.errors import OtherWeights
 from workflows.state.records import Destination
 
@@ -55,7 +56,7 @@ def test_an_archive_that_is_down_keeps_the_study_delivering_with_a_reason(
 ) -> None:
     study_uid, key = predicted(steps, marked[0])
     for _ in range(3):
-        steps.publish(key, archives={"pacs": Peer("PACS", "127.0.0.1", free_port())})
+        steps.publish(key, routes={"pacs": steps.way_to(Peer("PACS", "127.0.0.1", free_port()))})
         state, reason = steps.state(study_uid)
         assert state == "DELIVERING" and reason.startswith("PACS@127.0.0.1:")
         steps.wake()
@@ -74,13 +75,13 @@ def test_without_an_archive_the_study_waits_and_says_what_to_configure(steps: St
     state, reason = steps.state(study_uid)
     assert state == "DELIVERING" and "[[archives]]" in reason
     steps.tick(300)
-    steps.publish(key, "", default=steps.sender.archives["pacs"])
+    steps.publish(key, "", default=steps.sender.routes["pacs"])
     assert steps.state(study_uid) == DELIVERED
 
 
 def test_an_archive_that_is_not_configured_any_more_is_named(steps: Steps, marked: Marked) -> None:
     study_uid, key = predicted(steps, marked[0][:3])
-    steps.publish(key, archives={})
+    steps.publish(key, routes={})
     state, reason = steps.state(study_uid)
     assert state == "DELIVERING" and "'pacs' is not configured any more" in reason
 
@@ -109,7 +110,22 @@ def test_a_segmentation_that_is_refused_for_good_holds_back_the_report_that_refe
     assert state == "FAILED" and archive.kinds() == []
     assert "SEG to pacs: PACS answered SEG with status 0xC000" in reason
     assert "SR to pacs: not sent: it references an object that PACS did not take" in reason
-    assert "every profile of this version sends them), then `medseg-node reread` sends it again" in reason
+    assert "the profile 'plain-pacs' needs no SEG: set it for this archive, then `medseg-node reread`" in reason
+
+
+@pytest.mark.service("postgres")
+def test_the_words_of_an_archive_go_to_who_explains_and_into_no_log(
+    steps_in: Callable[[str], Steps], postgres: Postgres, archive: Archive, marked: Marked
+) -> None:
+    steps = steps_in(postgres.fresh_url())
+    study_uid, key = predicted(steps, marked[0])
+    archive.comment = "wrong patient\x00 Box^Anna\x07"
+    with structlog.testing.capture_logs() as logged:
+        steps.publish(key)
+    _state, reason = steps.state(study_uid)
+    assert "PACS answered SEG with status 0xA900: wrong patient Box^Anna; the profile" in reason
+    sent = [line for line in logged if line["event"] == "result_sent"]
+    assert sent and "0xA900" in sent[0]["reason"] and "Anna" not in str(sent)
 
 
 def test_each_outcome_is_recorded_as_it_comes(
@@ -157,10 +173,10 @@ def test_a_second_destination_with_a_profile_of_its_own_costs_no_second_inferenc
     steps.predictor = counting = Counting(steps.predictor)
     study_uid, key = predicted(steps, marked[0][:3])
     assert counting.asked == 1
-    peers = dict.fromkeys(("pacs", "viewer", "third"), steps.sender.archives["pacs"])
+    peers = dict.fromkeys(("pacs", "viewer", "third"), steps.sender.routes["pacs"])
     assert [archive for _, archive in steps.waker.deliveries] == ["pacs", "viewer", "third"]
     for name in peers:
-        steps.publish(key, name, archives=peers)
+        steps.publish(key, name, routes=peers)
     assert steps.state(study_uid) == DELIVERED
     assert archive.kinds() == ["SEG", "SR"] * 3
     uids = [one.SOPInstanceUID for one in archive.objects if one.Modality == "SR"]
@@ -189,6 +205,16 @@ def test_a_nodes_result_is_known_by_its_header_or_its_uid_and_is_never_placed_in
     monkeypatch.setattr(steps.store, "write", lambda _: pytest.fail("it was placed in the store"))
     steps.receive(edited(report, **changes))
     assert steps.state(study_uid) == DELIVERED
+
+
+def test_a_secondary_capture_is_an_image_unless_a_node_made_it(
+    steps: Steps, marked: Marked, edited: Callable[..., Path]
+) -> None:
+    capture = {"SOPClassUID": "1.2.840.10008.5.1.4.1.1.7", "SOPInstanceUID": "1.2.78"}
+    steps.receive(edited(marked[0][0], **capture, Manufacturer="MedSeg Node"))
+    assert steps.held() == []
+    steps.receive(edited(marked[0][0], **capture, Manufacturer="Somebody"))
+    assert len(steps.held()) == 1
 
 
 def test_what_only_says_our_manufacturer_is_an_image_like_any_other(
@@ -309,7 +335,9 @@ def test_objects_and_database_name_the_weights_that_answered(steps: Steps, archi
     algorithm = segmentation.SegmentSequence[0].SegmentationAlgorithmIdentificationSequence[0]
     assert (algorithm.AlgorithmName, algorithm.AlgorithmVersion) == ("Answerer", "7")
     text = str(report)
-    assert "Answerer" in text and planned.digest in text and "RESEARCH USE ONLY" in text
+    assert "Answerer" in text and planned.digest in text
+    assert "; research use only" in report.SeriesDescription
+    assert "RESEARCH USE ONLY" in [item.get("TextValue") for item in report.ContentSequence]
 
 
 class Broken(Counting):

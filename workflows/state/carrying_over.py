@@ -1,0 +1,125 @@
+"""Carrying over: a job that a new plan asks again goes on as far as it was, in a new generation of its study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select, update
+from sqlalchemy.orm import Session
+
+from workflows.state.records import JobPlan
+from workflows.state.retracting import WITHHELD_AS_WRONG, bring_back, wanted_of
+from workflows.state.states import DeliveryState, JobState
+from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
+from workflows.state.transactions import Transactions
+
+__all__ = ["CarryingOver", "destinations_of"]
+
+_ENDED_OR_SENT = (JobState.SUPERSEDED, JobState.DELIVERED, JobState.DELIVERING)
+
+
+class CarryingOver(Transactions):
+    """The part of planning that keeps what is known of a job."""
+
+    def _carry_over(self, session: Session, job: JobRow, plan: JobPlan, study: StudyRow, now: datetime) -> None:
+        """Take a job into the study's generation, as far as it was; `reread`: what failed and new destinations too."""
+        job.generation, job.wake_at = study.generation, now
+        if job.state in (JobState.PLANNED, JobState.PREDICTING):
+            return
+        if study.reread:
+            job.destinations = destinations_of(plan)
+            self._send_once_more(session, job)
+        rejected = bring_back(session, job)
+        if rejected:
+            self._begin_edition(session, job)
+        else:
+            self._unmark(session, job)
+        session.flush()
+        if not job.answers or job.record().unmade_profiles:
+            if job.state in _ENDED_OR_SENT or rejected or study.reread:
+                job.troubles, job.reason = [], ""
+                self._set_job(session, job, JobState.PLANNED, now)
+            return
+        self._add_deliveries(session, job)
+        waits = any(delivery.state is DeliveryState.PENDING for _, delivery in self._current_deliveries(session, job))
+        if job.state is not JobState.DELIVERING and (waits or job.state is JobState.SUPERSEDED or study.reread):
+            self._set_job(session, job, JobState.DELIVERING, now)
+        unknown = (DeliveryRow.job_key == job.job_key, DeliveryRow.state == DeliveryState.PENDING)
+        if job.state is JobState.DELIVERING:  # one that was being delivered is not woken by a change of its state
+            session.execute(update(DeliveryRow).where(*unknown, DeliveryRow.wake_at.is_(None)).values(wake_at=now))
+        self._settle(session, study, job, now)
+
+    @staticmethod
+    def _send_once_more(session: Session, job: JobRow) -> None:
+        """What an archive did not take is sent to it once more, if it is still to go there."""
+        wanted = wanted_of(job)
+        undelivered = DeliveryRow.state != DeliveryState.DELIVERED
+        for result, delivery in _of_edition(session, job, undelivered):
+            if (result.profile, result.kind) in wanted.get(delivery.archive, ()):
+                delivery.state, delivery.defects = DeliveryState.PENDING, 0
+            elif delivery.state is DeliveryState.PENDING:
+                delivery.state, delivery.wake_at = DeliveryState.WITHHELD, None
+                delivery.reason = "not sent: the archive is no longer to get it"
+
+    @staticmethod
+    def _begin_edition(session: Session, job: JobRow) -> None:
+        """Notes have taken objects of the job out of use for good: they are made again, under other UIDs."""
+        for _, delivery in _of_edition(session, job, DeliveryRow.state == DeliveryState.PENDING):
+            delivery.state, delivery.wake_at = DeliveryState.WITHHELD, None
+            delivery.reason = "not sent: it is made again, since a rejection note has taken it out of use"
+        job.edition, job.made = job.edition + 1, {}
+
+    @staticmethod
+    def _unmark(session: Session, job: JobRow) -> None:
+        """What was to be retracted is right again, for its inputs have come back; what was not sent for that is due."""
+        marked = (ResultObjectRow.job_key == job.job_key, ResultObjectRow.edition == job.edition)
+        values = {"retract_at": None, "retract_reason": "", "retract_code": None}
+        session.execute(update(ResultObjectRow).where(*marked).values(**values))
+        withheld = (DeliveryRow.state == DeliveryState.WITHHELD, DeliveryRow.reason == WITHHELD_AS_WRONG)
+        for _, delivery in _of_edition(session, job, *withheld):
+            delivery.state, delivery.reason = DeliveryState.PENDING, ""
+
+    @staticmethod
+    def _add_deliveries(session: Session, job: JobRow) -> None:
+        """A delivery of each object of the job to every destination that wants it and has none yet."""
+        there = session.execute(
+            select(DeliveryRow.sop_instance_uid, DeliveryRow.archive).where(DeliveryRow.job_key == job.job_key)
+        )
+        known = {(uid, archive) for uid, archive in there}
+        wanted = wanted_of(job)
+        saved = select(ResultObjectRow).where(
+            ResultObjectRow.job_key == job.job_key, ResultObjectRow.edition == job.edition
+        )
+        for result in session.scalars(saved.order_by(ResultObjectRow.ordinal)).all():
+            for archive, kinds in wanted.items():
+                if (result.profile, result.kind) in kinds and (result.sop_instance_uid, archive) not in known:
+                    session.add(
+                        DeliveryRow(
+                            sop_instance_uid=result.sop_instance_uid,
+                            archive=archive,
+                            job_key=job.job_key,
+                            state=DeliveryState.PENDING,
+                        )
+                    )
+        session.flush()
+
+
+def _of_edition(session: Session, job: JobRow, *criteria: Any) -> Sequence[tuple[ResultObjectRow, DeliveryRow]]:
+    """The deliveries of a job's own objects, of its edition; no notes."""
+    rows = session.execute(
+        select(ResultObjectRow, DeliveryRow)
+        .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
+        .where(DeliveryRow.job_key == job.job_key, DeliveryRow.independent.is_(False))
+        .where(ResultObjectRow.edition == job.edition, *criteria)
+    )
+    return [(result, delivery) for result, delivery in rows]
+
+
+def destinations_of(plan: JobPlan) -> list[dict[str, Any]]:
+    """Where a plan has its results sent, as the row keeps it."""
+    return [
+        {"archive": wanted.archive, "profile": wanted.profile.value, **wanted.wishes.as_json()}
+        for wanted in plan.destinations
+    ]

@@ -1,0 +1,97 @@
+"""Route: one archive and how it is spoken to, so that a step need not know by which service."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Generator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from dicom_node.errors import UnparseableInstance
+from dicom_node.network.archive import ArchiveAddress, open_archive
+from dicom_node.network.commitment import CommitmentAnswer, request_commitment
+from dicom_node.network.orthanc import delete_instances
+from dicom_node.network.storage_scu import SendOutcome, Timeouts, send
+from dicom_node.network.stow import store
+from workflows.settings import Supersede
+from workflows.state.records import ResultObject
+
+__all__ = ["Route", "Sender", "no_route", "require_intact"]
+
+
+_SHORT = Timeouts(connection_s=5, acse_s=10, dimse_s=30, network_s=30)
+"""For questions: what waits behind them is more urgent than their answers."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """Where an archive is, how results go there, whether it commits itself, and what becomes of old results in it."""
+
+    address: ArchiveAddress
+    calling_ae_title: str
+    stow: bool = False
+    commitment: bool = False
+    supersede: Supersede = Supersede.KOS
+
+    @property
+    def title(self) -> str:
+        """The archive's AE title, for messages."""
+        return self.address.peer.ae_title
+
+    def send(self, paths: Sequence[Path]) -> Generator[SendOutcome, None, None]:
+        """As `network.storage_scu.send`, or by STOW-RS."""
+        return store(paths, self.address) if self.stow else send(paths, self.address.peer, self.calling_ae_title)
+
+    def ask_commitment(self, transaction_uid: str, objects: Sequence[ResultObject]) -> CommitmentAnswer | None:
+        """As `network.commitment.request_commitment`."""
+        instances = [(one.sop_class_uid, one.sop_instance_uid) for one in objects]
+        return request_commitment(self.address.peer, self.calling_ae_title, transaction_uid, instances, timeouts=_SHORT)
+
+    def shown(self, study_uid: str, objects: Sequence[ResultObject]) -> set[str]:
+        """Which of these objects a query shows, as SOP Instance UIDs."""
+        archive = open_archive(self.address, self.calling_ae_title, timeouts=_SHORT)
+        wanted: set[str] = {one.sop_instance_uid for one in objects}
+        series = dict.fromkeys(one.series_uid for one in objects if one.series_uid)
+        if any(not one.series_uid for one in objects):  # saved by an earlier version, which did not keep it
+            series |= dict.fromkeys(one.series_uid for one in archive.series(study_uid))
+        found = {one.sop_instance_uid for uid in series for one in archive.instances(study_uid, uid)}
+        return wanted & found
+
+    def delete(self, objects: Sequence[ResultObject]) -> dict[str, bool]:
+        """As `network.orthanc.delete_instances`."""
+        return delete_instances(self.address, [one.sop_instance_uid for one in objects])
+
+
+@dataclass(frozen=True)
+class Sender:
+    """Who speaks to archives, and the way to each. `default`: where objects without an archive go, if anywhere."""
+
+    owner: str
+    routes: Mapping[str, Route] = field(default_factory=dict)
+    default: Route | None = None
+    lease_s: float = 120.0
+    heartbeat_s: float = 30.0
+    longest_wait_s: float = 300.0
+    retry_s: float = 30.0
+
+    def route(self, archive: str) -> Route | None:
+        """The way to an archive; None where it is not configured."""
+        return self.routes.get(archive) if archive else self.default
+
+    def wait_s(self, attempts: int) -> float:
+        """How long to wait after so many attempts that failed."""
+        return min(self.longest_wait_s, 2.0 ** min(attempts, 16))
+
+
+def require_intact(path: Path, result: ResultObject) -> None:
+    """Raise UnparseableInstance for a file that is not what was saved, OSError for one that cannot be read."""
+    with path.open("rb") as file:
+        if hashlib.file_digest(file, "sha256").hexdigest() != result.digest:
+            raise UnparseableInstance(f"{path} is not what was saved: restore it from a backup")
+
+
+def no_route(archive: str) -> str:
+    """Why there is no way to an archive, and what to do."""
+    if not archive:
+        return "no archive to send to: name one under [[archives]] and [results] archive"
+    return f"the archive {archive!r} is not configured any more: put it back under [[archives]]"
