@@ -38,10 +38,12 @@ documents: $(VENV)/.dev
 
 bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, a full database, MedSeg-R beside the way LISA runs and U-Nets
 	$(VENV)/bin/python tests/bench/cstore.py
+	$(VENV)/bin/python -m tests.bench.delivery
 	$(VENV)/bin/python -m tests.bench.state
 	$(VENV)/bin/python tests/bench/medseg_r.py
 	$(VENV)/bin/python tests/bench/masks.py
 	$(VENV)/bin/python -m tests.bench.volumes
+	$(VENV)/bin/python -m tests.bench.results
 
 corpus: $(VENV)/.dev  ## ask about every series and file of ../shared (half an hour); writes docs/corpus.md and CONFORMANCE.md's table
 	$(VENV)/bin/python -m tests.corpus --out tests/corpus/after.jsonl

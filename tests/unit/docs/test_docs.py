@@ -18,7 +18,7 @@ from pynetdicom import AE
 from dicom_node.network.contexts import MOST_CONTEXTS
 from dicom_node.network.storage_scu import Timeouts
 from workflows.settings import NodeSettings
-from workflows.steps.publish import Sender
+from workflows.steps.route import Sender
 
 PACKAGES = ("dicom_node", "inference", "workflows")
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -132,7 +132,7 @@ def test_the_conformance_statement_has_the_numbers_of_the_code() -> None:
         f"| {MOST_CONTEXTS} at most",
         f"Implementation Class UID {entity.implementation_class_uid}, Version Name",
         f"Version Name {entity.implementation_version_name}.",
-        f"at most {Sender('', '').longest_wait_s:g} s",
+        f"at most {Sender('').longest_wait_s:g} s",
     ):
         assert row in written.replace("\n", " "), row
 
