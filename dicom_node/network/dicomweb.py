@@ -26,6 +26,7 @@ from dicom_node.network.matching import (
     found_instances,
     found_series,
     found_studies,
+    study_keys,
 )
 from dicom_node.network.multipart import BrokenMultipart, parts
 from dicom_node.network.records import ArchiveAddress, FoundInstance, FoundSeries, FoundStudy
@@ -56,22 +57,16 @@ class DicomwebArchive:
         self, *, patient_id: str = "", accession_number: str = "", study_uid: str = "", study_date: str = ""
     ) -> list[FoundStudy]:
         """The studies that have every key; without any, ValueError: nobody wants the whole archive."""
-        if not (patient_id or accession_number or study_uid or study_date):
-            raise ValueError("a query for studies needs a key")
         keys = {
-            "PatientID": patient_id,
-            "AccessionNumber": accession_number,
-            "StudyInstanceUID": study_uid,
-            "StudyDate": study_date,
+            "patient_id": patient_id,
+            "accession_number": accession_number,
+            "study_uid": study_uid,
+            "study_date": study_date,
         }
-        rows = self._rows(lambda client: client.search_for_studies, "StudyInstanceUID", STUDY_KEYWORDS, keys)
-        return found_studies(
-            rows,
-            patient_id=patient_id,
-            accession_number=accession_number,
-            study_uid=study_uid,
-            study_date=study_date,
+        rows = self._rows(
+            lambda client: client.search_for_studies, "StudyInstanceUID", STUDY_KEYWORDS, study_keys(keys)
         )
+        return found_studies(rows, **keys)
 
     def series(self, study_uid: str, *, modality: str = "") -> list[FoundSeries]:
         checked_uid(study_uid, "StudyInstanceUID")

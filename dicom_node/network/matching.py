@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from dicom_node.errors import IdentifierMismatch
 from dicom_node.identifiers import checked_uid
@@ -11,7 +11,7 @@ from dicom_node.network.records import FoundInstance, FoundSeries, FoundStudy
 
 __all__ = [
     "INSTANCE_KEYWORDS", "MOST_ROWS", "SERIES_KEYWORDS", "STUDY_KEYWORDS", "TextOf", "asked_value", "date_matches",
-    "found_instances", "found_series", "found_studies",
+    "found_instances", "found_series", "found_studies", "study_keys",
 ]  # fmt: skip
 
 MOST_ROWS = 50_000
@@ -36,6 +36,21 @@ INSTANCE_KEYWORDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", 
 def asked_value(value: str) -> str:
     """The value as a key. A backslash would divide it in two; `?` stands for it, and the row's value is compared."""
     return value.strip().replace("\\", "?")
+
+
+_STUDY_KEYS = {
+    "patient_id": "PatientID",
+    "accession_number": "AccessionNumber",
+    "study_uid": "StudyInstanceUID",
+    "study_date": "StudyDate",
+}
+
+
+def study_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    """A query for studies by the keywords of its keys; without any, ValueError: nobody wants the whole archive."""
+    if not any(keys.values()):
+        raise ValueError("a query for studies needs a key")
+    return {_STUDY_KEYS[name]: value for name, value in keys.items()}
 
 
 def found_studies(rows: Iterable[TextOf], **keys: str) -> list[FoundStudy]:

@@ -32,11 +32,6 @@ class StowAnswer:
     failed: Mapping[str, int | None]
     problem: str = ""
 
-    @property
-    def is_dicom(self) -> bool:
-        """Whether it is an answer of a DICOMweb service at all."""
-        return not self.problem
-
 
 def read_stow_answer(content: bytes) -> StowAnswer:
     """Read an answer by what it is, whatever its Content-Type says. Never raises: what is broken is named."""

@@ -94,7 +94,7 @@ def up(config: Config = None) -> None:
 
 @app.command()
 def scp(config: Config = None) -> None:
-    """Run the storage SCP: C-ECHO and C-STORE."""
+    """Run the storage SCP: C-ECHO, C-STORE, and what archives answer on storage commitment."""
     run_scp(Node(_settings(config)), _stop_event())
 
 

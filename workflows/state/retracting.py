@@ -15,7 +15,7 @@ from workflows.state.states import DeliveryState, JobState, RetractionState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 
 __all__ = [
-    "WITHHELD_AS_WRONG", "add_attention", "bring_back", "note_sent", "perhaps_there", "retract_marked",
+    "WITHHELD_AS_WRONG", "add_attention", "bring_back", "note_sent", "retract_marked",
     "retract_replaced", "wanted_of",
 ]  # fmt: skip
 
@@ -40,7 +40,7 @@ def add_attention(study: StudyRow, told: str) -> None:
         study.attention = "; ".join(filter(None, [study.attention, told]))
 
 
-def perhaps_there() -> Any:
+def _perhaps_there() -> Any:
     """The criterion that an archive has an object, or may have it: it was sent, and the answer was lost."""
     return or_(
         DeliveryRow.state == DeliveryState.DELIVERED,
@@ -51,7 +51,7 @@ def perhaps_there() -> Any:
 def retract_marked(session: Session, job_keys: Sequence[str], now: datetime) -> None:
     """Have what is marked as wrong taken back from every archive that has it, or may have it."""
     marked = (ResultObjectRow.job_key.in_(job_keys), ResultObjectRow.retract_at.is_not(None))
-    for result, delivery in _deliveries(session, perhaps_there(), *marked):
+    for result, delivery in _deliveries(session, _perhaps_there(), *marked):
         _want(session, result, delivery, result.retract_code or RejectionCode.QUALITY, result.retract_reason, now)
 
 
@@ -78,7 +78,7 @@ def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
         JobRow.job_key != job.job_key,
         JobRow.state == JobState.SUPERSEDED,
     )
-    replaced = list(_deliveries(session, perhaps_there(), *same))
+    replaced = list(_deliveries(session, _perhaps_there(), *same))
     replaced += [
         (result, delivery)
         for result, delivery in own

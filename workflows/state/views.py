@@ -83,7 +83,8 @@ class JobView:
 class StudyView:
     """A study with the jobs of its generation, in order of series and protocol.
 
-    `to_retract`: its results of whatever generation that are to be retracted.
+    `to_retract`: its results of whatever generation that are to be retracted. A delivery of one that is DELIVERED
+    stays so: its archive has the object. WITHHELD: no archive said that it has it.
     """
 
     study: Study
@@ -164,14 +165,6 @@ class Views(Transactions):
                 as_is=tuple(as_is_readings(session, study_uid)),
             )
 
-    def objects_to_retract(self) -> list[ObjectView]:
-        """Every result object that is to be retracted, with its deliveries, study by study.
-
-        A delivery that is DELIVERED stays so: its archive has the object. WITHHELD: no archive said that it has it.
-        """
-        with self._reading() as session:
-            return [view for views in _to_retract(session).values() for view in views]
-
 
 def _criteria(selection: Selection) -> Iterable[Any]:
     if selection.study_uid is not None:
@@ -216,13 +209,13 @@ def _earlier_jobs(session: Session, study_uid: str) -> tuple[JobView, ...]:
     return tuple(JobView(job.record(), tuple(objects[job.job_key])) for job in jobs if objects[job.job_key])
 
 
-def _to_retract(session: Session, study_uids: Sequence[str] | None = None) -> dict[str, list[ObjectView]]:
-    """What is to be retracted of each study, of every study by default: one query more where there is something."""
+def _to_retract(session: Session, study_uids: Sequence[str]) -> dict[str, list[ObjectView]]:
+    """What is to be retracted of each study: one query more where there is something."""
     wanted = select(ResultObjectRow.job_key, JobRow.study_uid).join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
     wanted = wanted.where(ResultObjectRow.retract_at.is_not(None)).distinct().order_by(JobRow.study_uid)
     marked: list[tuple[str, str]] = []
-    for portion in (None,) if study_uids is None else in_portions(study_uids):
-        chosen = wanted if portion is None else wanted.where(JobRow.study_uid.in_(portion))
+    for portion in in_portions(study_uids):
+        chosen = wanted.where(JobRow.study_uid.in_(portion))
         marked += [(job_key, study_uid) for job_key, study_uid in session.execute(chosen)]
     objects = _objects_of(session, [job_key for job_key, _ in marked])
     found: dict[str, list[ObjectView]] = defaultdict(list)

@@ -93,9 +93,8 @@ class _Asking:
             log.warning("commitment_refused", archive=self._archive, reason=str(error))
             self._look(route, self.attempt, f"{route.title} does not commit itself ({error}); ")
             return
-        except (
-            PeerUnreachable
-        ) as error:  # an archive that does not know us may break off: after some times a query looks
+        except PeerUnreachable as error:
+            # An archive that does not know us may break off: after several times a query looks.
             log.warning("commitment_not_asked", archive=self._archive, reason=str(error), next_attempt_s=wait_s)
             self.postpone(self._claimed, f"{route.title} could not be asked for commitment: {error}", wait_s)
             return

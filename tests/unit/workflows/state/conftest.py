@@ -29,7 +29,7 @@ from workflows.state.records import (
 )
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState
-from workflows.state.views import Selection
+from workflows.state.views import ObjectView, Selection
 
 STUDY = "1.2.3"
 QUESTION = ProtocolQuestion("where", "Where?", (LABELS["liver"],))
@@ -158,6 +158,10 @@ class World:
         for uid in uids:
             assert self.record(uid, DeliveryState.DELIVERED, archive=archive)
         self.release(key, archive=archive)
+
+    def to_retract(self) -> list[ObjectView]:
+        """What is to be retracted of any study."""
+        return [one for view in self.repository.study_views() for one in view.to_retract]
 
     def study(self) -> Study:
         study = self.repository.study(STUDY)

@@ -98,7 +98,7 @@ def test_a_rejection_marks_what_was_read_opens_a_generation_and_does_so_once(wor
     assert world.repository.record_rejection("1.91", note(1), 60) == []
     assert world.generation() == 2
     assert [one.sop_instance_uid for one in world.repository.instances(STUDY)] == ["1.2.3.1.2"]
-    marked = world.repository.objects_to_retract()
+    marked = world.to_retract()
     assert [(one.result.job_key, [to.state for to in one.deliveries]) for one in marked] == [
         ("1.2.3.1.1:a", [DeliveryState.WITHHELD])
     ] * 2
@@ -131,4 +131,4 @@ def test_a_correction_marks_only_what_read_the_image_as_it_was(world: World) -> 
     for key in ("1.2.3.1.1:a", "1.2.3.1.2:a", "1.2.3.1.1:b"):
         world.answer(key)
     receive(world, 1, "b", Patient("P2"))
-    assert {one.result.job_key for one in world.repository.objects_to_retract()} == {"1.2.3.1.1:a"}
+    assert {one.result.job_key for one in world.to_retract()} == {"1.2.3.1.1:a"}

@@ -32,7 +32,7 @@ from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Select
 from workflows.state.engine import open_engine, upgrade_schema
 from workflows.state.records import Destination, Instance, Job
 from workflows.state.repository import Repository
-from workflows.state.views import Selection
+from workflows.state.views import ObjectView, Selection
 from workflows.state.waker import RecordingWaker
 from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.plan import Planner, plan_study
@@ -152,6 +152,10 @@ class Steps:
 
     def keys(self, study_uid: str) -> list[str]:
         return [job.job_key for job in self.jobs(study_uid)]
+
+    def to_retract(self) -> list[ObjectView]:
+        """What is to be retracted of any study."""
+        return [one for view in self.repository.study_views() for one in view.to_retract]
 
     def saved(self, key: str) -> list[Path]:
         """The files of a job's objects, in the order in which they are sent."""

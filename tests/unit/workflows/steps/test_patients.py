@@ -40,8 +40,7 @@ def read_all(steps: Steps) -> None:
 def to_retract(steps: Steps) -> list[tuple[str, list[str]]]:
     """Kind of what is to be retracted and the states of its deliveries."""
     return [
-        (one.result.kind.value, [delivery.state.value for delivery in one.deliveries])
-        for one in steps.repository.objects_to_retract()
+        (one.result.kind.value, [delivery.state.value for delivery in one.deliveries]) for one in steps.to_retract()
     ]
 
 

@@ -189,7 +189,7 @@ def test_what_is_to_be_retracted_is_no_prior(steps: Steps, marking: Marking, stu
     steps.through(*files)
     # A corrected copy for another patient: the results of what was read are to be retracted.
     steps.receive(*study(1, THEN, PatientID="P9", PatientName="Other^Berta"))
-    assert steps.repository.objects_to_retract()
+    assert steps.to_retract()
     now = study(2, NOW)
     steps.receive(*now)
     steps.tick(60)

@@ -73,7 +73,7 @@ def inputs(steps: Steps) -> list[list[str]]:
 
 
 def to_retract(steps: Steps) -> list[list[str]]:
-    return [[one.state.value for one in view.deliveries] for view in steps.repository.objects_to_retract()]
+    return [[one.state.value for one in view.deliveries] for view in steps.to_retract()]
 
 
 @pytest.mark.parametrize("code", ["113001", "113037", "113038"])
