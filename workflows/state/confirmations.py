@@ -10,7 +10,7 @@ from sqlalchemy import select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.identifiers import StudyUID
-from dicom_node.results.profiles import ResultKind
+from dicom_node.results.profiles import Profile, ResultKind
 from workflows.state.records import UnconfirmedObject
 from workflows.state.retracting import add_attention, wanted_of
 from workflows.state.states import DeliveryState, JobState, StudyState
@@ -178,7 +178,7 @@ class Confirmations(Transactions):
         job: JobRow,
         result: ResultObjectRow,
         archive: str,
-        wanted: Set[tuple[Any, ResultKind]],
+        wanted: Set[tuple[Profile, ResultKind]],
     ) -> bool:
         """Whether an object of a job is current, wanted there, and not to be taken back."""
         current = job.state in (JobState.DELIVERING, JobState.DELIVERED, JobState.FAILED)

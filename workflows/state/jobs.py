@@ -243,7 +243,7 @@ class Jobs(CarryingOver):
             for ordinal, saved in enumerate(objects):
                 if saved.sop_instance_uid not in kept:
                     session.add(_object_row(job, len(kept) + ordinal, saved))
-            job.made = {**job.made, **_made(job.record())}
+            job.made = {**job.made, **_made(job)}
             session.flush()
             self._add_deliveries(session, job)
             self._set_job(session, job, JobState.DELIVERING, now)
@@ -293,10 +293,10 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
     )
 
 
-def _made(job: Job) -> dict[str, list[str]]:
+def _made(job: JobRow) -> dict[str, list[str]]:
     """What was made of an answered job, by profile: all kinds that its destinations want."""
     made: dict[str, set[str]] = {}
-    for one in job.destinations:
+    for one in job.goes_to:
         made.setdefault(one.profile.value, set()).update(kind.value for kind in one.kinds(seen=job.seen))
     return {profile: sorted(kinds) for profile, kinds in made.items()}
 

@@ -10,7 +10,7 @@ from sqlalchemy import and_, or_, select
 from sqlalchemy.orm import Session
 
 from dicom_node.headers.rejection import RejectionCode
-from dicom_node.results.profiles import ResultKind
+from dicom_node.results.profiles import Profile, ResultKind
 from workflows.state.states import DeliveryState, JobState, RetractionState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 
@@ -24,12 +24,11 @@ WITHHELD_AS_WRONG = "not sent: it is to be retracted"
 _BY_NOTE = (RetractionState.NOTED, RetractionState.DONE)
 
 
-def wanted_of(job: JobRow) -> dict[str, set[tuple[Any, ResultKind]]]:
+def wanted_of(job: JobRow) -> dict[str, set[tuple[Profile, ResultKind]]]:
     """By archive, the profile and kind of the objects of a job that go there."""
-    record = job.record()
-    wanted: dict[str, set[tuple[Any, ResultKind]]] = {}
-    for one in record.destinations:
-        kinds = {(one.profile, kind) for kind in one.kinds(seen=record.seen)}
+    wanted: dict[str, set[tuple[Profile, ResultKind]]] = {}
+    for one in job.goes_to:
+        kinds = {(one.profile, kind) for kind in one.kinds(seen=job.seen)}
         wanted.setdefault(one.archive, set()).update(kinds)
     return wanted
 
@@ -58,7 +57,7 @@ def retract_marked(session: Session, job_keys: Sequence[str], now: datetime) -> 
 def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
     """Once an archive has all that goes there of a job, have what it replaces taken back from it.
 
-    That are objects of superseded jobs of the same series and protocol, and objects of the job itself that this archive
+    These are objects of superseded jobs of the same series and protocol, and objects of the job itself that the archive
     does not want any more or that an edition of them replaces. An archive that gets nothing of the job any more loses
     what it had once the job has ended.
     """

@@ -290,6 +290,19 @@ class JobRow(Base):
 
     __table_args__ = (Index("ix_jobs_due", "state", "wake_at"),)
 
+    @property
+    def goes_to(self) -> tuple[Destination, ...]:
+        """Where its objects go."""
+        return tuple(
+            Destination(entry["archive"], Profile(entry["profile"]), Wishes.from_json(entry))
+            for entry in self.destinations
+        )
+
+    @property
+    def seen(self) -> bool:
+        """Whether any question marked anything."""
+        return any(answer.get("findings") for answer in self.answers)
+
     def record(self) -> Job:
         return Job(
             job_key=self.job_key,
@@ -306,10 +319,7 @@ class JobRow(Base):
             software=self.software,
             prior=None if self.prior is None else Prior.from_json(self.prior),
             frames=FrameChoice(self.frames),
-            destinations=tuple(
-                Destination(entry["archive"], Profile(entry["profile"]), Wishes.from_json(entry))
-                for entry in self.destinations
-            ),
+            destinations=self.goes_to,
             parts=tuple(
                 Part(entry["ordinal"], PartKind(entry["kind"]), entry["slices"], entry.get("name", ""))
                 for entry in self.parts
