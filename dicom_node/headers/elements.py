@@ -14,16 +14,26 @@ from typing import BinaryIO
 
 import pydicom
 from pydicom.datadict import dictionary_has_tag, tag_for_keyword
+from pydicom.dataelem import RawDataElement
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException
 
 from dicom_node.errors import UnparseableInstance
 from dicom_node.headers.coded import CodedHeader
-from dicom_node.headers.raw import RawHeader, data_set_of, file_meta_of, read_raw_data_set, read_raw_header
+from dicom_node.headers.raw import (
+    MOST_ITEMS,
+    RawHeader,
+    data_set_of,
+    file_meta_of,
+    holds_more_items,
+    read_raw_data_set,
+    read_raw_header,
+    too_many_items,
+)
 
 __all__ = [
-    "BROKEN", "codes", "integer", "items", "number", "numbers", "read_data_set_header", "read_file_header", "text",
-    "texts",
+    "BROKEN", "codes", "integer", "items", "number", "numbers", "read_data_set_header", "read_file_header",
+    "require_few_items", "text", "texts",
 ]  # fmt: skip
 
 # A value that does not conform would otherwise be quoted in a warning, and may be a patient's name.
@@ -118,9 +128,23 @@ def integer(header: Dataset, keyword: str) -> int | None:
     return None if value is None else int(value)
 
 
+def require_few_items(header: Dataset, keyword: str, most: int = MOST_ITEMS) -> None:
+    """Raise UnparseableInstance for a sequence of more than `most` items at any depth, before they are decoded."""
+    tag = tag_for_keyword(keyword)
+    element = header.get_item(tag) if tag is not None and tag in header else None
+    if tag is None or not isinstance(element, RawDataElement) or element.value is None:
+        return
+    if holds_more_items(element.value, element.is_little_endian, most):
+        raise too_many_items(tag, most)
+
+
 def items(header: Dataset, *keywords: str) -> Iterator[Dataset]:
-    """The items of the sequence that `keywords` lead to, one sequence inside the other; none where it is broken."""
+    """The items of the sequence that `keywords` lead to, one sequence inside the other; none where it is broken.
+
+    Raises UnparseableInstance for a sequence of more items than any that means well.
+    """
     keyword, *inner = keywords
+    require_few_items(header, keyword)
     try:
         sequence = list(header.get(keyword) or ())
     except BROKEN:

@@ -53,6 +53,8 @@ _WORDS = {
     "AT": 2, "OW": 2, "SS": 2, "US": 2, "FL": 4, "OF": 4, "OL": 4, "SL": 4, "UL": 4,
     "FD": 8, "OD": 8, "OV": 8, "SV": 8, "UV": 8,
 }  # fmt: skip
+_MOST_BYTES = 1 << 20
+"""Of a sequence. A patient with a hundred other IDs has a hundredth."""
 _PADDED_WITH_NUL = frozenset({"OB", "UI", "UN", *_WORDS})
 _TEXT_VRS = frozenset(map(str, CUSTOMIZABLE_CHARSET_VR))
 
@@ -153,7 +155,7 @@ def source_identity(dataset: Dataset) -> SourceIdentity:
 
     Nothing of `dataset` is decoded by this. To be called before anything else reads elements: an element that was
     decoded already is encoded again, which gives the same bytes only where its text was declared rightly. A sequence
-    whose items cannot be read is left out.
+    whose items cannot be read, or that is larger than a megabyte, is left out.
     """
     declared = _encoded(dataset.get_item(_CHARACTER_SET), ()) if _CHARACTER_SET in dataset else None
     character_set = declared.value if declared is not None and isinstance(declared.value, bytes) else None
@@ -184,6 +186,8 @@ def _value_representation(element: DataElement | RawDataElement) -> str:
 
 def _items(element: DataElement | RawDataElement, character_set: Sequence[str]) -> Iterator[EncodedItem]:
     if isinstance(element, RawDataElement):
+        if len(element.value or b"") > _MOST_BYTES:
+            raise ValueError("a sequence larger than any that says who somebody is")
         unknown = element.VR == "UN"  # then Implicit VR Little Endian, whatever the data set is (PS3.5 6.2.2)
         implicit, little = element.is_implicit_VR or unknown, element.is_little_endian or unknown
         items: Sequence[Dataset] = convert_SQ(element.value or b"", implicit, little)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from pydicom.dataset import Dataset
 from pydicom.uid import MediaStorageDirectoryStorage
@@ -11,7 +12,13 @@ from pydicom.uid import MediaStorageDirectoryStorage
 from dicom_node.errors import IdentifierMismatch, UnparseableInstance
 from dicom_node.headers.elements import integer, items, read_file_header, text
 from dicom_node.headers.patient import PATIENT_KEYWORDS, Patient, patient_of
-from dicom_node.headers.rejection import REJECTION_KEYWORDS, RejectionNote, rejection_note
+from dicom_node.headers.rejection import (
+    REJECTION_KEYWORDS,
+    RejectedReference,
+    RejectionCode,
+    RejectionNote,
+    rejection_note,
+)
 from dicom_node.headers.verification import VERIFICATION_KEYWORDS, verified_documents
 from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID, checked_uid
 
@@ -57,6 +64,47 @@ class InstanceHeader:
     patient: Patient = field(default_factory=Patient)
     rejects: RejectionNote | None = None
     verifies: tuple[str, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON can hold it, without what is not in the header. The inverse is `from_json`."""
+        fields: dict[str, Any] = {name: getattr(self, name) for name in _PLAIN if getattr(self, name) not in ("", None)}
+        if self.device != Device():
+            fields["device"] = _values(self.device)
+        if self.contributing:
+            fields["contributing"] = [_values(device) for device in self.contributing]
+        if self.patient != Patient():
+            fields["patient"] = _values(self.patient)
+        if self.rejects is not None:
+            fields["rejects"] = [self.rejects.code.value, [_values(one) for one in self.rejects.references]]
+        if self.verifies:
+            fields["verifies"] = list(self.verifies)
+        return fields
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> InstanceHeader:
+        """The header that `to_json` gave these fields. Raises KeyError, TypeError or ValueError for any others."""
+        rejects = None
+        if (rejected := fields.get("rejects")) is not None:
+            code, references = rejected
+            rejects = RejectionNote(RejectionCode(code), tuple(RejectedReference(*one) for one in references))
+        return cls(
+            **{name: fields[name] for name in _PLAIN if name in fields},
+            device=Device(*fields.get("device", ())),
+            contributing=tuple(Device(*device) for device in fields.get("contributing", ())),
+            patient=Patient(*fields.get("patient", ())),
+            rejects=rejects,
+            verifies=tuple(fields.get("verifies", ())),
+        )
+
+
+_PLAIN = (
+    "modality",
+    "accession_number",
+    "study_description",
+    "series_description",
+    "series_number",
+    "instance_number",
+)
 
 
 @dataclass(frozen=True)
@@ -113,6 +161,11 @@ def instance_header(header: Dataset) -> InstanceHeader:
         rejects=rejection_note(header),
         verifies=verified_documents(header),
     )
+
+
+def _values(record: object) -> list[Any]:
+    """The fields of a flat dataclass, in their order; `astuple` copies deeply, and this is done for every instance."""
+    return list(vars(record).values())
 
 
 def _device(item: Dataset) -> Device:

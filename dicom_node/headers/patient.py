@@ -12,7 +12,8 @@ from pydicom.dataset import Dataset
 from dicom_node.headers.elements import texts
 
 __all__ = [
-    "PATIENT_KEYWORDS", "Contradiction", "Patient", "changes", "contradiction", "first_contradiction", "patient_of",
+    "PATIENT_KEYWORDS", "Contradiction", "Patient", "changes", "contradiction", "first_contradiction", "patient_from",
+    "patient_of",
 ]  # fmt: skip
 
 _TOLD = 64
@@ -48,7 +49,12 @@ class Contradiction:
 
 def patient_of(header: Dataset) -> Patient:
     """The patient of a header read with PATIENT_KEYWORDS. What cannot be decoded is taken as it decodes."""
-    return Patient(*(_meant("\\".join(texts(header, keyword))) for keyword in PATIENT_KEYWORDS))
+    return patient_from(*("\\".join(texts(header, keyword)) for keyword in PATIENT_KEYWORDS))
+
+
+def patient_from(patient_id: str, issuer: str, name: str, birth_date: str) -> Patient:
+    """The patient whom these values name, as they stand in a header."""
+    return Patient(_meant(patient_id), _meant(issuer), _meant(name), _meant(birth_date))
 
 
 def contradiction(first: Patient, second: Patient) -> str | None:

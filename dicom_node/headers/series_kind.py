@@ -16,8 +16,8 @@ __all__ = ["SERIES_KIND_KEYWORDS", "SeriesKind", "read_series_kind", "series_kin
 
 SERIES_KIND_KEYWORDS = (
     "Modality", "SeriesDescription", "ImageOrientationPatient", "SharedFunctionalGroupsSequence",
-    "PerFrameFunctionalGroupsSequence", "ViewPosition", "ViewCodeSequence", "ImageLaterality", "Laterality",
-    "SliceThickness", "PixelSpacing", "StudyDate", "StudyTime", "AcquisitionDate", "AcquisitionTime",
+    "PerFrameFunctionalGroupsSequence", "NumberOfFrames", "ViewPosition", "ViewCodeSequence", "ImageLaterality",
+    "Laterality", "SliceThickness", "PixelSpacing", "StudyDate", "StudyTime", "AcquisitionDate", "AcquisitionTime",
     "AcquisitionDateTime",
 )  # fmt: skip
 

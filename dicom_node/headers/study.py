@@ -53,6 +53,7 @@ class StudyHeader:
     patient_age_years: float | None = None
     referring_sources: tuple[str, ...] = ()  # calling AE titles that sent its instances
     series: tuple[SeriesHeader, ...] = field(default_factory=tuple)
+    requested_priority: str = ""  # Requested Procedure Priority, such as STAT, in capitals
 
 
 _SERIES_KEYWORDS = (
@@ -60,6 +61,7 @@ _SERIES_KEYWORDS = (
     "RequestAttributesSequence",
     "SharedFunctionalGroupsSequence",
     "PerFrameFunctionalGroupsSequence",
+    "NumberOfFrames",
     "Modality",
     "BodyPartExamined",
     "SeriesDescription",
@@ -83,6 +85,7 @@ _STUDY_KEYWORDS = (
     "ProcedureCodeSequence",
     "RequestedProcedureCodeSequence",
     "RequestedProcedureDescription",
+    "RequestedProcedurePriority",
     "PatientSex",
     "PatientAge",
     "PatientBirthDate",
@@ -145,6 +148,7 @@ def read_study_header(series: Mapping[str, Sequence[Path]], sources: Iterable[st
         patient_age_years=_first(headers, _patient_age_years),
         referring_sources=tuple(sorted({source for source in sources if source})),
         series=tuple(read_series_header(paths) for paths in ordered),
+        requested_priority=_first(headers, _requested_priority) or "",
     )
 
 
@@ -201,9 +205,18 @@ def _procedure_codes(header: Dataset) -> tuple[CodedHeader, ...]:
 
 
 def _requested_procedure_description(header: Dataset) -> str:
+    return _of_request(header, "RequestedProcedureDescription")
+
+
+def _requested_priority(header: Dataset) -> str:
+    """Requested Procedure Priority (PS3.3 C.4.11): of a work list, but some modalities copy it into their images."""
+    return _of_request(header, "RequestedProcedurePriority").upper()
+
+
+def _of_request(header: Dataset, keyword: str) -> str:
+    """A text of the request, at the top or in Request Attributes Sequence."""
     requests = items(header, "RequestAttributesSequence")
-    descriptions = [text(item, "RequestedProcedureDescription") for item in (header, *requests)]
-    return next(filter(None, descriptions), "")
+    return next(filter(None, (text(item, keyword) for item in (header, *requests))), "")
 
 
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}

@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
-from pydicom import dcmread
 from pydicom.dataset import Dataset
-from pydicom.errors import InvalidDicomError
 from pydicom.uid import Comprehensive3DSRStorage
 
-from dicom_node.errors import DicomNodeError, without_values
+from dicom_node.errors import DicomNodeError, UnparseableInstance, without_values
 from dicom_node.headers.elements import BROKEN, items, number
 from dicom_node.headers.elements import codes as codes_in
 from dicom_node.headers.elements import text as text_in
 from dicom_node.headers.instance import instance_header
 from dicom_node.headers.patient import Patient
 from dicom_node.headers.plain import plain
+from dicom_node.headers.raw import read_header
 from dicom_node.headers.series_kind import SeriesKind, series_kind
 from dicom_node.results import codes
 from dicom_node.results.concept import Code
@@ -78,8 +77,10 @@ def read_stored_report(path: Path) -> StoredReport:
     if path.stat().st_size > _MOST_BYTES:
         raise ReportUnreadable(f"the SR is larger than {_MOST_BYTES // 1024**2} MiB")
     try:
-        report = dcmread(path)
-    except (InvalidDicomError, *BROKEN) as error:
+        report = read_header(path)
+    except UnparseableInstance as error:
+        raise ReportUnreadable(f"the file is no DICOM: {error}") from None
+    except BROKEN as error:
         raise ReportUnreadable(f"the file is no DICOM: {type(error).__name__}") from None
     return stored_report(report)
 
@@ -88,6 +89,8 @@ def stored_report(report: Dataset) -> StoredReport:
     """Read an SR. Raises ReportUnreadable for one that is not ours, is broken, has no date or is of several parts."""
     try:
         return _read(report)
+    except UnparseableInstance as error:
+        raise ReportUnreadable(f"the SR is not read: {error}") from None
     except BROKEN as error:
         raise ReportUnreadable(f"the SR is broken: {without_values(error)}") from None
 

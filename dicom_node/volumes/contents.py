@@ -22,6 +22,8 @@ from dicom_node.headers.functional_groups import functional_group, number_of_fra
 from dicom_node.headers.patient import first_contradiction, patient_of
 from dicom_node.sop_classes import ImageKind, holds_images, image_kind
 from dicom_node.storage.part10 import data_set_offset
+from dicom_node.volumes.bounds import MOST_FRAMES
+from dicom_node.volumes.encoded import PLAIN_SYNTAXES
 from dicom_node.volumes.frames import FrameChoice
 from dicom_node.volumes.planes import instance_plane
 from dicom_node.volumes.splitting import PlacedSlice, Slice
@@ -64,16 +66,26 @@ def read_header(path: Path) -> Dataset:
     try:
         header = raw.read_header(path)
     except UnparseableInstance as error:
+        remedy = "" if "; " in str(error) else "; leave it out"
         raise VolumeRefused(
-            VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM file: {error}; leave it out"
+            VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM file: {error}{remedy}"
         ) from error
     for keyword in ("SOPClassUID", "SeriesInstanceUID"):
         if not text(header, keyword):
+            _require_whole_header(path)
             name = dictionary_description(tag_for_keyword(keyword) or 0)
             raise VolumeRefused(
                 VolumeRefusal.UNREADABLE_HEADER, f"{path.name} is no DICOM image: it has no {name}; leave it out"
             )
     return header
+
+
+def _require_whole_header(path: Path) -> None:
+    with path.open("rb") as stream:
+        if not raw.read_raw_header(stream).whole:
+            raise VolumeRefused(
+                VolumeRefusal.TRUNCATED_PIXEL_DATA, f"{path.name} ends inside its header; send it again"
+            )
 
 
 def contents_of(paths: Sequence[Path], headers: Sequence[Dataset], frames: FrameChoice) -> Contents:
@@ -193,16 +205,40 @@ def _flaw(instance: _Instance) -> tuple[VolumeRefusal, str] | None:
         return VolumeRefusal.NO_PIXEL_DATA, f"has {pixels} pixels, which is no image to read; send the image itself"
     count = number_of_frames(header)
     if count > instance.path.stat().st_size:
-        return VolumeRefusal.TRUNCATED_PIXEL_DATA, f"claims {count} frames, more than its file has bytes; send it again"
+        return (
+            VolumeRefusal.TRUNCATED_PIXEL_DATA,
+            f"claims {count:.15g} frames, more than its file has bytes; send it again",
+        )
     if instance.kind is ImageKind.SLICE and count > 1:
         return (
             VolumeRefusal.FRAMES_IN_SINGLE_FRAME_CLASS,
             f"holds {count} frames in a class of single frames; send it as enhanced multi-frame",
         )
-    return None
+    return _claims_too_much(instance, count)
 
 
 _LEAST_PIXELS = 8
+
+
+def _claims_too_much(instance: _Instance, count: int) -> tuple[VolumeRefusal, str] | None:
+    """Why several frames cannot be what they claim: a place is made for each before the first pixel is looked at."""
+    header, size = instance.header, instance.path.stat().st_size
+    if count > MOST_FRAMES:
+        return (
+            VolumeRefusal.TOO_LARGE,
+            f"claims {count:,} frames, and at most {MOST_FRAMES:,} are read; send it in parts",
+        )
+    bits = (integer(header, "Rows") or 0) * (integer(header, "Columns") or 0) * (integer(header, "BitsAllocated") or 0)
+    syntax = text(getattr(header, "file_meta", Dataset()), "TransferSyntaxUID")
+    least = count * bits // 8 if syntax in PLAIN_SYNTAXES else count * _LEAST_FRAME_BYTES
+    if count > 1 and least > size:
+        claimed = f"{count:,} frames, which take {least:,} bytes at the least"
+        return VolumeRefusal.TRUNCATED_PIXEL_DATA, f"claims {claimed}, and its file has {size:,}; send it again"
+    return None
+
+
+_LEAST_FRAME_BYTES = 10
+"""The head of a fragment, and what a frame that is deflated by itself takes at the least."""
 
 
 def _screenshot(instance: _Instance) -> tuple[VolumeRefusal, str] | None:

@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pydicom.encaps import encapsulate
 from pydicom.pixels.decoders.base import get_decoder
 from pydicom.pixels.processing import convert_color_space
-from pydicom.pixels.utils import get_j2k_parameters
 from pydicom.uid import (
     HTJ2K,
     JPEG2000,
@@ -35,10 +34,15 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import without_values
+from dicom_node.volumes.codestream import (
+    Codestream,
+    jpeg_2000_codestream,
+    jpeg_codestream,
+    run_length_codestream,
+)
 from dicom_node.volumes.encoded import ImagePixel
 
 __all__ = [
-    "Codestream",
     "DecodableSyntax",
     "Undecodable",
     "begins_codestream",
@@ -61,14 +65,6 @@ class DecodableSyntax:
     decoders: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Codestream:
-    """What a codestream says of its samples; None where it does not say, or, as JPEG of their sign, cannot know."""
-
-    precision: int | None = None
-    signed: bool | None = None
-
-
 _Decode = Callable[[bytes, ImagePixel], NDArray[np.generic]]
 
 _YBR = frozenset({"YBR_FULL", "YBR_FULL_422"})
@@ -80,7 +76,8 @@ _HTJ2K = frozenset({HTJ2KLossless, HTJ2KLosslessRPCL, HTJ2K})
 _JPEG_2000 = _HTJ2K | {JPEG2000Lossless, JPEG2000}
 _SOI, _SOC, _JP2 = b"\xff\xd8\xff", b"\xff\x4f\xff\x51", b"\x00\x00\x00\x0cjP"
 _END, _TAIL = b"\xff\xd9", 64
-_START_OF_FRAME = frozenset({*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC})  # of JPEG (ITU T.81) and JPEG-LS (T.87)
+_PADDING = 1 << 12
+"""Bytes by which segments of run lengths may be longer than the frame: some encoders pad rows or segments."""
 
 # What decoders raise is not a closed set: imagecodecs' errors are RuntimeErrors, pydicom wraps in these.
 _FAILURES = (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, RuntimeError,
@@ -112,15 +109,25 @@ def _openjph(codestream: bytes, pixel: ImagePixel) -> NDArray[np.generic]:
 
 
 def _rle(codestream: bytes, pixel: ImagePixel) -> NDArray[np.generic]:
-    """PS3.5 Annex G: byte planes of one sample after the other."""
+    """PS3.5 Annex G: byte planes of one sample after the other, and no more than the header has."""
+    room = pixel.native_frame_bits // 8 + _PADDING  # two bytes can be a run of 128
     if pixel.bits_allocated == 1:
-        packed = np.frombuffer(imagecodecs.dicomrle_decode(codestream, "u1"), np.uint8)
+        packed = np.frombuffer(_unrolled(codestream, "u1", room), np.uint8)
         return np.unpackbits(packed, bitorder="little")[: pixel.rows * pixel.columns].reshape(pixel.shape)
-    decoded = imagecodecs.dicomrle_decode(codestream, f"<u{pixel.bits_allocated // 8}")
+    decoded = _unrolled(codestream, f"<u{pixel.bits_allocated // 8}", room)
     planes = np.frombuffer(decoded, f"<u{pixel.bits_allocated // 8}")
     planes = planes[: pixel.rows * pixel.columns * pixel.samples_per_pixel]  # a segment may have a padding byte
     planes = planes.reshape(pixel.samples_per_pixel, pixel.rows, pixel.columns)
     return _as_rgb(planes[0] if pixel.samples_per_pixel == 1 else np.moveaxis(planes, 0, -1), pixel)
+
+
+def _unrolled(codestream: bytes, kind: str, room: int) -> bytes:
+    try:
+        return bytes(imagecodecs.dicomrle_decode(codestream, kind, out=room))
+    except RuntimeError as error:
+        if "TOO_SMALL" in str(error):
+            raise Undecodable(f"its runs make more than the {room:,} bytes of a frame; send it again") from error
+        raise
 
 
 def _with_pydicom(plugin: str) -> _Decode:
@@ -199,15 +206,18 @@ def decode(codestream: bytes, pixel: ImagePixel) -> tuple[NDArray[np.generic], C
     """
     if pixel.transfer_syntax_uid != RLELossless and _END not in codestream.rstrip(b"\0")[-_TAIL:]:
         raise Undecodable("its codestream ends before its end marker; send it again")
+    announced = _announced(codestream, pixel)
     reasons = []
     for name, decoder in _decoders(pixel.transfer_syntax_uid).items():
         try:
             frame = decoder(codestream, pixel)
             _require_as_announced(frame, pixel)
+        except Undecodable:  # no other decoder is to find out
+            raise
         except _FAILURES as error:
             reasons.append(f"{name}: {_reason(error, name)}")
         else:
-            return frame, _announced(codestream, pixel.transfer_syntax_uid)
+            return frame, announced
     raise Undecodable("; ".join(reasons) or "no decoder for it is installed: pip install imagecodecs python-gdcm")
 
 
@@ -231,19 +241,23 @@ def _as_rgb(samples: NDArray[np.generic], pixel: ImagePixel) -> NDArray[np.gener
     return np.asarray(convert_color_space(samples, pixel.photometric_interpretation, "RGB"))
 
 
-def _announced(codestream: bytes, transfer_syntax_uid: str) -> Codestream:
-    if transfer_syntax_uid in _JPEG_2000:
-        size = get_j2k_parameters(codestream)
-        return Codestream(size.get("precision"), size.get("is_signed"))
-    if transfer_syntax_uid == RLELossless:
+def _announced(codestream: bytes, pixel: ImagePixel) -> Codestream:
+    """What the codestream says of itself. Raises Undecodable where that is nothing, or not what the header says."""
+    syntax = pixel.transfer_syntax_uid
+    if syntax == RLELossless:
+        planes = pixel.samples_per_pixel * ((pixel.bits_allocated + 7) // 8)
+        if why := run_length_codestream(codestream, planes):
+            raise Undecodable(f"{why}; send it again")
         return Codestream()
-    at = 2
-    while at + 5 < len(codestream) and codestream[at] == 0xFF:  # segments up to a start of frame (ITU T.81 B.1.1.4)
-        marker = codestream[at + 1]
-        if marker in _START_OF_FRAME:
-            return Codestream(codestream[at + 4], False if transfer_syntax_uid in _JPEG_LS else None)
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(codestream[at + 2 : at + 4], "big")
-    return Codestream()
+    if syntax in _JPEG_2000:
+        announced = jpeg_2000_codestream(codestream)
+    else:
+        announced = jpeg_codestream(codestream, is_ls=syntax in _JPEG_LS)
+    if announced is None:
+        raise Undecodable("its codestream does not say how large it is; send it again")
+    if why := announced.contradiction(pixel.rows, pixel.columns, pixel.samples_per_pixel):
+        raise Undecodable(f"{why}; send it again")
+    return announced
 
 
 def _reason(error: BaseException, decoder: str) -> str:

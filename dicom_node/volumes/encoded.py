@@ -9,6 +9,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +21,11 @@ from pydicom.uid import (
 )
 
 from dicom_node.errors import UnparseableInstance, VolumeRefusal, VolumeRefused
-from dicom_node.headers.raw import UNDEFINED_LENGTH, RawElement, RawHeader, read_raw_header
+from dicom_node.headers.raw import UNDEFINED_LENGTH, RawElement, RawHeader, inflated, read_raw_header
+from dicom_node.volumes.bounds import require_believable, require_few_frames, require_few_pixels
 from dicom_node.volumes.fragments import Fragments, TruncatedFragments, fragments_in
 
-__all__ = ["EncodedImage", "ImagePixel", "open_image"]
+__all__ = ["PLAIN_SYNTAXES", "EncodedImage", "ImagePixel", "open_image"]
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,19 @@ class ImagePixel:
         subsampled = self.photometric_interpretation == "YBR_FULL_422"
         return self.rows * self.columns * (2 if subsampled else self.samples_per_pixel) * self.bits_allocated
 
+    @property
+    def native_bytes(self) -> int:
+        """Bytes of all frames without compression."""
+        return (self.native_frame_bits * self.number_of_frames + 7) // 8
+
+    @property
+    def told(self) -> str:
+        """The size that the header claims."""
+        return (
+            f"{self.number_of_frames:,} x {self.rows:,} x {self.columns:,} x {self.samples_per_pixel:,} of "
+            f"{self.bits_allocated:,} bits"
+        )
+
 
 @dataclass(frozen=True)
 class EncodedImage:
@@ -85,7 +100,7 @@ class EncodedImage:
         return np.frombuffer(self.source, np.uint8, count=count, offset=self.offset + start).copy()
 
 
-_INFLATE_AT_MOST = 1 << 30
+_LONGEST_UID = 64
 _SOP_INSTANCE_UID, _PHOTOMETRIC, _NUMBER_OF_FRAMES = 0x00080018, 0x00280004, 0x00280008
 _PIXEL_DATA, _EXTENDED_OFFSETS = 0x7FE00010, 0x7FE00001
 _US = {
@@ -104,15 +119,9 @@ _JPIP = frozenset(
     {"1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.204", "1.2.840.10008.1.2.4.205"}
 )
 # PS3.5 A.1 to A.3 and A.5; the last is GE's private one. Every other transfer syntax encapsulates its pixels (A.4).
-_NATIVE = frozenset(
-    {
-        ImplicitVRLittleEndian,
-        ExplicitVRLittleEndian,
-        ExplicitVRBigEndian,
-        DeflatedExplicitVRLittleEndian,
-        "1.2.840.113619.5.2",
-    }
-)
+PLAIN_SYNTAXES = frozenset({ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian, "1.2.840.113619.5.2"})
+"""Transfer syntaxes in which each pixel takes its bits in the file."""
+_NATIVE = PLAIN_SYNTAXES | {DeflatedExplicitVRLittleEndian}
 
 
 def open_image(path: Path) -> EncodedImage:
@@ -122,7 +131,7 @@ def open_image(path: Path) -> EncodedImage:
     """
     with path.open("rb") as stream:
         try:
-            raw = read_raw_header(stream, _INFLATE_AT_MOST)
+            raw = read_raw_header(stream)
         except UnparseableInstance as error:
             raise VolumeRefused(VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{path.name}: {error}") from error
         if not raw.whole:
@@ -131,27 +140,46 @@ def open_image(path: Path) -> EncodedImage:
             )
         values = {element.tag: raw.value(element) for element in raw.elements if element.tag in _WANTED}
         uid, syntax = _text(values.get(_SOP_INSTANCE_UID, b"")), raw.transfer_syntax_uid
-        name = f"instance {uid}" if uid else path.name
+        name = f"instance {uid[:_LONGEST_UID]}" if uid else path.name
         if raw.pixels is None:
             where = " (JPIP: its pixels lie on a server)" if syntax in _JPIP else ""
             raise VolumeRefused(VolumeRefusal.NO_PIXEL_DATA, f"{name} has no Pixel Data{where}; send the image itself")
         pixel = _image_pixel(raw, raw.pixels, values, name)
-        _tag, _vr, offset, length, _end = raw.pixels
+        if syntax == DeflatedExplicitVRLittleEndian:
+            return _deflated(pixel, raw.pixels, stream)
+        in_file = os.fstat(stream.fileno()).st_size - raw.pixels.start
         if pixel.is_float or pixel.transfer_syntax_uid in _NATIVE:
-            in_contents = syntax == DeflatedExplicitVRLittleEndian
-            size = len(raw.contents) if in_contents else os.fstat(stream.fileno()).st_size
-            _require_whole(pixel, length, size - offset)
-            return EncodedImage(pixel, raw.contents if in_contents else path, offset, None)
-        stream.seek(offset)
-        encapsulated = stream.read(-1 if length == UNDEFINED_LENGTH else length)
+            _require_whole(pixel, raw.pixels.length, in_file)
+            _require_readable(pixel)
+            return EncodedImage(pixel, path, raw.pixels.start, None)
+        _require_readable(pixel)
+        require_believable(name, pixel.native_bytes, in_file, pixel.told)
+        return EncodedImage(pixel, path, raw.pixels.start, _fragments(pixel, raw.pixels, stream, in_file, values))
+
+
+def _deflated(pixel: ImagePixel, pixels: RawElement, stream: BinaryIO) -> EncodedImage:
+    """Inflated up to where the pixels that the header speaks of end, and no further."""
+    _require_readable(pixel)
+    require_believable(pixel.name, pixel.native_bytes, os.fstat(stream.fileno()).st_size, pixel.told)
+    stream.seek(0)
+    contents = inflated(stream, pixels.start + pixel.native_bytes)
+    _require_whole(pixel, pixels.length, len(contents) - pixels.start)
+    return EncodedImage(pixel, contents, pixels.start, None)
+
+
+def _fragments(
+    pixel: ImagePixel, pixels: RawElement, stream: BinaryIO, in_file: int, values: Mapping[int, bytes]
+) -> Fragments:
+    delimited = pixels.length == UNDEFINED_LENGTH
+    stream.seek(pixels.start)
+    encapsulated = stream.read(in_file if delimited else min(pixels.length, in_file))
+    table = values.get(_EXTENDED_OFFSETS, b"")
     try:
-        table = _offsets(values.get(_EXTENDED_OFFSETS, b""))
-        fragments = fragments_in(encapsulated, offsets=table, delimited=length == UNDEFINED_LENGTH)
+        return fragments_in(encapsulated, frames=pixel.number_of_frames, extended=table, delimited=delimited)
     except TruncatedFragments as error:
-        raise VolumeRefused(VolumeRefusal.TRUNCATED_PIXEL_DATA, f"{name} {error}; send it again") from error
+        raise VolumeRefused(VolumeRefusal.TRUNCATED_PIXEL_DATA, f"{pixel.name} {error}; send it again") from error
     except ValueError as error:
-        raise VolumeRefused(VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{name} {error}") from error
-    return EncodedImage(pixel, path, offset, fragments)
+        raise VolumeRefused(VolumeRefusal.UNDECODABLE_PIXEL_DATA, f"{pixel.name} {error}") from error
 
 
 def _image_pixel(raw: RawHeader, pixels: RawElement, values: Mapping[int, bytes], name: str) -> ImagePixel:
@@ -166,7 +194,6 @@ def _image_pixel(raw: RawHeader, pixels: RawElement, values: Mapping[int, bytes]
     allocated, samples = numbers["BitsAllocated"] or 0, numbers["SamplesPerPixel"] or 1
     stored = min(numbers["BitsStored"] or allocated, allocated)
     high_bit = numbers["HighBit"]
-    frames = _text(values.get(_NUMBER_OF_FRAMES, b""))
     return ImagePixel(
         name=name,
         transfer_syntax_uid=raw.transfer_syntax_uid or _guessed_syntax(raw, pixels),
@@ -175,7 +202,7 @@ def _image_pixel(raw: RawHeader, pixels: RawElement, values: Mapping[int, bytes]
         samples_per_pixel=samples,
         photometric_interpretation=_text(values.get(_PHOTOMETRIC, b"")) or ("MONOCHROME2" if samples == 1 else "RGB"),
         planar_configuration=numbers["PlanarConfiguration"] or 0,
-        number_of_frames=max(1, int(frames)) if frames.isdigit() else 1,
+        number_of_frames=_frames(values.get(_NUMBER_OF_FRAMES, b"")),
         bits_allocated=allocated,
         bits_stored=stored,
         high_bit=high_bit if high_bit is not None and stored <= high_bit + 1 <= allocated else stored - 1,
@@ -196,17 +223,22 @@ def _guessed_syntax(raw: RawHeader, pixels: RawElement) -> str:
     return str(ExplicitVRLittleEndian if raw.little_endian else ExplicitVRBigEndian)
 
 
+def _require_readable(pixel: ImagePixel) -> None:
+    require_few_pixels(pixel.name, pixel.rows, pixel.columns, pixel.samples_per_pixel, pixel.bits_allocated)
+    require_few_frames(pixel.name, pixel.number_of_frames)
+
+
 def _require_whole(pixel: ImagePixel, length: int, in_file: int) -> None:
     if length == UNDEFINED_LENGTH:
         raise VolumeRefused(
             VolumeRefusal.UNDECODABLE_PIXEL_DATA,
             f"{pixel.name} holds compressed pixels and its transfer syntax says that they are not; convert it first",
         )
-    needed, held = (pixel.native_frame_bits * pixel.number_of_frames + 7) // 8, min(length, in_file)
+    needed, held = pixel.native_bytes, max(0, min(length, in_file))
     if held < needed:
         raise VolumeRefused(
             VolumeRefusal.TRUNCATED_PIXEL_DATA,
-            f"{pixel.name} claims {needed} bytes of pixels and holds {held}; send it again",
+            f"{pixel.name} claims {needed} bytes of pixels and holds {held} ({pixel.told}); send it again",
         )
 
 
@@ -218,6 +250,13 @@ def _text(value: bytes) -> str:
     return value.split(b"\\")[0].decode("ascii", "replace").strip(" \0")
 
 
-def _offsets(value: bytes) -> tuple[int, ...]:
-    """Extended Offset Table (PS3.3 C.7.6.3.1.8): 64 bits each."""
-    return tuple(int.from_bytes(value[at : at + 8], "little") for at in range(0, len(value) - 7, 8))
+_MOST_DIGITS = 15
+"""More say no more: so many frames are refused."""
+
+
+def _frames(value: bytes) -> int:
+    """Number of Frames (IS): 1 where it is no number from 1 on."""
+    digits = _text(value).removeprefix("+").lstrip("0")
+    if not digits.isdigit():
+        return 1
+    return int(digits) if len(digits) <= _MOST_DIGITS else 10**_MOST_DIGITS

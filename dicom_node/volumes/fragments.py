@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from struct import Struct
 
@@ -10,7 +10,8 @@ __all__ = ["Fragments", "TruncatedFragments", "fragments_in"]
 
 _ITEM, _SEQUENCE_DELIMITER = 0xE000FFFE, 0xE0DDFFFE  # as two little endian words read as one
 _HEAD = Struct("<LL").unpack_from
-_OFFSET = Struct("<L")
+_FRAGMENTS_OF_ANY, _FRAGMENTS_OF_A_FRAME = 1 << 16, 16
+"""So many fragments an instance may have in any case, and so many for each frame."""
 
 
 class TruncatedFragments(ValueError):
@@ -22,7 +23,8 @@ class Fragments:
     """Compressed pixels in the pieces in which they were written.
 
     `contents`: the value of Pixel Data. `places`: (offset, start, length) of each fragment that is not empty; offset as
-    offset tables count it, start within `contents`. `offsets`: Basic or Extended Offset Table, () where it is empty.
+    offset tables count it, start within `contents`. `offsets`: Basic or Extended Offset Table, ()
+    where it has not one entry for each frame.
     """
 
     contents: bytes
@@ -66,18 +68,24 @@ class Fragments:
         return b"".join(self.contents[start : start + length] for _, start, length in self.places[first:end])
 
 
-def fragments_in(contents: bytes, *, offsets: Sequence[int] = (), delimited: bool = True) -> Fragments:
+def fragments_in(contents: bytes, *, frames: int, extended: bytes = b"", delimited: bool = True) -> Fragments:
     """The fragments in the value of an encapsulated Pixel Data element.
 
-    `offsets`: the Extended Offset Table, where there is one. `delimited`: a Sequence Delimitation Item ends the value,
+    `frames`: Number of Frames; an offset table of another number of entries says nothing, and is not looked at.
+    `extended`: the Extended Offset Table, where there is one. `delimited`: a Sequence Delimitation Item ends the value,
     because its length is undefined. Raises TruncatedFragments, or ValueError if the bytes are no fragments.
     """
     items: list[tuple[int, int]] = []
     at, size, ended = 0, len(contents), False
+    most = _FRAGMENTS_OF_ANY + _FRAGMENTS_OF_A_FRAME * frames
     while at + 8 <= size and not ended:
         tag, length = _HEAD(contents, at)
         if tag == _ITEM:
             items.append((at + 8, length))
+            if len(items) > most:
+                raise ValueError(
+                    f"has more than {most:,} fragments of compressed pixels, and {frames:,} frames; send it again"
+                )
             at += 8 + length
         elif tag == _SEQUENCE_DELIMITER:
             ended = True
@@ -89,8 +97,14 @@ def fragments_in(contents: bytes, *, offsets: Sequence[int] = (), delimited: boo
     if at > size or (delimited and not ended) or not items:
         raise TruncatedFragments("ends inside its compressed Pixel Data")
     (table, table_length), *fragments = items
-    whole = contents[table : table + table_length // 4 * 4]
-    basic = [offset for (offset,) in _OFFSET.iter_unpack(whole)]
+    basic = _offsets(contents[table : table + min(table_length, 4 * frames + 1)], 4, frames)
     first = fragments[0][0] if fragments else 0
     places = tuple((start - first, start, length) for start, length in fragments if length)
-    return Fragments(contents, places, tuple(offsets or basic))
+    return Fragments(contents, places, _offsets(extended, 8, frames) or basic)
+
+
+def _offsets(table: bytes, size: int, frames: int) -> tuple[int, ...]:
+    """The entries of an offset table that has one for each frame, else ()."""
+    if len(table) != size * frames:
+        return ()
+    return tuple(int.from_bytes(table[at : at + size], "little") for at in range(0, len(table), size))

@@ -6,7 +6,6 @@ trouble: nothing is resampled, and what is measured follows from the positions.
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,6 +22,9 @@ __all__ = ["Plane", "StackGeometry", "arrange", "depths"]
 _ORIENTATION_TOLERANCE = 1e-3
 """Largest flaw of direction cosines, about 0.06 degrees."""
 _SAME_POSITION_MM = 1e-3
+_FARTHEST_MM, _NARROWEST_MM, _WIDEST_MM = 1e6, 1e-6, 1e4
+"""No voxel lies a kilometre from its origin, and none is wider than 10 m or narrower than a nanometre: beyond that
+numbers are broken, and what is computed from them is no number."""
 _LARGER_GAP = 1.5
 """A gap so many times as wide as the gap beside it is one that slices may be missing from."""
 _SLAB_GAP = 2.5
@@ -58,7 +60,7 @@ class Plane:
             ("Image Position (Patient)", self.position, 3),
             ("Image Orientation (Patient)", self.orientation, 6),
         ):
-            if len(values) != length or not all(math.isfinite(value) for value in values):
+            if len(values) != length or not all(abs(value) <= _FARTHEST_MM for value in values):
                 raise VolumeRefused(
                     VolumeRefusal.MISSING_GEOMETRY, f"{self.name} has no usable {attribute}; send it with its place"
                 )
@@ -69,7 +71,7 @@ class Plane:
                 VolumeRefusal.MISSING_GEOMETRY,
                 f"{self.name}: Image Orientation (Patient) is no pair of unit vectors; send it corrected",
             )
-        if len(self.spacing_mm) != 2 or not all(math.isfinite(mm) and mm > 0 for mm in self.spacing_mm):
+        if len(self.spacing_mm) != 2 or not all(_NARROWEST_MM <= mm <= _WIDEST_MM for mm in self.spacing_mm):
             raise VolumeRefused(
                 VolumeRefusal.MISSING_SPACING, f"{self.name} has no usable Pixel Spacing; send it with its spacing"
             )
@@ -207,7 +209,7 @@ def _extents(ordered: Sequence[Plane], along: Vector) -> Vector | None:
     """What each slice stands for along the normal, mm."""
     if along.size == 1:
         thickness = ordered[0].thickness_mm
-        known = thickness is not None and math.isfinite(thickness) and thickness > 0
+        known = thickness is not None and 0 < thickness <= _WIDEST_MM
         return np.array([thickness], dtype=np.float64) if known else None
     gaps = np.diff(along)
     if _are_samples(ordered, gaps):

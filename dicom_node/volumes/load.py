@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
-from dicom_node.errors import VolumeRefusal, VolumeRefused, without_values
+from dicom_node.errors import UnparseableInstance, VolumeRefusal, VolumeRefused, without_values
 from dicom_node.headers.elements import BROKEN, integer, text
 from dicom_node.headers.identity import SourceIdentity, source_identity
 from dicom_node.headers.patient import patient_of
 from dicom_node.identifiers import SeriesUID, StudyUID
+from dicom_node.volumes.bounds import require_room
 from dicom_node.volumes.contents import LeftOut, contents_of, read_header
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from dicom_node.volumes.geometry import StackGeometry
@@ -112,6 +113,8 @@ def load_series(paths: Sequence[Path], frames: FrameChoice = MIDDLE_FRAME) -> Lo
             VolumeRefusal.TOO_LARGE,
             f"the series of {len(paths)} files needs more memory than this host has; read it on a larger one",
         ) from error
+    except UnparseableInstance as error:
+        raise VolumeRefused(VolumeRefusal.UNREADABLE_HEADER, f"a header of this series is not read: {error}") from error
     except BROKEN as error:
         if isinstance(error, OSError) and error.errno is not None:
             raise
@@ -184,6 +187,7 @@ def _read_values(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> NDArra
                 f"{item.name} decoded to {stored.shape}, its header says {expected}; send it again",
             )
         if index == 0:  # not before a frame has shown that the header's size is true
+            require_room(item.name, (1 if color else 4) * len(slices) * int(np.prod(expected)))
             values = np.empty((len(slices), *expected), np.uint8 if color else np.float32)
         values[index] = stored if color else rescale.apply(stored)
     return values

@@ -18,8 +18,10 @@ from pydicom.pixels.processing import apply_color_lut, convert_color_space
 from pydicom.uid import UID
 
 from dicom_node.errors import VolumeRefusal, VolumeRefused, without_values
-from dicom_node.volumes.decoders import Codestream, Undecodable, begins_codestream, decode, refusal_of_syntax
+from dicom_node.volumes.codestream import Codestream
+from dicom_node.volumes.decoders import Undecodable, begins_codestream, decode, refusal_of_syntax
 from dicom_node.volumes.encoded import EncodedImage, open_image
+from dicom_node.volumes.palette import require_short_palette
 
 __all__ = ["frames_of", "is_color", "stored_frames"]
 
@@ -246,6 +248,7 @@ class _Image:
             else:
                 words = pixel.little_endian or len(value) % 2
                 palette.add_new(tag, "OW", value if words else np.frombuffer(value, ">u2").astype("<u2").tobytes())
+        require_short_palette(palette)
         bits = int(palette.RedPaletteColorLookupTableDescriptor[2])
         # Some writers declare 16 bits and fill 8 (PS3.3 C.7.6.3.1.5 tells to expect it).
         colors = apply_color_lut(indices, palette)[..., :3]

@@ -27,6 +27,10 @@ class SpacingBasis(Enum):
     UNSTATED = "nobody says whether it was corrected for magnification"
 
 
+_NARROWEST_MM, _WIDEST_MM = 1e-6, 1e4
+"""A spacing outside is no spacing."""
+
+
 @dataclass(frozen=True)
 class ProjectedSpacing:
     """`mm`: between rows, between columns."""
@@ -53,15 +57,15 @@ def projected_spacing(header: Dataset) -> ProjectedSpacing | None:
     if uncorrected is not None:
         magnification = number(header, "EstimatedRadiographicMagnificationFactor")
         if magnification and magnification > 0:
-            rows, columns = uncorrected
-            return ProjectedSpacing((rows / magnification, columns / magnification), SpacingBasis.ESTIMATED)
+            estimated = _pair(tuple(mm / magnification for mm in uncorrected))
+            return None if estimated is None else ProjectedSpacing(estimated, SpacingBasis.ESTIMATED)
         return ProjectedSpacing(uncorrected, SpacingBasis.DETECTOR)
     scanned = _ultrasound_spacing_mm(header)
     return None if scanned is None else ProjectedSpacing(scanned, SpacingBasis.PATIENT)
 
 
 def _pair(values: tuple[float, ...]) -> tuple[float, float] | None:
-    if len(values) != 2 or min(values) <= 0:
+    if len(values) != 2 or not all(_NARROWEST_MM <= value <= _WIDEST_MM for value in values):
         return None
     return values[0], values[1]
 
@@ -79,4 +83,4 @@ def _ultrasound_spacing_mm(header: Dataset) -> tuple[float, float] | None:
     x, y = number(region, "PhysicalDeltaX"), number(region, "PhysicalDeltaY")
     if units != (_CENTIMETERS, _CENTIMETERS) or not x or not y:
         return None
-    return abs(y) * 10, abs(x) * 10
+    return _pair((abs(y) * 10, abs(x) * 10))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut
 from pydicom.sr.coding import Code
@@ -18,8 +19,9 @@ from pydicom.uid import (
     PositronEmissionTomographyImageStorage,
 )
 
+from dicom_node.errors import VolumeRefusal, VolumeRefused
 from dicom_node.headers.elements import integer, items, number, text
-from dicom_node.volumes.planes import macro
+from dicom_node.volumes.planes import macro, slice_name
 
 __all__ = ["BECQUEREL_PER_ML", "HOUNSFIELD", "SUV_BODY_WEIGHT", "Rescale", "rescale_of", "unit_of"]
 
@@ -71,6 +73,7 @@ class Rescale:
 def rescale_of(header: Dataset, frame: int | None = None) -> Rescale:
     """How the stored values of an instance, or of a frame (from 0), become modality values."""
     if tables := list(items(header, "ModalityLUTSequence")):
+        _require_a_table(tables[0])
         holder = Dataset()
         holder.set_original_encoding(*header.original_encoding)  # tables are kept as words
         holder.ModalityLUTSequence = tables[:1]
@@ -80,8 +83,32 @@ def rescale_of(header: Dataset, frame: int | None = None) -> Rescale:
     if frame is not None and not len(source):
         source = header
     slope, intercept = number(source, "RescaleSlope"), number(source, "RescaleIntercept")
+    if max(abs(slope or 0.0), abs(intercept or 0.0)) > _LARGEST:
+        raise VolumeRefused(
+            VolumeRefusal.UNREADABLE_HEADER,
+            f"{slice_name(header, frame)}: Rescale Slope {slope} and Intercept {intercept} give no values that "
+            "can be computed with; send it corrected",
+        )
     stated = bool(slope) and intercept is not None  # a slope of 0 maps everything to one value: it says nothing
     return Rescale(slope or 1.0, intercept or 0.0, text(source, "RescaleType"), stated)
+
+
+_LARGEST = 1e15
+"""Of slope and intercept: any stored value stays well within what a float32 holds."""
+_LARGEST_TABLE = 2 * 65536
+
+
+def _require_a_table(table: Dataset) -> None:
+    """A Modality LUT has at most 65,536 entries of two bytes (PS3.3 C.11.1.1)."""
+    tag = tag_for_keyword("LUTData") or 0
+    held = table.get_item(tag) if tag in table else None
+    size = 0 if held is None else len(held.value or b"") * (1 if isinstance(held.value, bytes) else 2)
+    if size > _LARGEST_TABLE:
+        raise VolumeRefused(
+            VolumeRefusal.UNREADABLE_HEADER,
+            f"LUT Data of the Modality LUT has {size:,} bytes, and a table has at most {_LARGEST_TABLE:,} "
+            "(PS3.3 C.11.1); send it corrected",
+        )
 
 
 def unit_of(header: Dataset, rescale: Rescale) -> Code | None:

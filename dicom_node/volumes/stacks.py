@@ -56,7 +56,7 @@ _CLEARLY_TURNED = 0.02
 def _require_clear_directions(kinds: Sequence[tuple[list[PlacedSlice], str]]) -> None:
     """Slices that are turned by less than a degree are one stack that was spoilt, by a motion correction say."""
     for (one, _), (other, _) in combinations(kinds, 2):
-        turned = float(np.abs(np.subtract(one[0].plane.orientation, other[0].plane.orientation)).max())
+        turned = _turned(one[0], other[0])
         if _DIRECTION_TOLERANCE < turned < _CLEARLY_TURNED and len(one) + len(other) > 2:
             raise VolumeRefused(
                 VolumeRefusal.MIXED_ORIENTATIONS,
@@ -81,15 +81,26 @@ _DIRECTION_TOLERANCE = 1e-3
 """Largest difference of direction cosines, about 0.06 degrees."""
 _SPACING_TOLERANCE = 1e-3
 """Largest relative difference of pixel spacings."""
+_MOST_GROUPS = 200
+"""Each slice is compared with each of them."""
 
 
 def _alike(slices: Sequence[PlacedSlice]) -> list[tuple[list[PlacedSlice], str]]:
     """Slices of one class, shape, frame of reference, direction and spacing, and what tells each such group apart."""
     groups: list[list[PlacedSlice]] = []
+    shaped: dict[tuple[object, ...], list[list[PlacedSlice]]] = {}
     for item in slices:
-        group = next((group for group in groups if all(same(group[0], item) for same in _SAME.values())), None)
+        near = shaped.setdefault((_shape(item.header), item.plane.frame_of_reference_uid), [])
+        group = next((one for one in near if _same_direction(one[0], item) and _same_spacing(one[0], item)), None)
         if group is None:
-            groups.append([item])
+            if len(groups) == _MOST_GROUPS:
+                raise VolumeRefused(
+                    VolumeRefusal.MIXED_SHAPES,
+                    f"holds more than {_MOST_GROUPS:,} kinds of slices, each of another shape, direction or spacing; "
+                    "send each stack as its own series",
+                )
+            near.append([item])
+            groups.append(near[-1])
         else:
             group.append(item)
     if len(groups) < 2:
@@ -117,12 +128,18 @@ def _same_frame_of_reference(one: PlacedSlice, other: PlacedSlice) -> bool:
 
 
 def _same_direction(one: PlacedSlice, other: PlacedSlice) -> bool:
-    differences = np.subtract(one.plane.orientation, other.plane.orientation)
-    return float(np.abs(differences).max()) <= _DIRECTION_TOLERANCE
+    return _turned(one, other) <= _DIRECTION_TOLERANCE
+
+
+def _turned(one: PlacedSlice, other: PlacedSlice) -> float:
+    """The largest difference of direction cosines. In plain Python, which is faster for six."""
+    pairs = zip(one.plane.orientation, other.plane.orientation, strict=True)
+    return max(abs(first - second) for first, second in pairs)
 
 
 def _same_spacing(one: PlacedSlice, other: PlacedSlice) -> bool:
-    return float(np.abs(np.divide(one.plane.spacing_mm, other.plane.spacing_mm) - 1).max()) <= _SPACING_TOLERANCE
+    pairs = zip(one.plane.spacing_mm, other.plane.spacing_mm, strict=True)
+    return max(abs(first / second - 1) for first, second in pairs) <= _SPACING_TOLERANCE
 
 
 _SAME: dict[VolumeRefusal, Callable[[PlacedSlice, PlacedSlice], bool]] = {

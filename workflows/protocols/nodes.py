@@ -27,6 +27,12 @@ _YAML_REMEDIES = (
 )
 _YAML_REMEDY = "check brackets, quotes and indentation from here on"
 
+_MOST_CHARACTERS, _MOST_NODES = 1 << 19, 100_000
+
+
+class _TooLarge(Exception):
+    """A file larger than any protocol, or one that its aliases make so; the message says what to do."""
+
 
 class NodeReader:
     """Reads the nodes of one file and collects what is wrong with them.
@@ -43,8 +49,10 @@ class NodeReader:
         """The file's root node; None, and a mistake, where there is none."""
         line, text = 1, ""
         try:
-            text = self.file.read_text(encoding="utf-8")
+            text = self._contents()
             root = yaml.compose(text, Loader=yaml.SafeLoader)
+            if root is not None and not _is_small(root):
+                raise _TooLarge(f"its aliases make more than {_MOST_NODES:,} entries of it: write out what is meant")
             if root is not None:
                 return root
             message = f"the file is empty: a protocol has {', '.join(keys)}"
@@ -53,12 +61,23 @@ class NodeReader:
         except yaml.reader.ReaderError as error:
             line = text.count("\n", 0, error.position) + 1
             message = "not YAML: a control character stands here; remove it"
+        except RecursionError:
+            message = "brackets or lists are nested too deep for a protocol: close them"
+        except _TooLarge as error:
+            message = str(error)
         except UnicodeDecodeError:
             message = "not UTF-8; save the file in that encoding"
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
         self.mistakes.append(ProtocolMistake(self.file, line, message))
         return None
+
+    def _contents(self) -> str:
+        with self.file.open(encoding="utf-8") as stream:
+            text = stream.read(_MOST_CHARACTERS + 1)
+        if len(text) > _MOST_CHARACTERS:
+            raise _TooLarge(f"the file has more than {_MOST_CHARACTERS:,} characters: divide the protocol")
+        return text
 
     def wrong(self, node: yaml.Node, message: str) -> None:
         """Note a mistake at the line of `node`."""
@@ -148,6 +167,19 @@ class NodeReader:
         if "minimum" in bounds and bounds["minimum"] > bounds.get("maximum", math.inf):
             self.wrong(node, f"{what}: minimum is above maximum, so nothing could match; exchange them")
         return NumberRange(**bounds)
+
+
+def _is_small(root: yaml.Node) -> bool:
+    """Whether all that a reader meets is little, counting what an alias repeats as often as it is repeated."""
+    met, waiting = 0, [root]
+    while waiting and met <= _MOST_NODES:
+        node = waiting.pop()
+        met += 1
+        if isinstance(node, yaml.SequenceNode):
+            waiting.extend(node.value)
+        elif isinstance(node, yaml.MappingNode):
+            waiting.extend(part for pair in node.value for part in pair)
+    return not waiting
 
 
 def _not_yaml(error: yaml.MarkedYAMLError) -> tuple[int, str]:

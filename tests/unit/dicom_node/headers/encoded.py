@@ -30,7 +30,7 @@ class Encoding:
     def elements(self, item: Item) -> bytes:
         """In the order of their tags. US values are given in little endian and turned where that is needed."""
         tags = sorted((tag_for_keyword(keyword), keyword) for keyword in item)
-        return b"".join(self._element(tag, dictionary_VR(tag), item[keyword]) for tag, keyword in tags)
+        return b"".join(self._element(tag, dictionary_VR(tag)[:2], item[keyword]) for tag, keyword in tags)
 
     def _element(self, tag: int, vr: str, value: Value) -> bytes:
         length: int | None = None

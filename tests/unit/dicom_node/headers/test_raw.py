@@ -102,9 +102,10 @@ def test_whatever_the_bytes_are_the_walk_ends(syntax: str, contents: bytes) -> N
     assert all(element.end <= len(contents) for element in raw.elements)
 
 
-def test_sequences_nested_without_end() -> None:
+def test_sequences_that_nest_without_end_are_refused_by_name() -> None:
     head = struct.pack("<HH2s2xL", 0x0008, 0x1140, b"SQ", 0xFFFFFFFF) + struct.pack("<HHL", 0xFFFE, 0xE000, 0xFFFFFFFF)
-    assert not find_elements(head * 100_000, ExplicitVRLittleEndian).whole
+    with pytest.raises(UnparseableInstance, match="nests sequences more than 64 deep"):
+        find_elements(head * 1_000, ExplicitVRLittleEndian)
 
 
 def test_what_is_no_data_set_is_refused(tmp_path: Path) -> None:

@@ -167,3 +167,15 @@ def test_every_character_set_file_is_read(shared_data: Path) -> None:
     for path in files:
         read_series_header([path])
         read_study_header({"1": [path]})
+
+
+@pytest.mark.parametrize("of_request", [False, True])
+def test_the_priority_of_the_request_is_read_where_a_modality_copied_it(tmp_path: Path, of_request: bool) -> None:
+    request = Dataset()
+    request.RequestedProcedurePriority = "stat"
+    given: dict[str, object] = (
+        {"RequestAttributesSequence": [request]} if of_request else {"RequestedProcedurePriority": "stat"}
+    )
+    plain, urgent = write(tmp_path / "a.dcm"), write(tmp_path / "b.dcm", **given)
+    assert read_study_header({"1.2.2": [plain]}).requested_priority == ""
+    assert read_study_header({"1.2.2": [plain], "1.2.4": [urgent]}).requested_priority == "STAT"

@@ -1,0 +1,1 @@
+"""Fuzzers that follow the branches of the code (atheris), each with a fixed budget: `make fuzz`."""
