@@ -4,10 +4,13 @@ DicomNodeError
 ├── InstanceRefused              an instance that the node cannot keep
 │   ├── UnparseableInstance      not a DICOM data set
 │   ├── IdentifierMismatch       UIDs missing, malformed, or other than the command's
+│   ├── InstanceTooLarge         more bytes than are taken
 │   └── StorageFull              no room left under the data directory
 ├── VolumeRefused                a series that is no single volume; `.reason` says which kind
 ├── ResultRefused                our own SEG or SR failed a check and is not sent
 ├── ExportRefused                a stack that a file of another format cannot hold as it is
+├── JournalInUse                 another process reads the journal already
+├── ProtocolViolation            bytes of a peer that are no PDU, or no command set
 ├── ListenError                  the SCP cannot listen on its address
 │   └── PortInUse                another program has the port
 └── PeerError                    another application entity
@@ -45,8 +48,16 @@ class IdentifierMismatch(InstanceRefused):
     """A UID is missing, malformed, or differs from the C-STORE command's."""
 
 
+class InstanceTooLarge(InstanceRefused):
+    """It has more bytes than are taken."""
+
+
 class StorageFull(InstanceRefused):
     """No room is left under the data directory."""
+
+
+class JournalInUse(DicomNodeError):
+    """Another process reads the journal of this folder already."""
 
 
 class VolumeRefusal(Enum):
@@ -95,6 +106,10 @@ class ResultRefused(DicomNodeError):
 
 class ExportRefused(DicomNodeError):
     """A stack cannot be written in another format without moving its voxels; the message says why."""
+
+
+class ProtocolViolation(DicomNodeError):
+    """A peer's bytes are no PDU (PS3.8 9.3) or no command set (PS3.7 6.3.1); the message quotes none of them."""
 
 
 class ListenError(DicomNodeError):

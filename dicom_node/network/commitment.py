@@ -5,7 +5,8 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from io import BytesIO
+from typing import Any, cast
 
 import structlog
 from pydicom.dataset import Dataset
@@ -16,20 +17,21 @@ from pynetdicom.dimse_primitives import N_EVENT_REPORT
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.presentation import build_context
 
-from dicom_node.errors import IdentifierMismatch, PeerRejected, PeerUnreachable
-from dicom_node.headers.elements import BROKEN, integer, items, text
+from dicom_node.errors import IdentifierMismatch, InstanceRefused, PeerRejected, PeerUnreachable, UnparseableInstance
+from dicom_node.headers.elements import BROKEN, integer, items, read_data_set_header, text
 from dicom_node.identifiers import checked_uid
 from dicom_node.network.association import Peer, Timeouts, association_with
 from dicom_node.network.contexts import STORAGE_COMMITMENT
 from dicom_node.network.peer_text import peer_ae_title
 from dicom_node.network.status import SUCCESS
 
-__all__ = ["CommitmentAnswer", "failure_told", "is_missing", "read_event_report", "request_commitment"]
+__all__ = ["CommitmentAnswer", "failure_told", "is_missing", "read_event_report", "read_report", "request_commitment"]
 
 _log = structlog.get_logger()
 
 _WELL_KNOWN_INSTANCE = "1.2.840.10008.1.20.1.1"  # PS3.4 J.3.5
 _REQUEST_ACTION = 1  # PS3.4 J.3.2
+_REPORT_KEYWORDS = ("TransactionUID", "ReferencedSOPSequence", "FailedSOPSequence")
 _ALL_COMMITTED, _FAILURES_EXIST = 1, 2  # PS3.4 J.3.3
 _PROCESSING_FAILURE, _NO_SUCH_EVENT, _INVALID_ARGUMENT = 0x0110, 0x0113, 0x0115  # PS3.7 10.1.1.1.8
 
@@ -67,28 +69,39 @@ def is_missing(reason: int) -> bool:
     return reason == _MISSING
 
 
-def read_event_report(event: evt.Event) -> tuple[int, CommitmentAnswer | None]:
-    """The status for an N-EVENT-REPORT, and the answer that it brings; None where it is malformed, which is logged."""
-    request: Any = event.request
-    if request.EventTypeID not in (_ALL_COMMITTED, _FAILURES_EXIST):
-        return _malformed(event, _NO_SUCH_EVENT, "an event of another type")
+def read_report(encoded: bytes, transfer_syntax_uid: str) -> Dataset | None:
+    """The Event Information of an N-EVENT-REPORT (PS3.4 J.3.3.1.2), or None where the bytes are no data set."""
     try:
-        report = event.event_information
+        return read_data_set_header(BytesIO(encoded), transfer_syntax_uid, _REPORT_KEYWORDS)
+    except (UnparseableInstance, *BROKEN):
+        return None
+
+
+def read_event_report(
+    event_type_id: int | None, report: Dataset | None, peer: str
+) -> tuple[int, CommitmentAnswer | None]:
+    """The status for an N-EVENT-REPORT of a peer (its AE title), and the answer that it brings.
+
+    `report` is its Event Information, None where that cannot be read. The answer is None where the report is malformed,
+    which is logged.
+    """
+    if event_type_id not in (_ALL_COMMITTED, _FAILURES_EXIST):
+        return _malformed(peer, _NO_SUCH_EVENT, "an event of another type")
+    if report is None:
+        return _malformed(peer, _INVALID_ARGUMENT, "its data set cannot be read")
+    try:
         transaction_uid = checked_uid(text(report, "TransactionUID"), "TransactionUID")
         committed, failed = _committed(report), _failed(report)
-    except (IdentifierMismatch, *BROKEN) as error:
-        return _malformed(event, _INVALID_ARGUMENT, f"no transaction can be read ({type(error).__name__})")
+    except (InstanceRefused, *BROKEN) as error:
+        return _malformed(peer, _INVALID_ARGUMENT, f"no transaction can be read ({type(error).__name__})")
     if not committed and not failed:
-        return _malformed(event, _INVALID_ARGUMENT, "it names no instance")
+        return _malformed(peer, _INVALID_ARGUMENT, "it names no instance")
     return SUCCESS, CommitmentAnswer(transaction_uid, committed - failed.keys(), failed)
 
 
-def _malformed(event: evt.Event, status: int, reason: str) -> tuple[int, None]:
+def _malformed(peer: str, status: int, reason: str) -> tuple[int, None]:
     _log.warning(
-        "commitment_answer_malformed",
-        reason=reason,
-        status=f"0x{status:04X}",
-        peer_ae_title=peer_ae_title(event.assoc.remote["ae_title"]),
+        "commitment_answer_malformed", reason=reason, status=f"0x{status:04X}", peer_ae_title=peer_ae_title(peer)
     )
     return status, None
 
@@ -187,6 +200,13 @@ def _serve_reports(association: Association, held: Sequence[tuple[Any, Any]]) ->
     del association.dimse.get_msg
 
 
+def _information(event: evt.Event) -> Dataset | None:
+    try:
+        return event.event_information
+    except BROKEN:
+        return None
+
+
 @dataclass
 class _Answers:
     """Waits for the report over the association of the request."""
@@ -208,11 +228,12 @@ class _Answers:
         self._over.wait(wait_s)
 
     def _take(self, event: evt.Event) -> tuple[int, None]:
-        status, answer = read_event_report(event)
+        request, peer = cast(Any, event.request), event.assoc.remote["ae_title"]
+        status, answer = read_event_report(request.EventTypeID, _information(event), peer)
         if answer is None:
             return status, None
         if answer.transaction_uid != self.transaction_uid:
-            return _malformed(event, _INVALID_ARGUMENT, "a transaction that was not asked for here")
+            return _malformed(peer, _INVALID_ARGUMENT, "a transaction that was not asked for here")
         if self.answer is None:
             self.answer = answer
         return SUCCESS, None

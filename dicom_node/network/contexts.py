@@ -17,11 +17,11 @@ from pynetdicom.presentation import AllStoragePresentationContexts, Presentation
 __all__ = [
     "ACCEPTED_STORAGE_CLASSES",
     "ACCEPTED_TRANSFER_SYNTAXES",
+    "INSTANCE_AVAILABILITY",
     "MOST_CONTEXTS",
     "STORAGE_COMMITMENT",
     "VERIFICATION",
     "ContextKey",
-    "accepted_contexts",
     "belongs_to_another_service",
     "configure_pynetdicom",
     "convertible",
@@ -36,6 +36,9 @@ MOST_CONTEXTS = 128
 
 STORAGE_COMMITMENT = "1.2.840.10008.1.20.1"
 """Storage Commitment Push Model (PS3.4 annex J)."""
+
+INSTANCE_AVAILABILITY = "1.2.840.10008.5.1.4.33"
+"""Instance Availability Notification (PS3.4 annex R)."""
 
 ContextKey = tuple[str, str]
 """(SOP Class UID, Transfer Syntax UID)."""
@@ -61,15 +64,6 @@ def configure_pynetdicom() -> None:
     _config.UNRESTRICTED_STORAGE_SERVICE = True
     _config.STORE_SEND_CHUNKED_DATASET = True
     _config.LOG_HANDLER_LEVEL = "none"
-
-
-def accepted_contexts() -> list[PresentationContext]:
-    """The contexts accepted by name: Verification and every storage SOP class, each with every transfer syntax."""
-    transfer_syntaxes = list(ACCEPTED_TRANSFER_SYNTAXES)
-    return [
-        build_context(VERIFICATION, [ImplicitVRLittleEndian, ExplicitVRLittleEndian]),
-        *(build_context(uid, transfer_syntaxes) for uid in ACCEPTED_STORAGE_CLASSES),
-    ]
 
 
 def belongs_to_another_service(abstract_syntax: str) -> bool:

@@ -37,6 +37,7 @@ __all__ = ["DicomwebArchive"]
 
 _PAGE = 1000
 _PIECE_BYTES = 2**20
+_LARGEST_INSTANCE_BYTES = 2**32
 _AS_IT_IS = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 _Page = Callable[..., list[dict[str, Any]]]
@@ -164,15 +165,26 @@ class DicomwebArchive:
                 self._must_be_there()
                 return
             response.raise_for_status()
-            for content in self._contents(response):
+            for number, content in enumerate(self._contents(response)):
+                if number == MOST_ROWS:
+                    raise PeerRejected(f"{self} sends more than {MOST_ROWS:,} instances for one study")
                 part = retrieval.part(len(retrieval.came))
                 try:
                     with part.open("wb") as file:
-                        file.writelines(content)
-                except (requests.RequestException, BrokenMultipart):
+                        file.writelines(self._bounded(content))
+                except (requests.RequestException, BrokenMultipart, PeerRejected):
                     part.unlink(missing_ok=True)
                     raise
                 retrieval.keep(part)
+
+    def _bounded(self, content: Iterator[bytes]) -> Iterator[bytes]:
+        """The pieces of an instance, as long as it is not larger than any that the standard can hold."""
+        came = 0
+        for piece in content:
+            came += len(piece)
+            if came > _LARGEST_INSTANCE_BYTES:
+                raise PeerRejected(f"{self} sends an instance of more than {_LARGEST_INSTANCE_BYTES >> 30} GB")
+            yield piece
 
     def _must_be_there(self) -> None:
         """Raise where "not found" speaks of the whole service."""

@@ -267,27 +267,27 @@ def move(
     destination_ae: str,
     *,
     series_uid: str = "",
+    sop_instance_uids: Sequence[str] = (),
     timeouts: Timeouts | None = None,
 ) -> int:
-    """Have an archive send a study, or a series of it, to `destination_ae` (C-MOVE); how many instances it sent.
+    """Have an archive send a study, a series of it, or some instances of the series to `destination_ae` (C-MOVE).
+
+    Returns how many instances it sent.
 
     The archive must know that AE title and where it listens. Raises PeerUnreachable and PeerRejected; a move of which
     only some instances failed is logged and counts those that were sent.
     """
     checked_uid(study_uid, "StudyInstanceUID")
-    (query,) = _queries(study_uid, checked_uid(series_uid, "SeriesInstanceUID") if series_uid else "", ())
+    if sop_instance_uids and not series_uid:
+        raise ValueError("instances are asked for with their series: give series_uid too")
+    series_uid = checked_uid(series_uid, "SeriesInstanceUID") if series_uid else ""
     moved = failed = 0
     with association_with(peer, calling_ae_title, [build_context(_MOVE)], timeouts or Timeouts()) as association:
         if not association.accepted_contexts:
             raise PeerRejected(f"{peer} offers no C-MOVE at the Study Root to {calling_ae_title}")
-        for response, _ in _responses(association.send_c_move(query, destination_ae, _MOVE), peer, "C-MOVE"):
-            status = int(response.Status)
-            sent = (integer(response, _COMPLETED) or 0) + (integer(response, _WARNED) or 0)
-            moved, failed = max(moved, sent), max(failed, integer(response, _FAILED) or 0)
-            if status == _UNKNOWN_DESTINATION:
-                raise PeerRejected(f"{peer} does not know {destination_ae}: enter it there with its host and port")
-            if status not in _PENDING and not _ended_well(status) and not moved:
-                raise PeerRejected(f"{peer} answered C-MOVE with {_told(response)}")
+        for query in _queries(study_uid, series_uid, sop_instance_uids):
+            some, others = _moved(association, query, peer, destination_ae)
+            moved, failed = moved + some, failed + others
     if failed and not moved:
         raise PeerRejected(f"{peer} could not send any of {failed} instances to {destination_ae}: look into its log")
     if failed:
@@ -295,11 +295,31 @@ def move(
     return moved
 
 
+def _moved(association: Association, query: Dataset, peer: Peer, destination_ae: str) -> tuple[int, int]:
+    """How many instances one C-MOVE has sent, and how many it could not."""
+    moved = failed = 0
+    for response, _ in _responses(association.send_c_move(query, destination_ae, _MOVE), peer, "C-MOVE"):
+        status = int(response.Status)
+        sent = (integer(response, _COMPLETED) or 0) + (integer(response, _WARNED) or 0)
+        moved, failed = max(moved, sent), max(failed, integer(response, _FAILED) or 0)
+        if status == _UNKNOWN_DESTINATION:
+            raise PeerRejected(f"{peer} does not know {destination_ae}: enter it there with its host and port")
+        if status not in _PENDING and not _ended_well(status) and not moved:
+            raise PeerRejected(f"{peer} answered C-MOVE with {_told(response)}")
+    return moved, failed
+
+
+_MOST_RESPONSES = 4 * MOST_ROWS
+"""To one request; an archive that is still sending has sent so many instances."""
+
+
 def _responses(
     responses: Iterator[tuple[Dataset, Dataset | None]], peer: Peer, service: str
 ) -> Iterator[tuple[Dataset, Dataset | None]]:
-    """The responses up to the last; PeerUnreachable where one does not come."""
-    for response, identifier in responses:
+    """The responses up to the last; PeerUnreachable where one does not come, PeerRejected where they do not end."""
+    for count, (response, identifier) in enumerate(responses):
+        if count == _MOST_RESPONSES:
+            raise PeerRejected(f"{peer} gave {count:,} responses to one {service} and no last one: look into its log")
         if "Status" not in response:
             raise PeerUnreachable(
                 f"{peer} did not answer {service} to its end: try again, and look whether it lets our AE title ask"

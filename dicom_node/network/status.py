@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import NamedTuple
 
-from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
+from dicom_node.errors import IdentifierMismatch, InstanceTooLarge, StorageFull, UnparseableInstance
 
 __all__ = ["PROCESSING_FAILURE", "SUCCESS", "Delivery", "StoreStatus", "delivery_of", "is_warning", "store_status"]
 
@@ -24,6 +24,7 @@ PROCESSING_FAILURE = StoreStatus(0x0110, "Processing failure, see the node's log
 _STORE_STATUSES: dict[type[BaseException], StoreStatus] = {
     # PS3.4 Table B.2-1
     StorageFull: StoreStatus(0xA700, "Out of resources: no room left to store"),
+    InstanceTooLarge: StoreStatus(0xA700, "Out of resources: larger than this node takes"),
     IdentifierMismatch: StoreStatus(0xA900, "Identifiers are missing or other than the command's"),
     UnparseableInstance: StoreStatus(0xC000, "The data set cannot be parsed"),
 }

@@ -13,32 +13,31 @@ acknowledged: its sender sends it again, and it is IDENTICAL.
 
 from __future__ import annotations
 
-import errno
 import fcntl
 import hashlib
 import os
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from io import BytesIO
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Lock
 
 import structlog
-from pydicom.dataset import Dataset
 
-from dicom_node.errors import IdentifierMismatch, StorageFull, UnparseableInstance
-from dicom_node.headers.elements import read_data_set_header, read_file_header, text
-from dicom_node.headers.instance import INSTANCE_KEYWORDS, InstanceIdentifiers, checked_identifiers, instance_header
+from dicom_node.errors import IdentifierMismatch, StorageFull
+from dicom_node.headers.elements import read_file_header, text
+from dicom_node.headers.instance import INSTANCE_KEYWORDS, checked_identifiers, instance_header
+from dicom_node.storage.files import sync_directory
+from dicom_node.storage.inspection import inspect_data_set
 from dicom_node.storage.instance import InspectedInstance, ReceivedInstance, StoredInstance, WriteOutcome
-from dicom_node.storage.part10 import data_set_offset, part10_prefix
+from dicom_node.storage.part10 import data_set_offset
+from dicom_node.storage.placing import InspectedSource, Placing, Refusal, Source
 
 __all__ = ["InstanceStore"]
 
 _INCOMING = ".incoming"
 _LOCKS = ".locks"
-_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
-_CHUNK = 1024 * 1024
+_BATCH = 128
+"""So many files are open at once."""
 
 _log = structlog.get_logger()
 
@@ -67,11 +66,11 @@ class InstanceStore:
         Raises UnparseableInstance for bytes that are no data set, and IdentifierMismatch for UIDs that are missing,
         malformed or other than the C-STORE command's (PS3.4 B.2.3).
         """
-        header = read_data_set_header(BytesIO(received.data_set), received.transfer_syntax_uid, INSTANCE_KEYWORDS)
+        identifiers, header = inspect_data_set(received.data_set, received)
         return InspectedInstance(
             received=received,
-            identifiers=_agreed_identifiers(header, received),
-            header=instance_header(header),
+            identifiers=identifiers,
+            header=header,
             digest=hashlib.sha256(received.data_set).hexdigest(),
         )
 
@@ -80,44 +79,38 @@ class InstanceStore:
 
         Raises StorageFull; nothing is then left behind.
         """
-        received, identifiers, digest = inspected.received, inspected.identifiers, inspected.digest
-        prefix = part10_prefix(received)
-        self._check_room(len(prefix) + len(received.data_set))
-        try:
-            path, outcome = self._place(identifiers, digest, prefix, received.data_set)
-        except OSError as error:
-            if error.errno in _NO_ROOM:
-                raise StorageFull(f"no room left under {self.root}: {error.strerror}") from error
-            raise
-        return StoredInstance(
-            study_uid=identifiers.study_uid,
-            series_uid=identifiers.series_uid,
-            sop_instance_uid=identifiers.sop_instance_uid,
-            sop_class_uid=identifiers.sop_class_uid,
-            transfer_syntax_uid=received.transfer_syntax_uid,
-            path=path.relative_to(self.root),
-            size=path.stat().st_size,
-            digest=digest,
-            outcome=outcome,
-            calling_ae_title=received.calling_ae_title,
-            called_ae_title=received.called_ae_title,
-            peer_address=received.peer_address,
-            header=inspected.header,
-        )
+        self._check_room(len(inspected.received.data_set))
+        (placed,) = self.place([InspectedSource(inspected)])
+        if isinstance(placed, Exception):
+            raise placed
+        return placed
+
+    def place(self, entries: Sequence[Source]) -> list[StoredInstance | Refusal]:
+        """Make instances of the journal files: written, synced together, in their places, their directories synced.
+
+        What each came to, in the order of the entries: the stored instance, or the error that kept it from being one;
+        no error of one keeps the others. Room is not looked at beforehand: what is acknowledged is kept while there is
+        any. Hold `exclusive` for all of them until their rows are committed.
+        """
+        placed: list[StoredInstance | Refusal] = []
+        for start in range(0, len(entries), _BATCH):
+            placing = Placing(self.root, self._incoming, self._make_durable)
+            placed += placing.place(entries[start : start + _BATCH])
+        return placed
 
     @contextmanager
-    def exclusive(self, sop_instance_uid: str) -> Iterator[None]:
-        """Keep other threads and processes from writing, indexing and discarding this instance at the same time.
+    def exclusive(self, *sop_instance_uids: str) -> Iterator[None]:
+        """Keep other threads and processes from writing, indexing and discarding these instances at the same time.
 
         Without it, a file that one finds IDENTICAL may be one that another has just replaced and is about to discard.
         """
-        stripe = hashlib.sha256(sop_instance_uid.encode()).hexdigest()[:2]
-        descriptor = os.open(self._locks / stripe, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        stripes = {hashlib.sha256(uid.encode()).hexdigest()[:2] for uid in sop_instance_uids}
+        with ExitStack() as held:
+            for stripe in sorted(stripes):  # in one order, so that two who want several never wait for each other
+                descriptor = os.open(self._locks / stripe, os.O_RDWR | os.O_CREAT, 0o600)
+                held.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
-        finally:
-            os.close(descriptor)
 
     def absolute(self, path: Path) -> Path:
         """Where a StoredInstance's relative path lies."""
@@ -177,7 +170,7 @@ class InstanceStore:
         absolute = self.absolute(path)
         absolute.unlink(missing_ok=True)
         if absolute.parent.is_dir():
-            _sync_directory(absolute.parent)
+            sync_directory(absolute.parent)
 
     def _check_room(self, size: int) -> None:
         status = os.statvfs(self.root)
@@ -187,50 +180,6 @@ class InstanceStore:
                 f"{free} bytes are free under {self.root}, fewer than the {self._minimum_free_bytes} to keep free"
             )
 
-    def _place(
-        self, identifiers: InstanceIdentifiers, digest: str, prefix: bytes, data_set: bytes
-    ) -> tuple[Path, WriteOutcome]:
-        """Bring the bytes to their name without ever replacing a file."""
-        directory = self.root / identifiers.study_uid / identifiers.series_uid
-        self._make_durable(directory)
-        plain = directory / f"{identifiers.sop_instance_uid}.dcm"
-        beside = directory / f"{identifiers.sop_instance_uid}.{digest}.dcm"
-        for existing in (plain, beside):
-            if _holds(existing, data_set):
-                # Its writer may have died before it synced the directory.
-                _sync_directory(directory)
-                return existing, WriteOutcome.IDENTICAL
-        with self._incoming_file(prefix, data_set) as written:
-            # A link fails where a rename would replace, also when another process is the faster.
-            for target, outcome in ((plain, WriteOutcome.NEW), (beside, WriteOutcome.CHANGED)):
-                try:
-                    os.link(written, target)
-                except FileExistsError:
-                    if not _holds(target, data_set):
-                        continue
-                    outcome = WriteOutcome.IDENTICAL
-                _sync_directory(directory)
-                return target, outcome
-        raise FileExistsError(errno.EEXIST, "is there, and is not what its name says", str(beside))
-
-    @contextmanager
-    def _incoming_file(self, prefix: bytes, data_set: bytes) -> Iterator[Path]:
-        """A synced file under another name; that name is gone afterwards."""
-        path = self._incoming / f"{uuid.uuid4().hex}.part"
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        try:
-            # Held until the file is closed, by the kernel and so also through a kill: see remove_leftovers.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            for part in (prefix, data_set):
-                remaining = memoryview(part)
-                while remaining:
-                    remaining = remaining[os.write(descriptor, remaining) :]
-            os.fsync(descriptor)
-            yield path
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
-
     def _make_durable(self, directory: Path) -> None:
         """Make the study's and the series' directory and sync the entries that lead there."""
         with self._durable_lock:
@@ -238,46 +187,10 @@ class InstanceStore:
                 return
             for made in (directory.parent, directory):
                 made.mkdir(mode=0o700, exist_ok=True)
-                _sync_directory(made.parent)
+                sync_directory(made.parent)
             if len(self._durable) > 10_000:
                 self._durable.clear()
             self._durable.add(directory)
-
-
-def _agreed_identifiers(header: Dataset, received: ReceivedInstance) -> InstanceIdentifiers:
-    """The data set's identifiers, if they agree with the command's; raises IdentifierMismatch naming which does not."""
-    identifiers = checked_identifiers(header)
-    for name, in_data_set, in_command in (
-        ("SOP Instance UID", identifiers.sop_instance_uid, received.sop_instance_uid),
-        ("SOP Class UID", identifiers.sop_class_uid, received.sop_class_uid),
-    ):
-        if in_data_set != in_command:
-            raise IdentifierMismatch(f"{name} is {in_data_set} in the data set, {in_command[:64]} in the command")
-    return identifiers
-
-
-def _holds(path: Path, data_set: bytes) -> bool:
-    """Whether the file is there with exactly this data set, whatever its file meta says."""
-    try:
-        with path.open("rb") as file:
-            offset = data_set_offset(file)
-            if os.fstat(file.fileno()).st_size - offset != len(data_set):
-                return False
-            file.seek(offset)
-            expected = memoryview(data_set)
-            return all(
-                file.read(_CHUNK) == expected[start : start + _CHUNK] for start in range(0, len(data_set), _CHUNK)
-            )
-    except (FileNotFoundError, UnparseableInstance):
-        return False
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _remove_if_abandoned(path: Path) -> bool:

@@ -7,6 +7,7 @@ from typing import BinaryIO
 
 from dicom_node.errors import UnparseableInstance
 from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.storage.sink import StoreRequest
 
 __all__ = ["IMPLEMENTATION_CLASS_UID", "IMPLEMENTATION_VERSION_NAME", "data_set_offset", "part10_prefix"]
 
@@ -16,7 +17,7 @@ IMPLEMENTATION_VERSION_NAME = "MEDSEG_NODE"
 _PREAMBLE = 132
 
 
-def part10_prefix(received: ReceivedInstance) -> bytes:
+def part10_prefix(received: ReceivedInstance | StoreRequest) -> bytes:
     """Preamble, "DICM" and file meta, with who sent the instance to whom, so that a lost row can be made again."""
     address = f"dicom://{received.peer_address}" if received.peer_address else ""
     elements = b"".join(

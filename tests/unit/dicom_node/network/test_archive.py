@@ -123,6 +123,17 @@ def test_several_thousand_rows_come_and_too_many_are_refused(monkeypatch: pytest
         assert len(client(peer).studies(patient_id="P1")) == 100
 
 
+def test_a_query_that_never_ends_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dicom_node.network.query._MOST_RESPONSES", 50)
+
+    endless = [(0xFF00, row(StudyInstanceUID="1.2.1", PatientID="P1"))] * 60
+    with (
+        archive((evt.EVT_C_FIND, answering(*endless))) as peer,
+        pytest.raises(PeerRejected, match="50 responses to one"),
+    ):
+        client(peer).studies(patient_id="P1")
+
+
 @pytest.mark.parametrize("status", [0xA700, 0xA900, 0xC001, 0xFE00, 0x0122])
 def test_a_query_that_fails_after_some_rows_gives_no_part(status: int) -> None:
     find = answering((0xFF00, row(StudyInstanceUID="1.2.1", PatientID="P1")), (status, None))

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from io import BytesIO
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -30,6 +29,7 @@ from dicom_node.network.commitment import (
     request_commitment,
 )
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
+from dicom_node.storage.whole import WholeInstances
 from tests.services import await_true
 
 PUSH, WELL_KNOWN, SEG = "1.2.840.10008.1.20.1", "1.2.840.10008.1.20.1.1", "1.2.840.10008.5.1.4.1.1.66.4"
@@ -116,8 +116,7 @@ def test_an_answer_over_the_same_association_is_taken_and_answered() -> None:
 def test_a_failure_reason_that_is_none_is_a_processing_failure(reason: str) -> None:
     answer = report("2.25.7", (), ((ONE, 0x0112),))
     answer.FailedSOPSequence[0][0x00081197] = DataElement(0x00081197, "LO", reason)
-    event = SimpleNamespace(request=SimpleNamespace(EventTypeID=2), event_information=answer)
-    status, told = read_event_report(event)  # type: ignore[arg-type]
+    status, told = read_event_report(2, answer, "ARCHIVE")
     assert status == 0x0000 and told is not None and told.failed == {ONE: 0x0110}
 
 
@@ -243,7 +242,7 @@ def node(answers: list[CommitmentAnswer]) -> Iterator[StorageSCP]:
             raise KeyError("nobody asked for it")
         answers.append(answer)
 
-    with StorageSCP(StorageSCPSettings(port=0), lambda received: None, committed=take) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None), committed=take) as scp:
         yield scp
 
 
@@ -328,7 +327,7 @@ def test_what_is_named_both_ways_has_failed(node: StorageSCP, answers: list[Comm
 
 
 def test_without_a_callback_the_service_is_not_offered() -> None:
-    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None)) as scp:
         association = Reporter(scp.port).association
         assert not association.accepted_contexts
         association.abort()
@@ -350,7 +349,7 @@ def test_nobody_can_ask_the_node_for_commitment(node: StorageSCP) -> None:
     association = entity.associate("127.0.0.1", node.port)
     status, _ = association.send_n_action(report("2.25.7", (ONE,)), 1, PUSH, WELL_KNOWN)
     association.release()
-    assert status.Status == 0x0110
+    assert status.Status == 0x0211  # unrecognized operation
 
 
 def test_reasons_are_told_and_only_one_means_missing() -> None:

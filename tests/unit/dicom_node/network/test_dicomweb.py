@@ -158,6 +158,20 @@ def test_parts_become_files_byte_for_byte(instances: list[Path], study_uid: str,
     assert asked.headers["Accept"] == 'multipart/related; type="application/dicom"; transfer-syntax=*'
 
 
+def test_what_never_ends_does_not_fill_the_disk(
+    instances: list[Path], study_uid: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = multipart(*(path.read_bytes() for path in instances))
+    monkeypatch.setattr("dicom_node.network.dicomweb._LARGEST_INSTANCE_BYTES", 100)
+    with web_peer(lambda asked: answer) as peer, pytest.raises(PeerRejected, match="an instance of more than"):
+        client(peer).retrieve(study_uid, tmp_path / "large")
+    assert not list((tmp_path / "large").iterdir())
+    monkeypatch.undo()
+    monkeypatch.setattr("dicom_node.network.dicomweb.MOST_ROWS", len(instances) - 1)
+    with web_peer(lambda asked: answer) as peer, pytest.raises(PeerRejected, match="sends more than"):
+        client(peer).retrieve(study_uid, tmp_path / "many")
+
+
 def test_one_instance_without_a_multipart_around_it(instances: list[Path], study_uid: str, tmp_path: Path) -> None:
     instance = pydicom.dcmread(instances[0])
     with web_peer(lambda asked: Answer(200, instances[0].read_bytes(), "application/dicom")) as peer:

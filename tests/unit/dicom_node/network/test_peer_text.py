@@ -12,9 +12,11 @@ from pynetdicom import AE, evt
 
 from dicom_node.headers.plain import plain
 from dicom_node.network.peer_text import peer_ae_title, peer_text, peer_uid
-from dicom_node.network.storage_scp import ReceivedInstance, StorageSCP, StorageSCPSettings
+from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, send
 from dicom_node.network.stow_answer import read_stow_answer
+from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.storage.whole import WholeInstances
 
 CT = UID("1.2.840.10008.5.1.4.1.1.2")
 
@@ -69,7 +71,10 @@ def test_a_name_in_the_place_of_a_uid_is_not_logged() -> None:
     instance.SOPClassUID, instance.SOPInstanceUID = CT, "1.2.3"
     instance.file_meta = FileMetaDataset()
     instance.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
-    with structlog.testing.capture_logs() as logged, StorageSCP(StorageSCPSettings(port=0), receive) as scp:
+    with (
+        structlog.testing.capture_logs() as logged,
+        StorageSCP(StorageSCPSettings(port=0), WholeInstances(receive)) as scp,
+    ):
         entity = AE("SCANNER")
         entity.add_requested_context(CT)
         association = entity.associate("127.0.0.1", scp.port)

@@ -16,12 +16,11 @@ import pytest
 from pydicom.uid import ExplicitVRLittleEndian
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
-from pynetdicom.presentation import build_role
-from pynetdicom.transport import ThreadedAssociationServer
 
 from dicom_node.network.contexts import configure_pynetdicom
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, Timeouts, send
+from dicom_node.storage.whole import WholeInstances
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
 
@@ -72,7 +71,7 @@ def catch_the_reactor_between_two_steps(association: Association, patience_s: fl
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None)) as scp:
         yield Peer("MEDSEG", "127.0.0.1", scp.port)
 
 
@@ -125,52 +124,3 @@ def test_a_request_still_waits_where_the_peer_broke_the_protocol_and_closed(inst
     waited_s = time.monotonic() - started
     server.shutdown()
     assert waited_s >= 1.5, "fixed: delete sockets.stop_waiting"
-
-
-def test_a_server_of_ones_own_class_still_cannot_be_shut_down() -> None:
-    """storage_scp._Listener.shutdown."""
-    entity = AE("MEDSEG")
-    entity.add_supported_context(CT)
-    server = entity.make_server(("127.0.0.1", 0), server_class=ThreadedAssociationServer)
-    serving = threading.Thread(target=server.serve_forever, args=(0.01,))
-    serving.start()
-    try:
-        with pytest.raises(ValueError, match=r"not in list"):
-            server.shutdown()
-            pytest.fail("fixed: delete _Listener.shutdown")
-    finally:
-        serving.join(10)
-
-
-def test_unrestricted_storage_still_takes_a_worklist_for_a_storage_class() -> None:
-    """storage_scp._refuse_other_services."""
-    configure_pynetdicom()
-    entity = AE("MEDSEG")
-    entity.add_supported_context(CT)
-    server = entity.start_server(("127.0.0.1", 0), block=False)
-    assert server is not None
-    modality = AE("MODALITY")
-    modality.add_requested_context("1.2.840.10008.5.1.4.31")
-    association = modality.associate(*server.server_address[:2])
-    accepted = len(association.accepted_contexts)
-    association.abort()
-    server.shutdown()
-    assert accepted == 1, "fixed: delete _refuse_other_services"
-
-
-def test_unrestricted_storage_still_leaves_roles_of_other_services_unanswered() -> None:
-    """storage_scp._answer_roles."""
-    configure_pynetdicom()
-    commitment = "1.2.840.10008.1.20.1"
-    entity = AE("MEDSEG")
-    entity.add_supported_context(commitment, scu_role=False, scp_role=True)
-    server = entity.start_server(("127.0.0.1", 0), block=False)
-    assert server is not None
-    archive = AE("ARCHIVE")
-    archive.add_requested_context(commitment)
-    role = build_role(commitment, scp_role=True)
-    association = archive.associate(*server.server_address[:2], ext_neg=[role])
-    answered = association.acceptor.role_selection
-    association.abort()
-    server.shutdown()
-    assert not answered, "fixed: delete _answer_roles"

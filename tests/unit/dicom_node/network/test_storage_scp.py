@@ -24,8 +24,10 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 
 from dicom_node.errors import ListenError, PeerUnreachable
 from dicom_node.identifiers import checked_uid
-from dicom_node.network.storage_scp import ReceivedInstance, StorageSCP, StorageSCPSettings
+from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, echo, send
+from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.storage.whole import WholeInstances
 
 
 def test_stopping_waits_for_the_instance_that_is_being_received(instances: list[Path]) -> None:
@@ -37,7 +39,7 @@ def test_stopping_waits_for_the_instance_that_is_being_received(instances: list[
         assert may_go_on.wait(30)
         done.append(received.sop_instance_uid)
 
-    scp = StorageSCP(StorageSCPSettings(port=0), receive)
+    scp = StorageSCP(StorageSCPSettings(port=0), WholeInstances(receive))
     scp.start()
     peer = Peer("MEDSEG", "127.0.0.1", scp.port)
     outcomes = []
@@ -57,7 +59,7 @@ def test_stopping_waits_for_the_instance_that_is_being_received(instances: list[
 
 
 def test_stopping_aborts_who_stays_too_long() -> None:
-    scp = StorageSCP(StorageSCPSettings(port=0), lambda received: None)
+    scp = StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None))
     scp.start()
     entity = AE("IDLER")
     entity.add_requested_context("1.2.840.10008.1.1")
@@ -70,7 +72,7 @@ def test_stopping_aborts_who_stays_too_long() -> None:
 
 def test_any_called_ae_title_is_accepted_and_recorded(instances: list[Path]) -> None:
     received: list[ReceivedInstance] = []
-    with StorageSCP(StorageSCPSettings(ae_title="MEDSEG", port=0), received.append) as scp:
+    with StorageSCP(StorageSCPSettings(ae_title="MEDSEG", port=0), WholeInstances(received.append)) as scp:
         (outcome,) = send(instances[:1], Peer("ANOTHER", "127.0.0.1", scp.port), "SCANNER")
     assert outcome.ok and [one.called_ae_title for one in received] == ["ANOTHER"]
 
@@ -88,7 +90,7 @@ def test_any_called_ae_title_is_accepted_and_recorded(instances: list[Path]) -> 
     ids=lambda uid: uid.name,
 )
 def test_services_that_are_not_offered_are_no_supported_abstract_syntax(service: UID) -> None:
-    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None)) as scp:
         entity = AE("MODALITY")
         for uid in (Verification, service, CTImageStorage):
             entity.add_requested_context(uid)
@@ -101,7 +103,7 @@ def test_services_that_are_not_offered_are_no_supported_abstract_syntax(service:
 
 @pytest.mark.parametrize("sop_class", ["1.2.840.113619.4.30", "1.2.840.10008.5.1.4.1.1.99999", "1.3.12.2.1107.5.9.1"])
 def test_private_and_unknown_classes_are_stored(sop_class: str) -> None:
-    with StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None)) as scp:
         entity = AE("SCANNER")
         entity.add_requested_context(sop_class)
         association = entity.associate("127.0.0.1", scp.port)
@@ -113,7 +115,7 @@ def test_private_and_unknown_classes_are_stored(sop_class: str) -> None:
 def test_who_speaks_no_dicom_is_one_line_in_the_log() -> None:
     with (
         structlog.testing.capture_logs() as lines,
-        StorageSCP(StorageSCPSettings(port=0), lambda received: None) as scp,
+        StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None)) as scp,
     ):
         for hello in (
             b"GET / HTTP/1.1\r\n\r\n",
@@ -134,7 +136,7 @@ def test_the_comment_of_a_refusal_names_the_identifier_that_is_wrong() -> None:
         checked_uid("1." + "3" * 68, "Series Instance UID")
 
     comments = []
-    with StorageSCP(StorageSCPSettings(port=0), receive) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(receive)) as scp:
         entity = AE("SCANNER")
         entity.add_requested_context(CTImageStorage)
         association = entity.associate("127.0.0.1", scp.port)
@@ -149,7 +151,7 @@ def test_the_comment_of_a_refusal_names_the_identifier_that_is_wrong() -> None:
 
 
 def test_it_can_be_started_again_and_stopped_twice() -> None:
-    scp = StorageSCP(StorageSCPSettings(port=0), lambda received: None)
+    scp = StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None))
     with pytest.raises(ListenError, match="not started"):
         _ = scp.port
     for _ in range(2):
@@ -162,12 +164,15 @@ def test_it_can_be_started_again_and_stopped_twice() -> None:
 def test_an_address_that_is_not_ours_cannot_be_listened_on() -> None:
     for host in ("192.0.2.1", "no-such-host.invalid"):
         with pytest.raises(ListenError, match=r"check \[node\] host"):
-            StorageSCP(StorageSCPSettings(host=host, port=0), lambda received: None).start()
+            StorageSCP(StorageSCPSettings(host=host, port=0), WholeInstances(lambda received: None)).start()
 
 
 def test_who_connects_and_says_nothing_is_hung_up_on() -> None:
     settings = StorageSCPSettings(port=0, acse_timeout_s=0.2)
-    with StorageSCP(settings, lambda received: None) as scp, socket.create_connection(("127.0.0.1", scp.port)) as mute:
+    with (
+        StorageSCP(settings, WholeInstances(lambda received: None)) as scp,
+        socket.create_connection(("127.0.0.1", scp.port)) as mute,
+    ):
         mute.settimeout(20)
         assert mute.recv(1) == b""
 
@@ -175,7 +180,7 @@ def test_who_connects_and_says_nothing_is_hung_up_on() -> None:
 def test_an_association_without_traffic_is_ended() -> None:
     ended = threading.Event()
     settings = StorageSCPSettings(port=0, network_timeout_s=0.3)
-    with StorageSCP(settings, lambda received: None) as scp:
+    with StorageSCP(settings, WholeInstances(lambda received: None)) as scp:
         entity = AE("IDLER")
         entity.add_requested_context("1.2.840.10008.1.1")
         association = entity.associate(

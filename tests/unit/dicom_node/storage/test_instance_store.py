@@ -138,11 +138,11 @@ def test_too_little_free_room_is_refused_before_anything_is_written(tmp_path: Pa
 def test_a_full_disk_is_storage_full_and_leaves_nothing(
     store: InstanceStore, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
-    def full(descriptor: int, part: bytes) -> int:
+    def full(descriptor: int, parts: list[bytes], offset: int) -> int:
         raise OSError(number, "full")
 
     with monkeypatch.context() as patched, pytest.raises(StorageFull, match="no room"):
-        patched.setattr(os, "write", full)
+        patched.setattr(os, "pwritev", full)
         keep(store, received())
     assert leftovers(store) == []
     assert held(store) == []
