@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,11 +15,11 @@ from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.suggestions import similar_name
 from workflows.errors import ProtocolErrors, ProtocolMistake
 from workflows.protocols.nodes import NodeReader, kind_of, line_of
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
+from workflows.protocols.schema import Priority, ProtocolQuestion, ReadingProtocol, Selector
 
 __all__ = ["load_directory", "load_file"]
 
-_TOP = ("name", "version", "title", "select", "frames", "questions")
+_TOP = ("name", "version", "title", "select", "frames", "priority", "useful_for_minutes", "questions")
 _SELECT = (
     "modality", "texts", "codes", "vague_texts", "body_part", "exclude", "image_type", "sop_classes", "instances",
     "slice_thickness_mm",
@@ -46,6 +47,7 @@ _EXAMPLES = {
 }
 # The most characters that the archive (PS3.5 6.2: SH 16, LO 64) and our own database take.
 _LONGEST = {"name": 64, "version": 16, "label": 64, "value": 16, "scheme": 16, "meaning": 64}
+_LONGEST_USE = 10 * 365 * 24 * 60.0  # minutes
 # The labels as they stand in the table and as people say them.
 _LABELS = [*LABELS, *(re.sub(r"^(.*) (left|right)$", r"\2 \1", label) for label in LABELS)]
 
@@ -106,10 +108,12 @@ class _Reader(NodeReader):
         title = self.text(top["title"], "title") if "title" in top else name
         selector = self._selector(top["select"]) if "select" in top else None
         frames = self._frames(top["frames"]) if "frames" in top else MIDDLE_FRAME
+        priority = self._priority(top["priority"]) if "priority" in top else Priority.ROUTINE
+        useful = self._minutes(top["useful_for_minutes"]) if "useful_for_minutes" in top else None
         questions = self._questions(top["questions"]) if "questions" in top else ()
         if self.mistakes or selector is None:
             return None
-        return ReadingProtocol(name, version, title, selector, questions, frames)
+        return ReadingProtocol(name, version, title, selector, questions, frames, priority, useful)
 
     def _archived(self, node: yaml.Node, key: str) -> str:
         """A text that results take into the archive."""
@@ -128,6 +132,28 @@ class _Reader(NodeReader):
         except ValueError as error:
             self.wrong(node, f"frames: {error}")
             return MIDDLE_FRAME
+
+    def _priority(self, node: yaml.Node) -> Priority:
+        said = self.text(node, "priority")
+        try:
+            return Priority(said.lower())
+        except ValueError:
+            if said:
+                self.wrong(node, f"priority {said!r} is neither stat nor routine; leave it out for routine")
+            return Priority.ROUTINE
+
+    def _minutes(self, node: yaml.Node) -> float | None:
+        """How long an answer is of use, in minutes."""
+        said = self.text(node, "useful_for_minutes")
+        try:
+            minutes = float(said)
+        except ValueError:
+            minutes = math.nan
+        if 0 < minutes <= _LONGEST_USE:
+            return minutes
+        if said:
+            self.wrong(node, f"useful_for_minutes {said!r} is no number of minutes above 0, such as 90")
+        return None
 
     def _selector(self, node: yaml.Node) -> Selector:
         select = self.mapping(node, "select", _SELECT, required=("modality",))

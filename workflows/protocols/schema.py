@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from enum import Enum
 from typing import Any
 
 from dicom_node.results.finding import Code, SegmentedConcept
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 
-__all__ = ["NumberRange", "ProtocolQuestion", "ReadingProtocol", "Selector", "TextPattern"]
+__all__ = ["NumberRange", "Priority", "ProtocolQuestion", "ReadingProtocol", "Selector", "TextPattern"]
 
 
 @dataclass(frozen=True)
@@ -87,11 +88,19 @@ class ProtocolQuestion:
         return ProtocolQuestion(entry["id"], entry["text"], findings)
 
 
+class Priority(Enum):
+    """How soon what a protocol asks is to be answered."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+
+
 @dataclass(frozen=True)
 class ReadingProtocol:
     """A named and versioned set of questions for the series that its selector finds.
 
     `frames`: which frames are read of a cine, or of another instance whose frames have no places in the patient.
+    `useful_for_minutes`: how long after a study's last instance an answer is of use; None: at any time.
     """
 
     name: str
@@ -100,6 +109,8 @@ class ReadingProtocol:
     selector: Selector
     questions: tuple[ProtocolQuestion, ...]
     frames: FrameChoice = MIDDLE_FRAME
+    priority: Priority = Priority.ROUTINE
+    useful_for_minutes: float | None = None
 
     @staticmethod
     def commissioning(question: ProtocolQuestion) -> ReadingProtocol:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select, update
@@ -11,11 +11,12 @@ from sqlalchemy.orm import Session
 
 from workflows.state.records import JobPlan
 from workflows.state.retracting import WITHHELD_AS_WRONG, bring_back, wanted_of
+from workflows.state.retrying import moved_in_queue, place_in_queue
 from workflows.state.states import DeliveryState, JobState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 from workflows.state.transactions import Transactions
 
-__all__ = ["CarryingOver", "destinations_of"]
+__all__ = ["CarryingOver", "add_to_history", "destinations_of", "useful_until"]
 
 _ENDED_OR_SENT = (JobState.SUPERSEDED, JobState.DELIVERED, JobState.DELIVERING)
 
@@ -26,8 +27,12 @@ class CarryingOver(Transactions):
     def _carry_over(self, session: Session, job: JobRow, plan: JobPlan, study: StudyRow, now: datetime) -> None:
         """Take a job into the study's generation, as far as it was; `reread`: what failed and new destinations too."""
         job.generation, job.wake_at = study.generation, now
+        job.turn_at = moved_in_queue(job.turn_at, job.priority, plan.priority)
+        job.priority, job.useful_until = plan.priority, useful_until(study, plan, now)
         if job.state in (JobState.PLANNED, JobState.PREDICTING):
             return
+        if job.state is JobState.CANCELLED and not study.reread:
+            return  # who has stopped it has to put it back
         if study.reread:
             job.destinations = destinations_of(plan)
             self._send_once_more(session, job)
@@ -39,8 +44,7 @@ class CarryingOver(Transactions):
         session.flush()
         if not job.answers or job.record().unmade_profiles:
             if job.state in _ENDED_OR_SENT or rejected or study.reread:
-                job.troubles, job.reason = [], ""
-                self._set_job(session, job, JobState.PLANNED, now)
+                self._plan_anew(session, job, "", now)
             return
         self._add_deliveries(session, job)
         waits = any(delivery.state is DeliveryState.PENDING for _, delivery in self._current_deliveries(session, job))
@@ -50,6 +54,13 @@ class CarryingOver(Transactions):
         if job.state is JobState.DELIVERING:  # one that was being delivered is not woken by a change of its state
             session.execute(update(DeliveryRow).where(*unknown, DeliveryRow.wake_at.is_(None)).values(wake_at=now))
         self._settle(session, study, job, now)
+
+    def _plan_anew(self, session: Session, job: JobRow, reason: str, now: datetime) -> None:
+        """PLANNED as if it had never been tried. `history` keeps why it had ended, and `reason`, why it is put back."""
+        add_to_history(job, now, job.reason, reason)
+        job.troubles, job.waits, job.reason = [], 0, reason
+        job.turn_at = place_in_queue(now, job.priority)
+        self._set_job(session, job, JobState.PLANNED, now)
 
     @staticmethod
     def _send_once_more(session: Session, job: JobRow) -> None:
@@ -115,6 +126,18 @@ def _of_edition(session: Session, job: JobRow, *criteria: Any) -> Sequence[tuple
         .where(ResultObjectRow.edition == job.edition, *criteria)
     )
     return [(result, delivery) for result, delivery in rows]
+
+
+def add_to_history(job: JobRow, now: datetime, *told: str) -> None:
+    """Keep what is over with a job, but for empty sentences."""
+    job.history = [*job.history, *({"at": now.isoformat(), "told": one} for one in told if one)]
+
+
+def useful_until(study: StudyRow, plan: JobPlan, now: datetime) -> datetime | None:
+    """Until when a job of a plan is to be taken up: counted from the last instance, or from when a person asked."""
+    if plan.useful_for_s is None:
+        return None
+    return (now if study.reread else study.last_received_at) + timedelta(seconds=plan.useful_for_s)
 
 
 def destinations_of(plan: JobPlan) -> list[dict[str, Any]]:

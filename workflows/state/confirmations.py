@@ -75,7 +75,8 @@ class Confirmations(Transactions):
         """
         now = self._clock()
         with self._writing() as session:
-            request = session.get(CommitmentRow, transaction_uid)
+            named = select(CommitmentRow).where(CommitmentRow.transaction_uid == transaction_uid)
+            request = session.scalars(named).one_or_none()
             if request is None:
                 return False
             study, job = self._locked(session, request.job_key)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import and_, exists, or_, select, tuple_, update
+from sqlalchemy import and_, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.results.profiles import ResultKind
 from workflows.state.records import ClaimedDelivery, Due, ResultObject
 from workflows.state.retracting import note_sent, retract_marked, retract_replaced
+from workflows.state.retrying import TroubleKind, too_late
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 from workflows.state.transactions import Transactions, changed, changed_one
@@ -93,8 +94,8 @@ class Deliveries(Transactions):
         `perhaps_sent`: it went out and no answer came, so the archive may have it.
 
         False: nothing more of the job is to be sent. Either the owner does not hold the object any more, or its end is
-        recorded already, and nothing is changed; or the outcome is recorded, but the job has been replaced meanwhile or
-        its objects are to be retracted.
+        recorded already, and nothing is changed; or the outcome is recorded, but the job has been replaced or cancelled
+        meanwhile, or its objects are to be retracted.
         """
         now = self._clock()
         with self._writing() as session:
@@ -120,7 +121,7 @@ class Deliveries(Transactions):
                 note_sent(session, result, archive, state, reason, now)
                 return True
             retracted = result.retract_at is not None
-            goes_on = job.state is not JobState.SUPERSEDED and not retracted
+            goes_on = job.state not in (JobState.SUPERSEDED, JobState.CANCELLED) and not retracted
             if retracted:
                 retract_marked(session, [job_key], now)
             elif job.state is JobState.SUPERSEDED:
@@ -173,20 +174,36 @@ class Deliveries(Transactions):
             self._settle(session, study, job, now)
 
     def take_due(self) -> Due:
-        """What waits and was not woken lately. Each is put off by `rewake_s`: a tick must not flood the queue."""
+        """What is due. Whoever takes it up changes when it is due again, so until then it is told each time."""
         due = self._due()
-        if due:
-            self._put_off(due)
         self._settle_stalled()
         self._settle_abandoned()
+        self._end_late_jobs()
         return due
 
+    def _end_late_jobs(self) -> None:
+        """Jobs that no worker has taken up while their answer would have been of use fail, and say so."""
+        now = self._clock()
+        late = (JobRow.state == JobState.PLANNED, JobRow.useful_until < now, JobRow.generation == StudyRow.generation)
+        chosen = select(JobRow.job_key).join(StudyRow, StudyRow.study_uid == JobRow.study_uid).where(*late)
+        with self._reading() as session:
+            job_keys = session.scalars(chosen.limit(_AT_ONCE)).all()
+        for job_key in job_keys:
+            with self._writing() as session:
+                study, job = self._locked(session, job_key)
+                reason = too_late(job.useful_until, now)
+                if reason and job.state is JobState.PLANNED and job.generation == study.generation:
+                    self._fail(session, study, job, TroubleKind.TOO_LATE, reason, now)
+
     def _settle_abandoned(self) -> None:
-        """Who sent these died, and nobody may send them again: their job is replaced, or they are to be retracted."""
+        """Who sent these died, and nobody may send them again: their job is replaced or cancelled, or they are to be
+        retracted.
+        """
         now = self._clock()
         dead = (DeliveryRow.lease_owner.is_not(None), DeliveryRow.lease_until < now)
         pending = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.independent.is_(False), *dead)
-        nobodys = or_(JobRow.state == JobState.SUPERSEDED, ResultObjectRow.retract_at.is_not(None))
+        stopped = JobRow.state.in_([JobState.SUPERSEDED, JobState.CANCELLED])
+        nobodys = or_(stopped, ResultObjectRow.retract_at.is_not(None))
         chosen = (
             select(DeliveryRow.job_key)
             .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
@@ -255,22 +272,6 @@ class Deliveries(Transactions):
                 confirmations=_pairs(session, confirmations),
                 retractions=_pairs(session, retractions),
             )
-
-    def _put_off(self, due: Due) -> None:
-        later = self._clock() + self._rewake
-        with self._writing() as session:
-            complete = (StudyRow.study_uid.in_(due.plans), StudyRow.state == StudyState.COMPLETE)
-            session.execute(update(StudyRow).where(*complete).values(wake_at=later))
-            session.execute(update(JobRow).where(JobRow.job_key.in_(due.jobs)).values(wake_at=later))
-            chosen = tuple_(DeliveryRow.job_key, DeliveryRow.archive).in_(due.deliveries)
-            pending = update(DeliveryRow).where(chosen, DeliveryRow.state == DeliveryState.PENDING)
-            session.execute(pending.values(wake_at=later), execution_options={"synchronize_session": False})
-            asked = tuple_(DeliveryRow.job_key, DeliveryRow.archive).in_(due.confirmations)
-            look = update(DeliveryRow).where(asked, DeliveryRow.confirm_at <= self._clock())
-            session.execute(look.values(confirm_at=later), execution_options={"synchronize_session": False})
-            chosen = tuple_(RetractionRow.study_uid, RetractionRow.archive).in_(due.retractions)
-            wanted = update(RetractionRow).where(chosen, RetractionRow.state == RetractionState.WANTED)
-            session.execute(wanted.values(wake_at=later), execution_options={"synchronize_session": False})
 
 
 def _pairs(session: Session, chosen: Any) -> list[tuple[str, str]]:

@@ -7,14 +7,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Engine, create_engine, event, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from alembic.util import CommandError
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from workflows.errors import DatabaseUnavailable, SettingsError
+from workflows.errors import DatabaseUnavailable, RowRefused, SettingsError
 
 __all__ = ["READ_ONLY", "answering", "find_database", "open_engine", "open_existing_engine", "upgrade_schema"]
 
@@ -32,7 +35,7 @@ def open_engine(url: str) -> Engine:
         if wanted.drivername == "postgresql":
             wanted = wanted.set(drivername="postgresql+psycopg")
         if wanted.get_backend_name() != "sqlite":
-            return create_engine(wanted, pool_pre_ping=True, hide_parameters=True)
+            return _with_limits(create_engine(wanted, pool_pre_ping=True, hide_parameters=True))
     except (ArgumentError, ModuleNotFoundError) as error:
         raise SettingsError(
             "[database] url cannot be used: write sqlite:///FILE or postgresql://USER:PASSWORD@HOST/NAME"
@@ -55,17 +58,82 @@ def open_engine(url: str) -> Engine:
     return engine
 
 
+_ANSWER_S = 15.0
+"""How long a server may take for one statement: one that is frozen would otherwise keep us for ever."""
+_TCP = {
+    "connect_timeout": 5,
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 2,
+    "tcp_user_timeout": 15_000,  # milliseconds
+}
+
+
+class _LimitedConnection(psycopg.Connection[Any]):
+    """A connection that waits for its server no longer than `_ANSWER_S`, and then is closed."""
+
+    limit_s: float | None = _ANSWER_S
+
+    def wait(self, *arguments: Any, **named: Any) -> Any:
+        if named.get("timeout") is None:
+            named["timeout"] = self.limit_s
+        try:
+            return super().wait(*arguments, **named)
+        except psycopg.errors._WaitTimeout as error:
+            self.pgconn.finish()
+            raise psycopg.OperationalError(f"no answer within {self.limit_s} s") from error
+
+
+def _with_limits(engine: Engine) -> Engine:
+    """Have the engine's connections give up on a server that does not answer, whether it is gone or stands still."""
+    if engine.dialect.driver != "psycopg":
+        return engine
+
+    @event.listens_for(engine, "do_connect")
+    def _connect(_dialect: Any, _record: Any, arguments: Any, named: dict[str, Any]) -> Any:
+        return _LimitedConnection.connect(*arguments, **{**_TCP, **named})
+
+    @event.listens_for(engine, "connect")
+    def _forget_who_is_gone(connection: Any, _record: Any) -> None:
+        # A role that stands still in a transaction must not keep its locks until somebody ends it.
+        connection.execute("SET idle_in_transaction_session_timeout = '60s'")
+        connection.commit()
+
+    return engine
+
+
+@contextmanager
+def _without_limit(connection: Connection) -> Iterator[None]:
+    """A migration takes as long as it takes, and others wait for it."""
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, _LimitedConnection):
+        yield
+        return
+    driver.limit_s = None
+    try:
+        yield
+    finally:
+        driver.limit_s = _ANSWER_S
+
+
 def upgrade_schema(engine: Engine, revision: str = "head") -> None:
     """Bring the schema to a migration, the newest by default; safe to call from several processes.
 
-    Raises DatabaseUnavailable.
+    Raises DatabaseUnavailable, and SettingsError for a schema of a newer version.
     """
     config = _migrations()
-    with answering(), engine.begin() as connection:
+    with answering(), engine.begin() as connection, _without_limit(connection):
         if connection.dialect.name == "postgresql":
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(7746577)")
         config.attributes["connection"] = connection
-        command.upgrade(config, revision)
+        try:
+            command.upgrade(config, revision)
+        except CommandError as error:
+            raise SettingsError(
+                "the database has a schema that this version of the node does not know: it was made by a newer one, "
+                "which reads it; to go back, restore the database of before"
+            ) from error
 
 
 def find_database(url: str) -> str | None:
@@ -120,7 +188,10 @@ def _migrations() -> Config:
 
 @contextmanager
 def answering() -> Iterator[None]:
-    """Turn a database that does not answer into DatabaseUnavailable."""
+    """Turn a database that does not answer into DatabaseUnavailable, and what it will not keep into RowRefused.
+
+    Neither repeats what the database said of a row: PostgreSQL quotes its values.
+    """
     try:
         yield
     except OperationalError as error:
@@ -128,3 +199,24 @@ def answering() -> Iterator[None]:
         raise DatabaseUnavailable(
             f"the database does not answer: {why}; check [database] url and its server"
         ) from error
+    except (DataError, IntegrityError) as error:
+        raise RowRefused(f"the database refuses a row: {_told(error)}") from None
+    except DBAPIError as error:
+        raise DatabaseUnavailable(
+            f"the database does not answer as it should: {_told(error)}; its tables may be another version's"
+        ) from None
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("the database does not answer: all connections wait for it") from error
+    except StatementError as error:
+        own = error.orig if isinstance(error.orig, RowRefused) else None
+        raise own or RowRefused(f"a row cannot be written: {type(error.orig).__name__}") from None
+
+
+def _told(error: DBAPIError) -> str:
+    """What kind of error it is, and of which table, column or constraint; no value."""
+    diagnosis = getattr(error.orig, "diag", None)
+    names = ("table_name", "column_name", "constraint_name")
+    where = [name for name in (getattr(diagnosis, one, None) for one in names) if name]
+    state = getattr(error.orig, "sqlstate", None)
+    kind = type(error.orig).__name__ + (f" ({state})" if state else "")
+    return f"{kind} in {', '.join(where)}" if where else kind

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sqlalchemy import select
-from sqlalchemy.exc import IntegrityError
 
+from workflows.errors import RowRefused
 from workflows.state.tables import InstanceRow, NodeRow
 from workflows.state.transactions import Transactions
 
@@ -26,7 +26,7 @@ class Identity(Transactions):
             with self._writing() as session:
                 if session.get(NodeRow, 1) is None:
                     session.add(NodeRow(number=1, node_uid=node_uid, created_at=self._clock()))
-        except IntegrityError:
+        except RowRefused:
             pass
         found = self.node_uid()
         assert found is not None
@@ -34,5 +34,6 @@ class Identity(Transactions):
 
     def holds_instances(self) -> bool:
         """Whether any instance was received whose file should be there."""
+        there = (InstanceRow.lost_at.is_(None), InstanceRow.removed_at.is_(None))
         with self._reading() as session:
-            return session.scalar(select(InstanceRow.path).where(InstanceRow.lost_at.is_(None)).limit(1)) is not None
+            return session.scalar(select(InstanceRow.path).where(*there).limit(1)) is not None

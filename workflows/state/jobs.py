@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
@@ -13,19 +14,19 @@ from sqlalchemy.orm import Session
 from inference.interface import PredictorDescription
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
-from workflows.state.carrying_over import CarryingOver, destinations_of
+from workflows.state.carrying_over import destinations_of, useful_until
 from workflows.state.records import Job, JobPlan, Part, SavedObject, Trouble, TroubleKind
+from workflows.state.requeueing import Requeueing
 from workflows.state.retracting import add_attention
+from workflows.state.retrying import failure_of, place_in_queue, too_late
 from workflows.state.states import DeliveryState, JobState, StudyState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 from workflows.state.transactions import changed_one
 
 __all__ = ["Jobs"]
 
-_DEFECTS = 2
 
-
-class Jobs(CarryingOver):
+class Jobs(Requeueing):
     """Transactions of planning and predicting."""
 
     def save_plan(
@@ -50,7 +51,7 @@ class Jobs(CarryingOver):
             for plan in plans:
                 row = standing[plan.job_key]
                 if row is None:
-                    session.add(_new_job(study_uid, generation, plan, jobs, now))
+                    session.add(_new_job(study, plan, jobs, now))
                 else:
                     self._carry_over(session, row, plan, study, now)
                 keys.append(plan.job_key if row is None else row.job_key)
@@ -105,17 +106,35 @@ class Jobs(CarryingOver):
                 raise LookupError(f"no job has the key {job_key}")
             return row.record()
 
+    def next_job(self) -> str | None:
+        """The key of the most urgent job that may be taken up now; None: there is none. It is not claimed yet.
+
+        STAT goes before routine, and in each who waits longest; `retrying.place_in_queue` keeps routine from waiting
+        for ever. A job that was put off comes when its pause is over.
+        """
+        now = self._clock()
+        chosen = (
+            select(JobRow.turn_at, JobRow.job_key)
+            .join(StudyRow, StudyRow.study_uid == JobRow.study_uid)
+            .where(JobRow.generation == StudyRow.generation, JobRow.ready_at <= now)
+            .order_by(JobRow.turn_at)
+            .limit(1)
+        )
+        waiting = chosen.where(JobRow.state == JobState.PLANNED)
+        orphaned = chosen.where(JobRow.state == JobState.PREDICTING, _abandoned(now))
+        with self._reading() as session:
+            found = [session.execute(query).one_or_none() for query in (waiting, orphaned)]
+        return min(((row.turn_at, row.job_key) for row in found if row is not None), default=(now, None))[1]
+
     def claim_job(self, job_key: str, owner: str, lease_s: float, maximum_attempts: int) -> Job | None:
         """Claim a planned job of the study's generation, or one whose lease ran out; None: nothing to claim.
 
-        A lease that ran out is a worker that died: after `maximum_attempts` troubles the job fails and says which.
+        A lease that ran out is a worker that died: after `maximum_attempts` troubles the job fails and says which. One
+        that is too late to be of use fails too.
         """
         now = self._clock()
         with self._writing() as session:
-            free = or_(
-                JobRow.state == JobState.PLANNED,
-                and_(JobRow.state == JobState.PREDICTING, or_(JobRow.lease_until < now, JobRow.lease_owner.is_(None))),
-            )
+            free = or_(JobRow.state == JobState.PLANNED, and_(JobRow.state == JobState.PREDICTING, _abandoned(now)))
             study = session.scalar(
                 select(StudyRow).join(JobRow).where(JobRow.job_key == job_key).with_for_update(of=StudyRow)
             )
@@ -145,6 +164,9 @@ class Jobs(CarryingOver):
                 died = Trouble(TroubleKind.WORKER_DIED, f"the worker {before.lease_owner or '?'} stopped answering")
                 if self._add_trouble(session, study, job, died, maximum_attempts, now):
                     return None
+            if late := too_late(job.useful_until, now):
+                self._fail(session, study, job, TroubleKind.TOO_LATE, late, now)
+                return None
             job.reason = ""
             self._refresh_study(session, study, now)
             return job.record()
@@ -154,10 +176,10 @@ class Jobs(CarryingOver):
     ) -> bool:
         """Note an attempt that came to nothing; True: it was the last one, the job has failed."""
         job.troubles = [*job.troubles, {"kind": trouble.kind.value, "reason": trouble.reason}]
-        kinds = Counter(entry["kind"] for entry in job.troubles)
-        if len(job.troubles) < maximum and kinds[TroubleKind.DEFECT.value] < _DEFECTS:
+        failure = failure_of([TroubleKind(entry["kind"]) for entry in job.troubles], maximum)
+        if failure is None:
             return False
-        self._fail(session, study, job, _told([entry["reason"] for entry in job.troubles]), now)
+        self._fail(session, study, job, failure, _told([entry["reason"] for entry in job.troubles]), now)
         return True
 
     def hold_job(self, job_key: str, reason: str, delay_s: float) -> None:
@@ -169,11 +191,12 @@ class Jobs(CarryingOver):
                 job.state is JobState.PREDICTING and (job.lease_until is None or job.lease_until < now)
             )
             if free and job.generation == study.generation:
-                job.reason, job.wake_at = reason, now + timedelta(seconds=delay_s)
+                job.reason = reason
+                _put_off(job, now, delay_s)
                 self._refresh_study(session, study, now)
 
     def extend_lease(self, job_key: str, owner: str, lease_s: float) -> bool:
-        """A heartbeat. False: the lease was lost to another worker."""
+        """A heartbeat. False: the job is not this worker's any more: another has it, or it is replaced or cancelled."""
         until = self._clock() + timedelta(seconds=lease_s)
         with self._writing() as session:
             held = update(JobRow).where(
@@ -194,11 +217,14 @@ class Jobs(CarryingOver):
     ) -> None:
         job.reason = reason
         self._set_job(session, job, JobState.PLANNED, now)
-        job.wake_at = now + timedelta(seconds=delay_s)
+        _put_off(job, now, delay_s)
         self._refresh_study(session, study, now)
 
     def record_trouble(self, job_key: str, owner: str, trouble: Trouble, maximum_attempts: int, delay_s: float) -> None:
-        """A claimed job's attempt came to nothing: it is tried again after `delay_s`, or was tried often enough."""
+        """A claimed job's attempt came to nothing: it is tried again after `delay_s`, or was tried often enough.
+
+        How often that is `retrying.failure_of` says: deadline, memory and defect once more, others `maximum_attempts`.
+        """
         now = self._clock()
         with self._writing() as session:
             study, job = self._locked(session, job_key)
@@ -207,13 +233,13 @@ class Jobs(CarryingOver):
             if not self._add_trouble(session, study, job, trouble, maximum_attempts, now):
                 self._give_back(session, study, job, trouble.reason, now, delay_s)
 
-    def fail_job(self, job_key: str, owner: str, reason: str) -> None:
+    def fail_job(self, job_key: str, owner: str, reason: str, kind: TroubleKind = TroubleKind.REFUSED) -> None:
         """End a claimed job: trying again would not help."""
         now = self._clock()
         with self._writing() as session:
             study, job = self._locked(session, job_key)
             if job.lease_owner == owner and job.state is JobState.PREDICTING:
-                self._fail(session, study, job, reason, now)
+                self._fail(session, study, job, kind, reason, now)
 
     def save_results(
         self,
@@ -227,19 +253,26 @@ class Jobs(CarryingOver):
     ) -> bool:
         """Record who answered and what, the saved objects, and a delivery of each to every destination of its profile.
 
-        False: the lease was lost, nothing is recorded.
+        An object that was saved before keeps its file, unless that was damaged: then the same bytes take its place.
+        False: nothing is recorded. The lease was lost; or such an object has other bytes now, and the job is planned
+        again, to make all of them under other UIDs.
         """
         now = self._clock()
         with self._writing() as session:
             study, job = self._locked(session, job_key)
             if job.lease_owner != owner or job.state is not JobState.PREDICTING:
                 return False
+            rows = session.scalars(select(ResultObjectRow).where(ResultObjectRow.job_key == job_key))
+            kept = {row.sop_instance_uid: row for row in rows}
+            if not _put_back(job, kept, objects):
+                self._begin_edition(session, job)
+                job.reason = "results whose files were damaged come out otherwise now: made under UIDs of their own"
+                self._set_job(session, job, JobState.PLANNED, now)
+                self._refresh_study(session, study, now)
+                return False
             job.model, job.answers, job.reason = asdict(model), [answer.as_json() for answer in answers], ""
             job.parts = [{**asdict(part), "kind": part.kind.value} for part in parts]
-            job.notes = list(notes)
-            kept = set(
-                session.scalars(select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.job_key == job_key))
-            )
+            job.notes, job.waits = list(notes), 0
             for ordinal, saved in enumerate(objects):
                 if saved.sop_instance_uid not in kept:
                     session.add(_object_row(job, len(kept) + ordinal, saved))
@@ -249,6 +282,17 @@ class Jobs(CarryingOver):
             self._set_job(session, job, JobState.DELIVERING, now)
             self._settle(session, study, job, now)  # where nothing is to be sent, that was all
             return True
+
+
+def _put_back(job: JobRow, kept: Mapping[str, ResultObjectRow], objects: Sequence[SavedObject]) -> bool:
+    """Let the objects whose files were damaged have those that were made again; False: not all are the same bytes."""
+    damaged = {uid: row for uid, row in kept.items() if row.damaged_at is not None and row.edition == job.edition}
+    again = {saved.sop_instance_uid: saved for saved in objects}
+    if any(uid not in again or again[uid].digest != row.digest for uid, row in damaged.items()):
+        return False
+    for uid, row in damaged.items():
+        row.path, row.damaged_at = str(again[uid].path), None
+    return True
 
 
 def _standing(plan: JobPlan, jobs: Sequence[JobRow], *, reread: bool) -> JobRow | None:
@@ -262,7 +306,17 @@ def _standing(plan: JobPlan, jobs: Sequence[JobRow], *, reread: bool) -> JobRow 
     return next(iter(current), same or max(answered, key=lambda job: job.created_at, default=None))
 
 
-def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[JobRow], now: datetime) -> JobRow:
+def _abandoned(now: datetime) -> Any:
+    """The criterion that whoever claimed a job has not been heard of for as long as its lease."""
+    return or_(JobRow.lease_until < now, JobRow.lease_owner.is_(None))
+
+
+def _put_off(job: JobRow, now: datetime, delay_s: float) -> None:
+    job.waits, job.ready_at = job.waits + 1, now + timedelta(seconds=delay_s)
+    job.wake_at = job.ready_at
+
+
+def _new_job(study: StudyRow, plan: JobPlan, earlier: Sequence[JobRow], now: datetime) -> JobRow:
     answered = [
         job for job in earlier if (job.series_uid, job.protocol) == (plan.series_uid, plan.protocol) and job.answers
     ]
@@ -271,9 +325,9 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
         job_key=plan.job_key,
         request_key=plan.request_key,
         answer_key=plan.answer_key,
-        study_uid=study_uid,
+        study_uid=study.study_uid,
         series_uid=plan.series_uid,
-        generation=generation,
+        generation=study.generation,
         protocol=plan.protocol,
         protocol_version=plan.protocol_version,
         questions=[question.as_json() for question in plan.questions],
@@ -290,6 +344,12 @@ def _new_job(study_uid: str, generation: int, plan: JobPlan, earlier: Sequence[J
         created_at=now,
         changed_at=now,
         wake_at=now,
+        priority=plan.priority,
+        turn_at=place_in_queue(now, plan.priority),
+        ready_at=now,
+        useful_until=useful_until(study, plan, now),
+        waits=0,
+        history=[],
     )
 
 

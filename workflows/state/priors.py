@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.headers.patient import Patient
 from dicom_node.sop_classes import holds_images
-from workflows.state.patients import patient_id_column
+from workflows.state.columns import patient_id_column
 from workflows.state.records import Instance, Job, JobPlan, Prior, Series
 from workflows.state.states import JobState
 from workflows.state.tables import InstanceRow, JobRow, ResultObjectRow, SeriesRow
@@ -97,8 +97,8 @@ def _earlier_job(session: Session, job: JobRow) -> EarlierJob:
         Patient(*(value or "" for value in row))
         for row in session.execute(select(*named).where(*images, InstanceRow.patient_id.is_not(None)).distinct())
     ]
-    here = select(InstanceRow).where(*images, InstanceRow.lost_at.is_(None)).order_by(InstanceRow.sop_instance_uid)
-    image = session.scalar(here.limit(1))
+    here = (InstanceRow.lost_at.is_(None), InstanceRow.removed_at.is_(None))
+    image = session.scalar(select(InstanceRow).where(*images, *here).order_by(InstanceRow.sop_instance_uid).limit(1))
     return EarlierJob(
         job.record(),
         session.get_one(SeriesRow, (job.study_uid, job.series_uid)).record(),

@@ -8,7 +8,7 @@ SR a job, for each profile), and each object has a **delivery** to each destinat
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
@@ -20,16 +20,18 @@ from dicom_node.identifiers import SeriesUID, SOPInstanceUID, StudyUID
 from dicom_node.results.profiles import Profile, ResultKind, Wishes, kinds_of
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.interface import PredictorDescription
-from workflows.protocols.schema import ProtocolQuestion
+from workflows.protocols.schema import Priority, ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
 from workflows.state.prior import Prior
+from workflows.state.retrying import TroubleKind
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 
 __all__ = [
-    "AsIsReading", "ClaimedDelivery", "ClaimedRetraction", "Delivery", "Destination", "Due", "Instance", "Job",
-    "JobPlan", "NewInstance", "Part", "PartKind", "Prior", "RejectedInstance", "ResultObject", "Retraction",
-    "RetractionOf", "SavedNote", "SavedObject", "Series", "Study", "Trouble", "TroubleKind", "UnconfirmedObject",
+    "AsIsReading", "ClaimedDelivery", "ClaimedRetraction", "Delivery", "Destination", "Due", "Event", "Instance", "Job",
+    "JobPlan", "NewInstance", "Part", "PartKind", "Prior", "Priority", "QuietStudy", "RejectedInstance", "ResultObject",
+    "Retraction", "RetractionOf", "SavedNote", "SavedObject", "Series", "Study", "Trouble", "TroubleKind",
+    "UnconfirmedObject",
 ]  # fmt: skip
 
 
@@ -43,20 +45,20 @@ class PartKind(Enum):
     IMAGE = "image"
 
 
-class TroubleKind(Enum):
-    """Why an attempt at a job came to nothing. Each kind is told as what it is."""
-
-    WORKER_DIED = "worker-died"
-    NO_ROOM = "no-room"
-    DEFECT = "defect"
-
-
 @dataclass(frozen=True)
 class Trouble:
     """One attempt that came to nothing; `reason` is a sentence for a person."""
 
     kind: TroubleKind
     reason: str
+
+
+@dataclass(frozen=True)
+class Event:
+    """What was over with a job before it was put back, or who has stopped it or put it back; `told` is a sentence."""
+
+    at: datetime
+    told: str
 
 
 @dataclass(frozen=True)
@@ -91,7 +93,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Study:
-    """A study, its current generation and where it stands. `attention`: why a person has to look at it, or ""."""
+    """A study, its current generation and where it stands. `attention`: why a person has to look at it, or "".
+
+    `evidence`: why it counted as complete: "proved: ...", "announced by ...", "assumed: ..."; "" while it is received.
+    `failure`: as what its planning failed; None where its jobs say what failed. `restarted_at`: when images that came
+    again have last restarted what had failed of it.
+    `inputs_removed_at`: when retention removed its images, None while they are there.
+    """
 
     study_uid: StudyUID
     generation: int
@@ -105,6 +113,29 @@ class Study:
     last_received_at: datetime
     changed_at: datetime
     attention: str = ""
+    failure: TroubleKind | None = None
+    restarted_at: datetime | None = None
+    evidence: str = ""
+    inputs_removed_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class QuietStudy:
+    """A study of which nothing new has come for its quiet period, or of which all that was announced is here.
+
+    `quiet_s`: for how long. `attempts`: how often it was asked or waited for since the last instance came.
+    `announced`: by AE title of who announced them, SOP Instance UIDs. `here`: the UIDs of what was received, without
+    what was lost; what a note rejects counts as here.
+    """
+
+    study_uid: StudyUID
+    generation: int
+    source_ae_title: str
+    last_received_at: datetime
+    quiet_s: float
+    attempts: int
+    here: frozenset[str]
+    announced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -121,8 +152,10 @@ class Series:
 class Instance:
     """A stored instance. `path`: relative to the data folder. `digest`: sha256 of the data set.
 
-    `patient`: whom its header names; None: received before that was kept, the file says it. `lost_at`: when the sweep
-    found its file gone; None while it is there.
+    `patient`: whom its header names; None: received before that was kept, the file says it. `lost_at`: since when its
+    file is known to be gone or damaged, `lost_reason`: why, "" where nobody knows. `removed_at`: when retention removed
+    its file, which is no loss. `read_digest`, `read_path`: of the bytes that jobs read, where others came since;
+    without `read_path` both hold the same.
     """
 
     study_uid: StudyUID
@@ -138,6 +171,22 @@ class Instance:
     received_at: datetime
     patient: Patient | None
     lost_at: datetime | None
+    read_digest: str | None = None
+    read_path: Path | None = None
+    lost_reason: str = ""
+    removed_at: datetime | None = None
+
+    @property
+    def as_read(self) -> Instance:
+        """The file that jobs have read, where other bytes came since and wait for the next plan."""
+        if self.read_path is None or self.read_digest is None:
+            return self
+        return replace(self, path=self.read_path, digest=self.read_digest, read_path=None, read_digest=None)
+
+    @property
+    def input_digest(self) -> str:
+        """The digest that names it among a job's inputs: of the first bytes that held what it holds."""
+        return self.digest if self.read_digest is None or self.read_path is not None else self.read_digest
 
 
 @dataclass(frozen=True)
@@ -171,7 +220,10 @@ class Job:
     """One series asked the questions of one reading protocol (`keys.py` has what each key is made from).
 
     `model`: the weights that it was planned for, and once it is answered those that answered. `software`: the version
-    that planned it. `attempts`: claims. `troubles`: attempts that came to nothing.
+    that planned it. `attempts`: claims, ever. `troubles`: attempts that came to nothing since it was last put back.
+    `failure`: as what it failed. `waits`: how often it was put off since then. `ready_at`: when it may be taken up
+    next. `useful_until`: it is not taken up later than that; None: at any time. `history`: what was before it was put
+    back, the earliest first.
     `notes`: what its report says of instances that were not read, and of numbers. `made`: the kinds of objects that
     were made for each profile, as far as there was anything to say in them. `edition`: counts how often its
     objects were made under UIDs of their own, since those before were retracted. `kind`: of its series, and when it
@@ -206,6 +258,12 @@ class Job:
     edition: int = 1
     made: Mapping[Profile, frozenset[ResultKind]] = field(default_factory=dict)
     kind: SeriesKind | None = None
+    priority: Priority = Priority.ROUTINE
+    failure: TroubleKind | None = None
+    waits: int = 0
+    ready_at: datetime | None = None
+    useful_until: datetime | None = None
+    history: tuple[Event, ...] = ()
 
     @property
     def unmade_profiles(self) -> tuple[Profile, ...]:
@@ -291,7 +349,8 @@ class Delivery:
     """One result object on its way to one destination.
 
     DELIVERED says that the archive answered 0x0000. `committed_at`: when it committed itself to keep the object;
-    `seen_at`: when a query showed it there; `confirm_reason`: why neither is so yet.
+    `seen_at`: when a query showed it there; `confirm_reason`: why neither is so yet. `wake_at`: when one that is
+    PENDING is due next.
     """
 
     sop_instance_uid: SOPInstanceUID
@@ -303,6 +362,7 @@ class Delivery:
     committed_at: datetime | None = None
     seen_at: datetime | None = None
     confirm_reason: str = ""
+    wake_at: datetime | None = None
 
 
 # --- What the steps hand over -----------------------------------------------------------------------------------------
@@ -313,6 +373,7 @@ class NewInstance:
     """An instance whose file is already safe on disk.
 
     `path`: relative to the data folder. `image`: whether its SOP class holds images; only these open a generation.
+    `keep_late`: whether an image that comes after its study was read is kept and not read.
     """
 
     study_uid: str
@@ -329,11 +390,15 @@ class NewInstance:
     modality: str = ""
     series_description: str = ""
     accession_number: str = ""
+    keep_late: bool = False
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """A job as planned: everything its keys are made from, and the keys."""
+    """A job as planned: everything its keys are made from, and the keys.
+
+    `useful_for_s`: seconds after the study's last instance in which its answer is of use; None: at any time.
+    """
 
     job_key: str
     request_key: str
@@ -349,6 +414,8 @@ class JobPlan:
     prior: Prior | None = None
     frames: FrameChoice = MIDDLE_FRAME
     kind: SeriesKind | None = None
+    priority: Priority = Priority.ROUTINE
+    useful_for_s: float | None = None
 
 
 @dataclass(frozen=True)

@@ -6,19 +6,29 @@ out are frozen records (`records.py`) and read models (`views.py`), never rows.
 
 from __future__ import annotations
 
+from workflows.state.audit import Audit
+from workflows.state.clock import Clocks
+from workflows.state.completion import Completion
 from workflows.state.confirmations import Confirmations
 from workflows.state.deliveries import Deliveries
+from workflows.state.due_work import DueWork
 from workflows.state.identity import Identity
 from workflows.state.intake import Intake
+from workflows.state.integrity import Integrity
 from workflows.state.jobs import Jobs
 from workflows.state.patients import Patients
 from workflows.state.priors import Priors
+from workflows.state.purging import Purging
 from workflows.state.rejections import Rejections
+from workflows.state.retention import Retention
 from workflows.state.retractions import Retractions
 from workflows.state.views import Views
 
 __all__ = ["Repository"]
 
 
-class Repository(Identity, Intake, Patients, Rejections, Priors, Jobs, Deliveries, Confirmations, Retractions, Views):
+class Repository(
+    Identity, Clocks, Intake, Completion, Patients, Rejections, Priors, Jobs, Deliveries, Confirmations, Retractions,
+    Integrity, Retention, Purging, Audit, Views, DueWork,
+):  # fmt: skip
     """Every transaction of the node, from an instance that comes in to a result that an archive keeps or gives back."""

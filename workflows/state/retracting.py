@@ -15,7 +15,7 @@ from workflows.state.states import DeliveryState, JobState, RetractionState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 
 __all__ = [
-    "WITHHELD_AS_WRONG", "add_attention", "bring_back", "note_sent", "retract_marked",
+    "WITHHELD_AS_WRONG", "add_attention", "bring_back", "drop_attention", "note_sent", "retract_marked",
     "retract_replaced", "wanted_of",
 ]  # fmt: skip
 
@@ -39,10 +39,16 @@ def add_attention(study: StudyRow, told: str) -> None:
         study.attention = "; ".join(filter(None, [study.attention, told]))
 
 
+def drop_attention(study: StudyRow, words: str) -> None:
+    """What was said with these words is settled, or is said anew."""
+    study.attention = "; ".join(told for told in study.attention.split("; ") if told and words not in told)
+
+
 def _perhaps_there() -> Any:
     """The criterion that an archive has an object, or may have it: it was sent, and the answer was lost."""
     return or_(
         DeliveryRow.state == DeliveryState.DELIVERED,
+        DeliveryRow.delivered_at.is_not(None),  # and a person had it sent again
         and_(DeliveryRow.perhaps_sent.is_(True), DeliveryRow.state != DeliveryState.REJECTED),
     )
 
@@ -151,7 +157,7 @@ def _want(
         return  # the graver of two reasons stands, and opens anew what the lesser one had ended
     row.code, row.reason, row.wanted_at, row.wake_at = code, reason, now, now
     row.state, row.note_uid, row.done_at = RetractionState.WANTED, None, None
-    row.told = "" if delivery.state is DeliveryState.DELIVERED else "it was perhaps sent: no answer came"
+    row.told = "" if delivery.delivered_at is not None else "it was perhaps sent: no answer came"
     if result.reviewed_by:
         row.state, row.wake_at = RetractionState.KEPT, None
         row.told = f"{result.reviewed_by} has verified or corrected it"

@@ -26,13 +26,14 @@ class StudyState(Enum):
 
 
 class JobState(Enum):
-    """Where one job (a series and a reading protocol) stands."""
+    """Where one job (a series and a reading protocol) stands. CANCELLED: a person has stopped it."""
 
     PLANNED = "PLANNED"
     PREDICTING = "PREDICTING"
     DELIVERING = "DELIVERING"
     DELIVERED = "DELIVERED"
     FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
     SUPERSEDED = "SUPERSEDED"
 
 
@@ -79,12 +80,14 @@ _STUDY: dict[StudyState, frozenset[StudyState]] = {
     ),
     _S.PLANNED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERING, _S.FAILED}),
     _S.PREDICTING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PLANNED, _S.DELIVERING, _S.DELIVERED, _S.FAILED}),
-    _S.DELIVERING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
+    # DELIVERING -> PLANNED: the file of a result was damaged, it is made again.
+    _S.DELIVERING: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PLANNED, _S.PREDICTING, _S.DELIVERED, _S.FAILED}),
     # DELIVERED, FAILED -> DELIVERING: an archive has lost what it took, and it is sent again.
     _S.DELIVERED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.DELIVERING}),
     _S.UNMATCHED: frozenset({_S.RECEIVING, _S.COMPLETE}),
     _S.HELD: frozenset({_S.RECEIVING, _S.COMPLETE}),
-    _S.FAILED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.DELIVERING}),
+    # FAILED is never the end: a person, or images that come again, put its jobs back, or its planning.
+    _S.FAILED: frozenset({_S.RECEIVING, _S.COMPLETE, _S.PLANNED, _S.PREDICTING, _S.DELIVERING}),
 }
 
 RESULTS_STAND = frozenset({_S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED})
@@ -92,13 +95,15 @@ RESULTS_STAND = frozenset({_S.DELIVERING, _S.DELIVERED, _S.UNMATCHED, _S.FAILED}
 
 _J = JobState
 _JOB: dict[JobState, frozenset[JobState]] = {
-    _J.PLANNED: frozenset({_J.PREDICTING, _J.FAILED, _J.SUPERSEDED}),
+    # From PLANNED, PREDICTING or DELIVERING to CANCELLED: a person has stopped it, and may have it go on.
+    _J.PLANNED: frozenset({_J.PREDICTING, _J.FAILED, _J.CANCELLED, _J.SUPERSEDED}),
     # PREDICTING -> PREDICTING: a lease ran out and another worker claimed the job.
-    _J.PREDICTING: frozenset({_J.PREDICTING, _J.PLANNED, _J.DELIVERING, _J.FAILED, _J.SUPERSEDED}),
-    _J.DELIVERING: frozenset({_J.PLANNED, _J.DELIVERED, _J.FAILED, _J.SUPERSEDED}),
+    _J.PREDICTING: frozenset({_J.PREDICTING, _J.PLANNED, _J.DELIVERING, _J.FAILED, _J.CANCELLED, _J.SUPERSEDED}),
+    _J.DELIVERING: frozenset({_J.PLANNED, _J.DELIVERED, _J.FAILED, _J.CANCELLED, _J.SUPERSEDED}),
     # From an end to PLANNED or DELIVERING: a person wants it read again, or sent elsewhere too.
     _J.DELIVERED: frozenset({_J.SUPERSEDED, _J.PLANNED, _J.DELIVERING}),
     _J.FAILED: frozenset({_J.SUPERSEDED, _J.PLANNED, _J.DELIVERING}),
+    _J.CANCELLED: frozenset({_J.SUPERSEDED, _J.PLANNED, _J.DELIVERING}),
     # A generation that returns to earlier inputs takes the earlier job up again.
     _J.SUPERSEDED: frozenset({_J.PLANNED, _J.DELIVERING, _J.DELIVERED, _J.FAILED}),
 }
@@ -115,7 +120,8 @@ def check_transition(old: StudyState | JobState, new: StudyState | JobState) -> 
 def study_state_of(jobs: Iterable[JobState]) -> StudyState:
     """The state of a planned study, from its current jobs.
 
-    The least advanced work decides; a failure shows only once nothing is left to do.
+    The least advanced work decides; a failure shows only once nothing is left to do. What was cancelled was asked and
+    not done: such a study is FAILED too, and its reason says who has cancelled it.
     """
     states = set(jobs) - {JobState.SUPERSEDED}
     if not states:
@@ -126,6 +132,6 @@ def study_state_of(jobs: Iterable[JobState]) -> StudyState:
         return StudyState.PREDICTING
     if JobState.DELIVERING in states:
         return StudyState.DELIVERING
-    if JobState.FAILED in states:
+    if states & {JobState.FAILED, JobState.CANCELLED}:
         return StudyState.FAILED
     return StudyState.DELIVERED

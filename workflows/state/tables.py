@@ -11,7 +11,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, ForeignKeyConstraint, Index, MetaData, String, Text
+import sqlalchemy as sa
+from sqlalchemy import DateTime, Dialect, ForeignKey, ForeignKeyConstraint, Index, MetaData
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 from sqlalchemy.types import TypeDecorator
 
@@ -25,15 +26,19 @@ from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
+from workflows.state.columns import JSON, BigInteger, Integer, Key, String, Text
+from workflows.state.keeping import AuditEntry
 from workflows.state.records import (
     AsIsReading,
     Delivery,
     Destination,
+    Event,
     Instance,
     Job,
     Part,
     PartKind,
     Prior,
+    Priority,
     ResultObject,
     Retraction,
     RetractionOf,
@@ -45,8 +50,9 @@ from workflows.state.records import (
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 
 __all__ = [
-    "AsIsRow", "Base", "CommitmentRow", "DeliveryRow", "InstanceRow", "JobRow", "NodeRow", "RejectionRow",
-    "ResultObjectRow", "RetractionRow", "SeriesRow", "StudyRow",
+    "AnnouncementRow", "AsIsRow", "AuditRow", "Base", "ClockRow", "CommitmentRow", "DeliveryRow", "InstanceRow",
+    "JobRow", "NodeRow", "PurgeRow", "RecoveryRow", "RejectionRow", "ResultObjectRow", "RetractionRow", "SeriesRow",
+    "StudyRow",
 ]  # fmt: skip
 
 
@@ -68,7 +74,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 class EnumColumn(TypeDecorator[Any]):
     """One of our Enums, stored as its value so that a person can read the table."""
 
-    impl = String(16)
+    impl = sa.String(16)
     cache_ok = True
 
     def __init__(self, kind: type[Enum]) -> None:
@@ -85,6 +91,7 @@ class EnumColumn(TypeDecorator[Any]):
 class Base(DeclarativeBase):
     """Root of the tables, with names for every constraint so that migrations can name them too."""
 
+    type_annotation_map = {int: Integer}  # noqa: RUF012 (SQLAlchemy's name)
     metadata = MetaData(
         naming_convention={
             "ix": "ix_%(column_0_label)s",
@@ -95,8 +102,8 @@ class Base(DeclarativeBase):
     )
 
 
-UID = String(64)
-KEY = String(64)
+UID = Key()
+KEY = Key()
 
 
 class NodeRow(Base):
@@ -105,12 +112,28 @@ class NodeRow(Base):
     __tablename__ = "node"
 
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # always 1
-    node_uid: Mapped[str] = mapped_column(String(64))
+    node_uid: Mapped[str] = mapped_column(KEY)
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
+class ClockRow(Base):
+    """What the schedulers know of the clock: one row. `looked_at`: when one looked last; then, the last jump."""
+
+    __tablename__ = "clock"
+
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)  # always 1
+    looked_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    shifted_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    shift_s: Mapped[int] = mapped_column(default=0)
+    shifted_by: Mapped[str] = mapped_column(String(128), default="")
+
+
 class StudyRow(Base):
-    """A study, its current generation and state. `wake_at`: when the scheduler has to look at it again."""
+    """A study, its current generation and state. `wake_at`: when the scheduler has to look at it again.
+
+    `evidence`: why it counted as complete last. `evidence_attempts`: how often its source was asked, or waited for,
+    since the instance that came at `evidence_for`.
+    """
 
     __tablename__ = "studies"
 
@@ -124,10 +147,16 @@ class StudyRow(Base):
     reread: Mapped[bool] = mapped_column(default=False)
     attention: Mapped[str] = mapped_column(Text, default="")
     defects: Mapped[int] = mapped_column(default=0)
+    failure: Mapped[TroubleKind | None] = mapped_column(EnumColumn(TroubleKind), default=None)
+    restarted_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
     first_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     last_received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     wake_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    evidence: Mapped[str] = mapped_column(Text, default="")
+    evidence_attempts: Mapped[int] = mapped_column(default=0)
+    evidence_for: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    inputs_removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # and all files are gone
 
     __table_args__ = (
         Index("ix_studies_due", "state", "wake_at"),
@@ -149,6 +178,10 @@ class StudyRow(Base):
             last_received_at=self.last_received_at,
             changed_at=self.changed_at,
             attention=self.attention,
+            evidence="" if self.state is StudyState.RECEIVING else self.evidence,
+            failure=self.failure,
+            restarted_at=self.restarted_at,
+            inputs_removed_at=self.inputs_removed_at,
         )
 
 
@@ -167,7 +200,11 @@ class SeriesRow(Base):
 
 
 class InstanceRow(Base):
-    """A stored instance; `path` is relative to the data folder."""
+    """A stored instance; `path` is relative to the data folder.
+
+    `read_digest`: the digest of the bytes that jobs read, where others came since; `read_path`: their file, until the
+    next plan has compared the two. Without `read_path` they hold the same.
+    """
 
     __tablename__ = "instances"
 
@@ -177,12 +214,16 @@ class InstanceRow(Base):
     sop_class_uid: Mapped[str] = mapped_column(UID)
     transfer_syntax_uid: Mapped[str] = mapped_column(UID)
     path: Mapped[str] = mapped_column(Text)
-    bytes: Mapped[int]
-    digest: Mapped[str] = mapped_column(String(64))
+    bytes: Mapped[int] = mapped_column(BigInteger)
+    digest: Mapped[str] = mapped_column(KEY)
     calling_ae_title: Mapped[str] = mapped_column(String(16), default="")
     generation: Mapped[int]
     received_at: Mapped[datetime] = mapped_column(UtcDateTime)
     lost_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # found without its file
+    read_digest: Mapped[str | None] = mapped_column(String(64), default=None)
+    read_path: Mapped[str | None] = mapped_column(Text, default=None)
+    lost_reason: Mapped[str] = mapped_column(Text, default="")  # "": nobody knows why it is gone
+    removed_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # its file, by retention
     # Whom the header names; all NULL in a row that was made before this was kept.
     patient_id: Mapped[str | None] = mapped_column(String(64), default=None)
     patient_id_issuer: Mapped[str | None] = mapped_column(Text, default=None)
@@ -221,7 +262,22 @@ class InstanceRow(Base):
             received_at=self.received_at,
             patient=self.patient,
             lost_at=self.lost_at,
+            read_digest=self.read_digest,
+            read_path=None if self.read_path is None else Path(self.read_path),
+            lost_reason=self.lost_reason,
+            removed_at=self.removed_at,
         )
+
+
+class AnnouncementRow(Base):
+    """The instances of a study that a peer announced to be available; it may do so before any of them comes."""
+
+    __tablename__ = "announcements"
+
+    study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    calling_ae_title: Mapped[str] = mapped_column(String(16), primary_key=True)
+    sop_instance_uids: Mapped[list[str]] = mapped_column(JSON)
+    announced_at: Mapped[datetime] = mapped_column(UtcDateTime)
 
 
 class RejectionRow(Base):
@@ -252,7 +308,11 @@ class AsIsRow(Base):
 
 
 class JobRow(Base):
-    """One series asked the questions of one protocol. The keys say what it was asked with (`keys.py`)."""
+    """One series asked the questions of one protocol. The keys say what it was asked with (`keys.py`).
+
+    `wake_at`: when the scheduler wakes it. `ready_at`: from when on it may be taken up, and then in order of `turn_at`,
+    its place among those that wait.
+    """
 
     __tablename__ = "jobs"
 
@@ -287,8 +347,19 @@ class JobRow(Base):
     created_at: Mapped[datetime] = mapped_column(UtcDateTime)
     changed_at: Mapped[datetime] = mapped_column(UtcDateTime)
     wake_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    priority: Mapped[Priority] = mapped_column(EnumColumn(Priority), default=Priority.ROUTINE)
+    turn_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    ready_at: Mapped[datetime] = mapped_column(UtcDateTime)
+    useful_until: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    waits: Mapped[int] = mapped_column(default=0)
+    failure: Mapped[TroubleKind | None] = mapped_column(EnumColumn(TroubleKind), default=None)
+    history: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
 
-    __table_args__ = (Index("ix_jobs_due", "state", "wake_at"),)
+    __table_args__ = (
+        Index("ix_jobs_due", "state", "wake_at"),
+        Index("ix_jobs_turn", "state", "turn_at", "ready_at", "generation", "study_uid"),
+        Index("ix_jobs_useful", "state", "useful_until"),
+    )
 
     @property
     def goes_to(self) -> tuple[Destination, ...]:
@@ -336,6 +407,12 @@ class JobRow(Base):
             edition=self.edition,
             made={Profile(profile): frozenset(map(ResultKind, kinds)) for profile, kinds in self.made.items()},
             kind=None if self.series_kind is None else SeriesKind.from_json(self.series_kind),
+            priority=self.priority,
+            failure=self.failure,
+            waits=self.waits,
+            ready_at=self.ready_at,
+            useful_until=self.useful_until,
+            history=tuple(Event(datetime.fromisoformat(entry["at"]), entry["told"]) for entry in self.history),
         )
 
 
@@ -352,7 +429,7 @@ class ResultObjectRow(Base):
     profile: Mapped[Profile] = mapped_column(EnumColumn(Profile))
     sop_class_uid: Mapped[str] = mapped_column(UID)
     path: Mapped[str] = mapped_column(Text)
-    digest: Mapped[str] = mapped_column(String(64))
+    digest: Mapped[str] = mapped_column(KEY)
     object_references: Mapped[list[str]] = mapped_column(JSON, default=list)
     retract_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None, index=True)
     retract_reason: Mapped[str] = mapped_column(Text, default="")
@@ -360,6 +437,8 @@ class ResultObjectRow(Base):
     edition: Mapped[int] = mapped_column(default=1)
     series_uid: Mapped[str] = mapped_column(UID, default="")
     reviewed_by: Mapped[str] = mapped_column(Text, default="")
+    damaged_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # its file; it is made again
+    remakes: Mapped[int] = mapped_column(default=0)
 
     def record(self) -> ResultObject:
         return ResultObject(
@@ -430,6 +509,7 @@ class DeliveryRow(Base):
             committed_at=self.committed_at,
             seen_at=self.seen_at,
             confirm_reason=self.confirm_reason,
+            wake_at=self.wake_at,
         )
 
 
@@ -477,3 +557,39 @@ class RetractionRow(Base):
             note_uid=self.note_uid,
             done_at=self.done_at,
         )
+
+
+class RecoveryRow(Base):
+    """A study of which something is missing or may be damaged. `wake_at`: when it is looked after; None: no more."""
+
+    __tablename__ = "recoveries"
+
+    study_uid: Mapped[str] = mapped_column(ForeignKey("studies.study_uid"), primary_key=True)
+    wake_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)
+    attempts: Mapped[int] = mapped_column(default=0)
+    told: Mapped[str] = mapped_column(Text, default="")
+
+
+class PurgeRow(Base):
+    """A study whose rows are deleted and whose files are perhaps not all gone; nothing is referred to."""
+
+    __tablename__ = "purges"
+
+    study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
+    purged_at: Mapped[datetime] = mapped_column(UtcDateTime)
+
+
+class AuditRow(Base):
+    """What a person had done, for ever. `subject`: UIDs or names of things; never whose images they are."""
+
+    __tablename__ = "audit"
+
+    number: Mapped[int] = mapped_column(primary_key=True)
+    at: Mapped[datetime] = mapped_column(UtcDateTime)
+    who: Mapped[str] = mapped_column(String(256))
+    action: Mapped[str] = mapped_column(String(32))
+    subject: Mapped[str] = mapped_column(Text)
+    counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
+
+    def record(self) -> AuditEntry:
+        return AuditEntry(self.number, self.at, self.who, self.action, self.subject, dict(self.counts))

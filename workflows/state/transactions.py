@@ -14,6 +14,7 @@ from dicom_node.headers.rejection import RejectionCode
 from dicom_node.results.profiles import ResultKind
 from workflows.state.engine import READ_ONLY, answering
 from workflows.state.retracting import WITHHELD_AS_WRONG, add_attention, retract_marked, retract_replaced, wanted_of
+from workflows.state.retrying import TroubleKind
 from workflows.state.states import DeliveryState, JobState, StudyState, check_transition, study_state_of
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 
@@ -65,12 +66,13 @@ class Transactions:
     def _set_study(study: StudyRow, state: StudyState, now: datetime, wake: datetime | None = None) -> None:
         check_transition(study.state, state)
         study.state, study.changed_at, study.wake_at = state, now, wake or now
+        study.failure = None
 
     @staticmethod
     def _set_job(session: Session, job: JobRow, state: JobState, now: datetime) -> None:
         check_transition(job.state, state)
-        job.state, job.changed_at, job.wake_at = state, now, now
-        job.lease_owner = job.lease_until = None
+        job.state, job.changed_at, job.wake_at, job.ready_at = state, now, now, now
+        job.lease_owner = job.lease_until = job.failure = None
         pending = update(DeliveryRow).where(
             DeliveryRow.job_key == job.job_key,
             DeliveryRow.state == DeliveryState.PENDING,
@@ -78,7 +80,7 @@ class Transactions:
         )
         if state is JobState.DELIVERING:
             session.execute(pending.values(wake_at=now, lease_owner=None, lease_until=None))
-        elif state is JobState.SUPERSEDED:
+        elif state in (JobState.SUPERSEDED, JobState.CANCELLED):
             # No longer due. Who is just sending keeps the lease: what an archive took is recorded as delivered.
             session.execute(pending.values(wake_at=None))
 
@@ -153,6 +155,9 @@ class Transactions:
             failed = [row for row in rows if row[1].state is not DeliveryState.DELIVERED]
             job.reason = _why_undelivered(failed)
             self._set_job(session, job, JobState.FAILED if failed else JobState.DELIVERED, now)
+            if failed:
+                defects = any(delivery.state is DeliveryState.FAILED for _, delivery in failed)
+                job.failure = TroubleKind.DEFECT if defects else TroubleKind.ARCHIVE_REFUSED
             retract_replaced(session, job, now)
         self._refresh_study(session, study, now)
 
@@ -173,9 +178,12 @@ class Transactions:
             if (result.profile, result.kind) in wanted.get(delivery.archive, ())
         ]
 
-    def _fail(self, session: Session, study: StudyRow, job: JobRow, reason: str, now: datetime) -> None:
+    def _fail(
+        self, session: Session, study: StudyRow, job: JobRow, kind: TroubleKind, reason: str, now: datetime
+    ) -> None:
         job.reason = reason
         self._set_job(session, job, JobState.FAILED, now)
+        job.failure = kind
         self._refresh_study(session, study, now)
 
     def _refresh_study(self, session: Session, study: StudyRow, now: datetime) -> None:
@@ -201,6 +209,8 @@ class Transactions:
             study.reason = f"{protocols}: answered and delivered"
         elif state is StudyState.DELIVERING:
             study.reason = f"{protocols}: answered, on the way to the archive"
+        elif state is StudyState.PREDICTING:
+            study.reason = f"{protocols}: being read"
 
     @staticmethod
     def _count(session: Session, *criteria: Any) -> int:

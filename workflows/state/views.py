@@ -11,7 +11,8 @@ from typing import Any
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
-from workflows.state.patients import as_is_readings, patient_id_column
+from workflows.state.columns import patient_id_column
+from workflows.state.patients import as_is_readings
 from workflows.state.records import (
     AsIsReading,
     Delivery,
@@ -93,8 +94,9 @@ class StudyView:
 
     @property
     def ended_jobs(self) -> int:
-        """How many jobs are delivered or have failed."""
-        return sum(view.job.state in (JobState.DELIVERED, JobState.FAILED) for view in self.jobs)
+        """How many jobs are delivered, have failed or were cancelled."""
+        ended = (JobState.DELIVERED, JobState.FAILED, JobState.CANCELLED)
+        return sum(view.job.state in ended for view in self.jobs)
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,7 @@ class StudyDetails:
     """All that is known of one study. `earlier`: replaced jobs whose objects are saved, the latest first.
 
     `rejected`: instances that a note names, received or not. `as_is`: the generations that a person had read as is.
+    `removed`: how many images retention removed, and when the last of them; None: none of them.
     """
 
     view: StudyView
@@ -118,6 +121,7 @@ class StudyDetails:
     lost: tuple[Instance, ...]
     rejected: tuple[RejectedInstance, ...]
     as_is: tuple[AsIsReading, ...]
+    removed: tuple[int, datetime] | None = None
 
 
 class Views(Transactions):
@@ -133,6 +137,13 @@ class Views(Transactions):
             jobs, marked = _jobs_of(session, uids), _to_retract(session, uids)
             return [StudyView(row.record(), tuple(jobs[row.study_uid]), tuple(marked[row.study_uid])) for row in rows]
 
+    def study_uids(self, selection: Selection) -> list[str]:
+        """The Study Instance UIDs of a selection, those that got an instance last first."""
+        with self._reading() as session:
+            chosen = select(StudyRow.study_uid).where(*_criteria(selection))
+            ordered = chosen.order_by(StudyRow.last_received_at.desc(), StudyRow.study_uid.desc())
+            return list(session.scalars(ordered))
+
     def count_studies(self, selection: Selection = EVERY_STUDY) -> int:
         """How many studies a selection has."""
         with self._reading() as session:
@@ -145,7 +156,8 @@ class Views(Transactions):
             if row is None:
                 return None
             own = InstanceRow.study_uid == study_uid
-            held = select(InstanceRow.series_uid, func.count()).where(own, InstanceRow.lost_at.is_(None))
+            there = (InstanceRow.lost_at.is_(None), InstanceRow.removed_at.is_(None))
+            held = select(InstanceRow.series_uid, func.count()).where(own, *there)
             counts: Mapping[str, int] = dict(session.execute(held.group_by(InstanceRow.series_uid)).all())
             series = select(SeriesRow).where(SeriesRow.study_uid == study_uid).order_by(SeriesRow.series_uid)
             lost = select(InstanceRow).where(own, InstanceRow.lost_at.is_not(None))
@@ -161,9 +173,16 @@ class Views(Transactions):
                     SeriesView(one.record(), counts.get(one.series_uid, 0)) for one in session.scalars(series)
                 ),
                 lost=tuple(one.record() for one in session.scalars(ordered)),
+                removed=_removed(session, study_uid),
                 rejected=tuple(rejected_instances(session, study_uid)),
                 as_is=tuple(as_is_readings(session, study_uid)),
             )
+
+
+def _removed(session: Session, study_uid: str) -> tuple[int, datetime] | None:
+    gone = (InstanceRow.study_uid == study_uid, InstanceRow.removed_at.is_not(None))
+    count, last = session.execute(select(func.count(), func.max(InstanceRow.removed_at)).where(*gone)).one()
+    return (count, last) if last is not None else None
 
 
 def _criteria(selection: Selection) -> Iterable[Any]:

@@ -14,7 +14,7 @@ from dicom_node.volumes.frames import FrameChoice
 from workflows.commands import cli
 from workflows.errors import ProtocolErrors
 from workflows.protocols.loader import load_directory, load_file
-from workflows.protocols.schema import NumberRange, ProtocolQuestion, Selector
+from workflows.protocols.schema import NumberRange, Priority, ProtocolQuestion, Selector
 
 GOOD = """\
 name: abdomen
@@ -66,6 +66,17 @@ def test_mistakes_of_all_files_are_reported_together(tmp_path: Path) -> None:
     assert "not a regular expression" in found[0] and "not YAML" in found[2]
 
 
+def test_a_protocol_says_how_urgent_it_is_and_how_long_its_answer_is_of_use(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD)
+    assert (load_file(tmp_path / "a.yaml").priority, load_file(tmp_path / "a.yaml").useful_for_minutes) == (
+        Priority.ROUTINE,
+        None,
+    )
+    (tmp_path / "a.yaml").write_text(GOOD.replace("version: 2", "version: 2\npriority: STAT\nuseful_for_minutes: 90"))
+    protocol = load_file(tmp_path / "a.yaml")
+    assert (protocol.priority, protocol.useful_for_minutes) == (Priority.STAT, 90)
+
+
 @pytest.mark.parametrize("frames", ["middle", "all", "every 10"])
 def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames: str) -> None:
     (tmp_path / "a.yaml").write_text(GOOD.replace("version: 2", f"version: 2\nframes: {frames}"))
@@ -76,6 +87,9 @@ def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames:
 @pytest.mark.parametrize(
     ("written", "instead", "line", "message"),
     [
+        ("version: 2", "version: 2\npriority: soon", 3, "priority 'soon' is neither stat nor routine"),
+        ("version: 2", "version: 2\nuseful_for_minutes: nan", 3, "'nan' is no number of minutes above 0, such as 90"),
+        ("version: 2", "version: 2\nuseful_for_minutes: 0", 3, "'0' is no number of minutes above 0, such as 90"),
         ("version: 2", "version: 2\nframes: every", 3, "frames: 'every' chooses no frames: write middle, first"),
         ("  texts: [abdomen]", "  texts: [a]\n  body_part: ABDOMEN", 6, "body_part is often wrong and never decides"),
         ("  texts: [abdomen]", "  vague_texts: [venous]", 5, "decide only with a body part; add body_part, or call"),
@@ -147,7 +161,10 @@ def test_a_question_may_be_answered_in_words_only(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", ":1: the file is empty: a protocol has name, version, title, select, frames, questions"),
+        (
+            b"",
+            ":1: the file is empty: a protocol has name, version, title, select, frames, priority, useful_for_minutes,",
+        ),
         (b"name: a\nversion: \xff\n", ":1: not UTF-8; save the file in that encoding"),
         (b"name: a\nversion: \x07\n", ":2: not YAML: a control character stands here; remove it"),
         (b"name: a\n---\nname: b\n", ":2: not YAML: but found another document; one file holds one protocol"),

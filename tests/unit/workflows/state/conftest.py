@@ -73,7 +73,8 @@ class World:
             calling_ae_title="CT1",
             image=image,
         )
-        return self.repository.record_instance(new, quiet_s)
+        (replaced,) = self.repository.record_instances([new], lambda _title: quiet_s)
+        return replaced
 
     def complete(self) -> list[str]:
         return self.repository.complete_quiet_studies()

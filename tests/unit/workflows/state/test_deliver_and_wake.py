@@ -162,20 +162,44 @@ def test_jobs_that_end_at_the_same_time_leave_no_study_behind(world: World) -> N
     assert world.state() == "DELIVERED"
 
 
-def test_a_tick_wakes_what_waits_once_and_again_only_when_nobody_answered(world: World) -> None:
+def test_what_waits_is_due_until_somebody_takes_it_up(world: World) -> None:
     world.receive()
     world.make_complete()
-    assert not world.repository.take_due().plans, "completing has woken it"
+    for _ in range(2):
+        assert world.repository.take_due().plans == [STUDY], "looking changes nothing"
+    assert world.repository.take_plan() == STUDY, "at once: a lost wake-up costs a look, no more"
+    assert world.repository.take_plan() is None and not world.repository.take_due().plans, "somebody plans it"
     world.tick(30)
-    assert world.repository.take_due().plans == [STUDY]
-    assert not world.repository.take_due().plans
+    assert world.repository.take_plan() == STUDY, "who took it has died"
     world.plan("a1", "b1")
     assert sorted(world.repository.take_due().jobs) == ["a1", "b1"]
-    assert not world.repository.take_due().jobs
-    world.tick(29.9)
-    assert not world.repository.take_due().jobs
-    world.tick(0.1)
-    assert sorted(world.repository.take_due().jobs) == ["a1", "b1"]
+    first = world.repository.next_job()
+    assert first in ("a1", "b1")
+    world.claim(first, "v")
+    second = world.repository.next_job()
+    assert {first, second} == {"a1", "b1"}
+    world.claim(second, "v")
+    assert world.repository.next_job() is None
+
+
+def test_what_an_archive_is_to_get_is_found_for_that_archive_alone(world: World) -> None:
+    world.planned("a1", destinations=TWO)
+    world.answer("a1")
+    due = world.repository.next_delivery
+    assert (due("pacs"), due("viewer")) == (("a1", "pacs"), ("a1", "viewer"))
+    assert due("nowhere") is None and due(None, ["pacs", "viewer"]) is None
+    assert due(None, ["viewer"]) == ("a1", "pacs"), "an archive that is not configured any more"
+    world.send("a1", archive="viewer")
+    assert due("viewer") is None and due("pacs") == ("a1", "pacs")
+    world.release("a1", "viewer is down", 300, archive="viewer")
+    assert due("viewer") is None
+    world.deliver("a1")
+    assert due("pacs") is None and world.repository.next_confirmation("pacs") is None
+    world.tick(2)
+    assert world.repository.next_confirmation("pacs") == ("a1", "pacs")
+    assert world.repository.next_confirmation("viewer") is None
+    world.tick(298)
+    assert due("viewer") == ("a1", "viewer")
 
 
 def test_a_claimed_job_is_woken_only_after_its_lease(world: World) -> None:

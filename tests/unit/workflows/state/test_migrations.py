@@ -170,6 +170,30 @@ def test_0004_leads_there_and_back_and_there_again(engine: Engine) -> None:
     assert view.to_retract == () and len(repository.instances("1.2")) == 1
 
 
+def test_a_job_that_waited_before_priorities_keeps_its_turn_and_a_cancelled_one_goes_back_as_failed(
+    engine: Engine,
+) -> None:
+    at_schema(
+        engine,
+        "0002",
+        "INSERT INTO studies VALUES ('1.2', 1, 'PLANNED', '', 'A1', 'CT1', '[]', :now, :now, :now, :now)",
+        job_of_0_1("PLANNED"),
+    )
+    upgrade_schema(engine)
+    repository = Repository(engine, clock=lambda: NOW)
+    assert repository.next_job() == JOB
+    job = repository.job(JOB)
+    assert (job.priority.value, job.ready_at, job.history) == ("routine", NOW, ())
+    assert repository.cancel("1.2", "anna").ready
+    downgrade_schema(engine, "0007")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT state FROM jobs")).scalars().all() == ["FAILED"]
+    upgrade_schema(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    assert repository.requeue("1.2", "anna").ready, "whatever is FAILED can be put back"
+
+
 def downgrade_schema(engine: Engine, revision: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
@@ -192,3 +216,11 @@ def test_to_read_needs_a_schema_that_is_there_and_changes_none(engine: Engine) -
     opened = open_existing_engine(url)
     assert Repository(opened).study_views() == []
     opened.dispose()
+
+
+def test_a_database_of_a_newer_version_is_told_as_what_it_is(engine: Engine) -> None:
+    upgrade_schema(engine)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999_later'"))
+    with pytest.raises(SettingsError, match="newer one"):
+        upgrade_schema(engine)

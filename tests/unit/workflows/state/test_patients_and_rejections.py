@@ -24,7 +24,7 @@ def receive(world: World, number: int, digest: str, patient: Patient | None) -> 
     path = Path(f"1.2.3.1/{number}.{digest}")
     classes = ("1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1")
     new = NewInstance(STUDY, "1.2.3.1", uid, *classes, path, 10, digest, "CT1", patient=patient)
-    world.repository.record_instance(new, 60)
+    world.repository.record_instances([new], lambda _title: 60)
 
 
 def note(*numbers: int, study: str = STUDY) -> RejectionNote:

@@ -296,3 +296,15 @@ def test_every_reason_of_a_job_that_was_given_up_is_told(world: World) -> None:
         "FAILED",
         f"given up after 3 attempts: {died}; 2 times: no batch size fits",
     )
+
+
+def test_a_dead_workers_job_that_nobody_can_take_up_keeps_no_other_from_its_turn(world: World) -> None:
+    world.planned("a1", "b1")
+    assert world.claim("a1") is not None
+    world.tick(61)
+    assert world.repository.next_job() == "a1"
+    world.repository.hold_job("a1", "planned for other weights", 60)
+    assert world.repository.next_job() == "b1"
+    assert world.answer("b1")
+    world.tick(61)
+    assert world.repository.next_job() == "a1"

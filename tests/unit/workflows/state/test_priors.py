@@ -46,23 +46,21 @@ RESULT = EarlierResult(
 
 
 def receive(world: World, study_uid: str, number: int = 1, patient: Patient | None = ANNA, digest: str = "a") -> None:
-    world.repository.record_instance(
-        NewInstance(
-            study_uid=study_uid,
-            series_uid=f"{study_uid}.1",
-            sop_instance_uid=f"{study_uid}.1.{number}",
-            sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
-            transfer_syntax_uid="1.2.840.10008.1.2.1",
-            path=Path(f"{study_uid}/{number}.{digest}"),
-            bytes=10,
-            digest=digest,
-            calling_ae_title="CT1",
-            patient=patient,
-            modality="CT",
-            series_description="portal",
-        ),
-        60,
+    new = NewInstance(
+        study_uid=study_uid,
+        series_uid=f"{study_uid}.1",
+        sop_instance_uid=f"{study_uid}.1.{number}",
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.2",
+        transfer_syntax_uid="1.2.840.10008.1.2.1",
+        path=Path(f"{study_uid}/{number}.{digest}"),
+        bytes=10,
+        digest=digest,
+        calling_ae_title="CT1",
+        patient=patient,
+        modality="CT",
+        series_description="portal",
     )
+    world.repository.record_instances([new], lambda _title: 60)
 
 
 def planned(world: World, study_uid: str, key: str, prior: Prior | None = None, generation: int = 1) -> JobPlan:

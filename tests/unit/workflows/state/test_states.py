@@ -13,18 +13,19 @@ STUDY = {
     "COMPLETE": "RECEIVING PLANNED PREDICTING DELIVERING DELIVERED UNMATCHED HELD FAILED",
     "PLANNED": "RECEIVING COMPLETE PREDICTING DELIVERING FAILED",
     "PREDICTING": "RECEIVING COMPLETE PLANNED DELIVERING DELIVERED FAILED",
-    "DELIVERING": "RECEIVING COMPLETE PREDICTING DELIVERED FAILED",
+    "DELIVERING": "RECEIVING COMPLETE PLANNED PREDICTING DELIVERED FAILED",
     "DELIVERED": "RECEIVING COMPLETE DELIVERING",
     "UNMATCHED": "RECEIVING COMPLETE",
     "HELD": "RECEIVING COMPLETE",
-    "FAILED": "RECEIVING COMPLETE DELIVERING",
+    "FAILED": "RECEIVING COMPLETE PLANNED PREDICTING DELIVERING",
 }
 JOB = {
-    "PLANNED": "PREDICTING FAILED SUPERSEDED",
-    "PREDICTING": "PREDICTING PLANNED DELIVERING FAILED SUPERSEDED",
-    "DELIVERING": "PLANNED DELIVERED FAILED SUPERSEDED",
+    "PLANNED": "PREDICTING FAILED CANCELLED SUPERSEDED",
+    "PREDICTING": "PREDICTING PLANNED DELIVERING FAILED CANCELLED SUPERSEDED",
+    "DELIVERING": "PLANNED DELIVERED FAILED CANCELLED SUPERSEDED",
     "DELIVERED": "SUPERSEDED PLANNED DELIVERING",
     "FAILED": "SUPERSEDED PLANNED DELIVERING",
+    "CANCELLED": "SUPERSEDED PLANNED DELIVERING",
     "SUPERSEDED": "PLANNED DELIVERING DELIVERED FAILED",
 }
 
@@ -54,6 +55,10 @@ def test_every_transition_is_legal_by_the_table_or_refused(
         ("DELIVERED FAILED", "FAILED"),
         ("DELIVERED SUPERSEDED FAILED", "FAILED"),
         ("DELIVERED SUPERSEDED", "DELIVERED"),
+        ("CANCELLED", "FAILED"),
+        ("DELIVERED CANCELLED", "FAILED"),
+        ("DELIVERING CANCELLED", "DELIVERING"),
+        ("PLANNED CANCELLED", "PREDICTING"),
     ],
 )
 def test_the_least_advanced_job_decides_and_a_failure_shows_last(jobs: str, state: str) -> None:
@@ -66,11 +71,8 @@ def test_a_planned_study_can_follow_every_single_step_of_its_jobs() -> None:
         for new in JobState:
             if new.value not in JOB[jobs[0].value].split() or JobState.SUPERSEDED in (new, jobs[0]):
                 continue  # superseding happens while planning, from COMPLETE
-            if jobs[0] in (JobState.FAILED, JobState.DELIVERED) or (jobs[0], new) == (
-                JobState.DELIVERING,
-                JobState.PLANNED,
-            ):
-                continue  # and so does taking up again what failed
+            if jobs[0] is JobState.DELIVERED or (jobs[0], new) == (JobState.DELIVERING, JobState.PLANNED):
+                continue  # and so does taking up again what was answered
             after = study_state_of((new, *jobs[1:]))
             if after is not before:
                 check_transition(before, after)

@@ -41,7 +41,7 @@ def many(world: World, count: int) -> None:
         new = NewInstance(
             uid, f"{uid}.1", f"{uid}.1.1", "c", "t", Path(uid), 1, "d", "CT1", accession_number=f"A{number}"
         )
-        world.repository.record_instance(new, 1)
+        world.repository.record_instances([new], lambda _title: 1)
         world.tick(1)
         world.complete()
         plan = world.job_plan(f"a{number}", (Destination("pacs", Profile.AIR), Destination("viewer", Profile.OHIF)))
@@ -61,7 +61,7 @@ def test_a_page_of_studies_takes_as_many_queries_as_one_study(world: World, url:
     assert counted[0] == counted[1] <= 6
     with statements(url) as (repository, sent):
         assert repository.study_details("1.3.5") is not None
-        assert len([one for one in sent if one.startswith("SELECT")]) <= 12
+        assert len([one for one in sent if one.startswith("SELECT")]) <= 13
 
 
 def test_selections_restrict_what_is_listed(world: World) -> None:
@@ -107,7 +107,7 @@ def test_to_read_takes_no_write_lock_on_sqlite(tmp_path: Path) -> None:
         assert repository.study("1.2") is None and repository.node_uid() is None
         assert not repository.take_due()
         assert repository.complete_quiet_studies() == []
-        assert not repository.is_own_result("1.2.3")
+        assert repository.own_results(["1.2.3"]) == set()
     finally:
         writer.execute("ROLLBACK")
         writer.close()
