@@ -4,32 +4,47 @@ from __future__ import annotations
 
 import os
 import socket
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from functools import cached_property, partial
 from importlib.metadata import version
 
 import structlog
 
-from dicom_node.network.archive import Archive, ArchiveAddress, open_archive
+from dicom_node.network.archive import Archive, ArchiveAddress, move, open_archive
+from dicom_node.network.availability import InstanceAvailability
 from dicom_node.network.commitment import CommitmentAnswer
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, Timeouts
+from dicom_node.network.upper_layer.services import ServiceOffer
 from dicom_node.results.profiles import Wishes
-from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.storage.backlog import backlog
 from dicom_node.storage.instance_store import InstanceStore
+from dicom_node.storage.journal import Journal
+from dicom_node.storage.journal_reader import JournalReader
 from inference.interface import Predictor, PredictorDescription
 from inference.open import describe_predictor, open_predictor
 from workflows.data_folder import DataFolder
 from workflows.errors import OtherWeights, SettingsError
 from workflows.ownership import require_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, ArchiveSettings, Delivery, Settings
+from workflows.settings import COMMISSIONING, ArchiveSettings, Delivery, PeerSettings, Settings
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
+from workflows.state.keeping import KeepingRules
 from workflows.state.records import Destination
 from workflows.state.repository import Repository
+from workflows.state.waker import Waker
+from workflows.steps.complete import completed, note_availability
 from workflows.steps.confirm import record_commitment
+from workflows.steps.evidence import ArchiveSource, Asking, Evidence, take_file
+from workflows.steps.intake import IntakeSettings
+from workflows.steps.integrity import Recovery
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
-from workflows.steps.receive import Receiver, receive_instance
+from workflows.steps.receive import Receiver, index_waiting
+from workflows.steps.room import RoomWatch, SinkWithRoom
 from workflows.steps.route import Route, Sender
 
 __all__ = ["Node", "address_of", "repository_to_read"]
@@ -85,12 +100,50 @@ class Node:
 
     @cached_property
     def receiver(self) -> Receiver:
-        return Receiver(self.store, self.folder, self.repository, self.quiet_period_s)
+        return Receiver(self.store, self.folder, self.repository, self.quiet_period_s, self.keeps_late_images)
 
     def quiet_period_s(self, calling_ae_title: str) -> float:
         """How long a study from a source must be quiet to be complete: its own setting, or the node's."""
         own = {peer.ae_title: peer.quiet_period_s for peer in self.settings.peers}
         return own.get(calling_ae_title) or self.settings.node.quiet_period_s
+
+    @property
+    def shortest_quiet_period_s(self) -> float:
+        """Of all sources: a study is to be seen at least once before it may be complete."""
+        return min([self.settings.node.quiet_period_s, *(one.quiet_period_s or 1e9 for one in self.settings.peers)])
+
+    def keeps_late_images(self, calling_ae_title: str) -> bool:
+        """Whether images of a source that come after their study was read are kept and not read."""
+        return any(peer.ae_title == calling_ae_title and peer.late_images == "keep" for peer in self.settings.peers)
+
+    def evidence(self, waker: Waker) -> Evidence:
+        """Who can be asked what a study holds, and wakes its planning once it is complete."""
+
+        def done(study_uid: str, evidence: str) -> None:
+            completed(study_uid, evidence, waker)
+
+        asked = (peer for peer in self.settings.peers if peer.evidence != "none")
+        return Evidence({peer.ae_title: Asking(self._source(peer), self.repository, done) for peer in asked})
+
+    def _source(self, peer: PeerSettings) -> ArchiveSource:
+        url = peer.dicomweb_url if peer.evidence == "qido" else ""
+        address = ArchiveAddress(Peer(peer.ae_title, peer.host, peer.port or 0), dicomweb_url=url)
+        return self._archive_source(peer.ae_title, address, peer.ae_title)
+
+    def _archive_source(self, name: str, address: ArchiveAddress, calling_ae_title: str) -> ArchiveSource:
+        """Who can be asked for instances that came, or should have come, from `calling_ae_title`."""
+        own = self.settings.node.ae_title
+
+        def send_here(study_uid: str, series_uid: str, uids: Sequence[str]) -> None:
+            peer = address.peer
+            move(peer, own, study_uid, own, series_uid=series_uid, sop_instance_uids=uids, timeouts=_TRANSFER)
+
+        return ArchiveSource(
+            name=name,
+            archive=partial(open_archive, address, own, timeouts=_QUESTION),
+            take=lambda path: take_file(path, calling_ae_title, self.journal),
+            move=None if address.dicomweb_url else send_here,
+        )
 
     def planner(self) -> Planner:
         """Protocols are read anew for each study, so that an edit needs no restart."""
@@ -109,6 +162,7 @@ class Node:
             node_uid=self.node_uid,
             low_confidence=self.settings.results.low_confidence,
             commissioning=commissioning,
+            urgent_sources=frozenset(peer.ae_title for peer in self.settings.peers if peer.priority == "stat"),
             archives={one.name: partial(self._archive_to_ask, one) for one in archives},
         )
 
@@ -186,29 +240,128 @@ class Node:
             supersede=archive.supersede,
         )
 
-    def storage_scp(self) -> StorageSCP:
-        node, receiver = self.settings.node, self.receiver
+    # --- Keeping ------------------------------------------------------------------------------------------------------
 
-        def receive(received: ReceivedInstance) -> None:
-            receive_instance(received, receiver)
+    def room_watch(self) -> RoomWatch:
+        retention = self.settings.retention
+        used = self.repository.bytes_held
+        return RoomWatch(self.folder, used, budget_gb=retention.budget_gb, warn_at=retention.warn_at)
 
-        def committed(answer: CommitmentAnswer) -> None:
-            record_commitment(answer, self.repository)
+    @property
+    def keeping_rules(self) -> KeepingRules:
+        """How long images are kept."""
+        retention = self.settings.retention
+        return KeepingRules(
+            after_commitment=_days(retention.inputs_days_after_commitment),
+            uncommitted=_days(retention.uncommitted_days),
+        )
 
-        settings = StorageSCPSettings(
+    def recovery(self) -> Recovery:
+        """How what is lost is asked for again."""
+        return Recovery(self.repository, self.store, self.folder, self.sources_of)
+
+    def sources_of(self, calling_ae_title: str) -> list[ArchiveSource]:
+        """Who may have what came from an AE title: that peer where it can be asked, then every archive."""
+        known = [one for one in self.settings.peers if one.ae_title == calling_ae_title and one.evidence != "none"]
+        archives = (self._archive_source(one.name, address_of(one), calling_ae_title) for one in self.settings.archives)
+        return [*map(self._source, known), *archives]
+
+    # --- Receiving ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def storage_scp(self) -> Iterator[StorageSCP]:
+        """The storage SCP and the indexing in this process alone; once it ends all is indexed that can be."""
+        scp = StorageSCP(
+            self.scp_settings, self.sink, committed=self.record_commitment, available=self.note_availability
+        )
+        try:
+            with self.indexing(), scp:
+                yield scp
+        finally:
+            if journal := self.__dict__.pop("journal", None):  # the next one opens it anew
+                journal.close()
+
+    @contextmanager
+    def indexing(self) -> Iterator[None]:
+        """Index what this and other processes put into the journal, on a thread, until the block ends.
+
+        Raises JournalInUse where another process does so already. The database need not be there.
+        """
+        reader = JournalReader(self.folder.intake)
+        stop = threading.Event()
+        quarter = self.settings.node.journal_mb * 1024 * 1024 // 4
+        index = partial(index_waiting, reader, lambda: self.receiver, stop, gather_bytes=quarter)
+        thread = threading.Thread(target=index, name="indexing", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            thread.join(_DRAIN_S)
+            if thread.is_alive():  # a database that does not answer at all; what waits is indexed at the next start
+                log.warning("indexing_left", waits=backlog(self.folder.intake).count)
+            else:
+                reader.close()
+
+    @cached_property
+    def journal(self) -> Journal:
+        """Where this process puts what it receives before it answers."""
+        return self.intake.open_journal()
+
+    @property
+    def sink(self) -> SinkWithRoom:
+        """The journal, while there is room for what it takes."""
+        return self.intake.sink(self.journal)
+
+    @property
+    def intake(self) -> IntakeSettings:
+        """How instances are taken in, as plain values for acceptor processes."""
+        node = self.settings.node
+        return IntakeSettings(
+            scp=self.scp_settings,
+            data_dir=self.folder.root,
+            journal_bytes=node.journal_mb * 1024 * 1024,
+            minimum_free_bytes=node.minimum_free_mb * 1024 * 1024,
+            has_budget=self.settings.retention.budget_gb > 0,
+        )
+
+    @property
+    def scp_settings(self) -> StorageSCPSettings:
+        """How the storage SCP listens."""
+        node, limits = self.settings.node, self.settings.limits
+        return StorageSCPSettings(
             ae_title=node.ae_title,
             host=node.host,
             port=node.port,
             allowed_calling_ae=node.allowed_calling_ae,
             maximum_associations=node.maximum_associations,
+            associations_per_peer=limits.associations_per_peer,
             acse_timeout_s=node.acse_timeout_s,
             dimse_timeout_s=node.dimse_timeout_s,
             network_timeout_s=node.network_timeout_s,
+            pdu_s=limits.pdu_s,
+            association_s=limits.association_s,
             maximum_pdu_bytes=node.maximum_pdu_bytes,
+            largest_instance_bytes=limits.instance_mb * 1024 * 1024,
         )
-        return StorageSCP(settings, receive, committed=committed)
+
+    @property
+    def scp_offer(self) -> ServiceOffer:
+        """The services beside Storage and Verification; `roles/acceptor` must serve them."""
+        return ServiceOffer(commitment=True, availability=True)
+
+    def record_commitment(self, answer: CommitmentAnswer) -> None:
+        """Keep what an archive answers about storage commitment."""
+        record_commitment(answer, self.repository)
+
+    def note_availability(self, notification: InstanceAvailability) -> None:
+        """Keep which instances of a study a peer says that it has."""
+        note_availability(notification, self.repository)
 
 
+_QUESTION = Timeouts(connection_s=5.0, acse_s=5.0, dimse_s=5.0, network_s=5.0)
+_TRANSFER = Timeouts(connection_s=5.0, acse_s=5.0, dimse_s=30.0, network_s=30.0)
+_DRAIN_S = 30.0
 _SHORT = Timeouts(connection_s=2.0, acse_s=2.0, dimse_s=4.0, network_s=4.0)
 
 
@@ -221,6 +374,10 @@ def address_of(archive: ArchiveSettings) -> ArchiveAddress:
         username=archive.username,
         password=archive.password.get_secret_value(),
     )
+
+
+def _days(days: float | None) -> timedelta | None:
+    return None if days is None else timedelta(days=days)
 
 
 def _named(weights: PredictorDescription) -> str:

@@ -1,8 +1,12 @@
 """DataFolder: where instances and results lie, and the marker that says whose folder it is.
 
     DATA_DIR/node.json     the node's identity, which its database knows too
+    DATA_DIR/intake/       what was acknowledged and has no row yet (`dicom_node.storage.Journal`)
     DATA_DIR/instances/    what was received (`dicom_node.storage.InstanceStore`)
+    DATA_DIR/quarantine/   what cannot be indexed (`workflows/quarantine.py`)
     DATA_DIR/results/      what was made of it
+    DATA_DIR/headers/      a header of each series whose images were removed
+    DATA_DIR/run/          which roles run, when each last proved that it works, whether there is room; may be lost
 
 Paths in the database are relative to this folder, so that it can be moved with its database.
 """
@@ -40,9 +44,29 @@ class DataFolder:
         return self.root / "instances"
 
     @property
+    def intake(self) -> Path:
+        """Folder of the journal."""
+        return self.root / "intake"
+
+    @property
+    def quarantine(self) -> Path:
+        """Folder of the instances that cannot be indexed."""
+        return self.root / "quarantine"
+
+    @property
     def results(self) -> Path:
         """Folder of the saved result objects."""
         return self.root / "results"
+
+    @property
+    def headers(self) -> Path:
+        """Folder of the headers that stay of removed images."""
+        return self.root / "headers"
+
+    @property
+    def run(self) -> Path:
+        """Folder of what is only true while roles run."""
+        return self.root / "run"
 
     @property
     def marker(self) -> Path:

@@ -5,6 +5,7 @@ WorkflowError
 ├── SettingsError        wrong configuration; the message lists every mistake (exit code 2)
 ├── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
 ├── DatabaseUnavailable  the database does not answer; trying again later may help
+├── RowRefused           the database will not keep this, however often it is asked
 ├── CommissioningStopped the archive does not take, show or give back the synthetic body
 └── NotThisWorker        a job that this worker cannot take up, and another or a later one may
     ├── OtherWeights         it was planned for other weights than this worker's
@@ -20,7 +21,7 @@ from pathlib import Path
 
 __all__ = [
     "CallError", "CommissioningStopped", "DatabaseUnavailable", "FilesUnreadable", "NotThisWorker", "OtherWeights",
-    "ProtocolErrors", "ProtocolMistake", "SettingsError", "WorkflowError", "defect",
+    "ProtocolErrors", "ProtocolMistake", "RowRefused", "SettingsError", "WorkflowError", "defect",
 ]  # fmt: skip
 
 
@@ -38,6 +39,10 @@ class SettingsError(WorkflowError):
 
 class DatabaseUnavailable(WorkflowError):
     """The database does not answer, or broke off; nothing was changed, and trying again later may help."""
+
+
+class RowRefused(WorkflowError):
+    """The database will not keep what it was given; nothing was changed. The message has no value of a row."""
 
 
 class CommissioningStopped(WorkflowError):

@@ -8,17 +8,19 @@ from workflows.settings.sections import (
     BrokerSettings,
     DatabaseSettings,
     Delivery,
+    LimitsSettings,
     ModelSettings,
     NodeSettings,
     PeerSettings,
     ProtocolsSettings,
     ResultsSettings,
+    RetentionSettings,
     Settings,
     Supersede,
 )
 
 __all__ = [
     "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
-    "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "Supersede",
-    "load_settings",
+    "LimitsSettings", "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings",
+    "RetentionSettings", "Settings", "Supersede", "load_settings",
 ]  # fmt: skip

@@ -22,7 +22,8 @@ from dicom_node.results.profiles import ADDED_KINDS, Profile, ResultKind, WhenNo
 
 __all__ = [
     "CHECKOUT", "COMMISSIONING", "SHIPPED", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
-    "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings", "Settings", "Supersede",
+    "LimitsSettings", "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings",
+    "RetentionSettings", "Settings", "Supersede",
 ]  # fmt: skip
 
 COMMISSIONING = "commissioning"
@@ -85,6 +86,10 @@ class NodeSettings(_Section):
     acse_timeout_s: float = Field(default=30.0, gt=0, description="Seconds to wait for association messages.")
     dimse_timeout_s: float = Field(default=60.0, gt=0, description="Seconds to wait for the next DIMSE message.")
     network_timeout_s: float = Field(default=120.0, gt=0, description="Seconds without any traffic; then we hang up.")
+    acceptors: int = Field(default=2, ge=1, le=64, description="Processes that receive instances on the one port.")
+    journal_mb: int = Field(
+        default=1024, ge=64, description="Room for instances that are acknowledged and not yet files, in MB."
+    )
     maximum_pdu_bytes: int = Field(default=131072, ge=4096, description="Largest PDU that peers may send, in bytes.")
     minimum_free_mb: int = Field(
         default=512, ge=0, description="Below this much free room instances are refused (0xA700)."
@@ -94,7 +99,9 @@ class NodeSettings(_Section):
     )
     scheduler_interval_s: float = Field(default=1.0, gt=0, description="Seconds between two looks at what is due.")
     rewake_s: float = Field(default=30.0, gt=0, description="Seconds after which an unanswered wake-up is repeated.")
-    maximum_attempts: int = Field(default=3, ge=1, description="Workers that may die on one job before it fails.")
+    maximum_attempts: int = Field(
+        default=3, ge=1, description="Attempts at one job that may come to nothing before it fails."
+    )
     log_format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: readable on a terminal.")
 
 
@@ -103,6 +110,29 @@ class PeerSettings(_Section):
 
     ae_title: AETitle = Field(description="Calling AE title of the source.")
     quiet_period_s: float | None = Field(default=None, gt=0, description="Its own quiet period in seconds.")
+    host: str = Field(default="", description="Its address, where it can be asked what a study holds.")
+    port: int | None = Field(default=None, ge=1, le=65535, description="Its port.")
+    dicomweb_url: str = Field(default="", description='Its DICOMweb root; for `evidence = "qido"`.')
+    evidence: Literal["none", "c-find", "qido"] = Field(
+        default="none", description="How it is asked for a study's instances before the study counts as complete."
+    )
+    late_images: Literal["read", "keep"] = Field(
+        default="read", description="Images after a study was read: `read` it again, or `keep` them and do not."
+    )
+    priority: Literal["stat", "routine"] = Field(default="routine", description="How soon its studies are read.")
+
+    @field_validator("dicomweb_url")
+    @classmethod
+    def _web(cls, value: str) -> str:
+        return _of_scheme(value, "http", "https").rstrip("/")
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> PeerSettings:
+        if self.evidence == "c-find" and not (self.host and self.port):
+            raise ValueError('evidence = "c-find" needs host and port')
+        if self.evidence == "qido" and not self.dicomweb_url:
+            raise ValueError('evidence = "qido" needs dicomweb_url')
+        return self
 
 
 class DatabaseSettings(_Section):
@@ -253,6 +283,32 @@ class ModelSettings(_Section):
         return value if value in (SHIPPED, COMMISSIONING) else os.path.abspath(Path(value).expanduser())
 
 
+class LimitsSettings(_Section):
+    """[limits]: what one sender, one message, one job may take."""
+
+    instance_mb: int = Field(default=4096, ge=1, description="Largest instance that is taken, in MB.")
+    pdu_s: float = Field(default=30.0, gt=0, description="Seconds in which a PDU that has begun must be there.")
+    association_s: float = Field(default=4 * 3600.0, gt=0, description="Seconds that an association may last.")
+    associations_per_peer: int = Field(default=16, ge=1, description="Associations of one calling AE title at once.")
+    job_s: float = Field(default=3600.0, gt=0, description="Seconds after which a job that is not answered is stopped.")
+    job_memory_gb: float = Field(default=0.0, ge=0, description="Memory of a job's process, in GB; 0: no limit.")
+
+
+class RetentionSettings(_Section):
+    """[retention]: how long what was received is kept."""
+
+    inputs_days_after_commitment: float | None = Field(
+        default=None, ge=0, description="Days that images are kept once all results are known to be kept; empty: ever."
+    )
+    uncommitted_days: float | None = Field(
+        default=None,
+        ge=0,
+        description="Days that images of UNMATCHED, FAILED, unconfirmed studies are kept; empty: ever.",
+    )
+    budget_gb: float = Field(default=0.0, ge=0, description="Room for what was received, in GB; 0: as the disk has.")
+    warn_at: float = Field(default=0.8, gt=0, le=1, description="Part of the budget at which the node warns.")
+
+
 class Settings(_Section):
     """All settings of a node."""
 
@@ -264,6 +320,8 @@ class Settings(_Section):
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     protocols: ProtocolsSettings = Field(default_factory=ProtocolsSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
+    limits: LimitsSettings = Field(default_factory=LimitsSettings)
+    retention: RetentionSettings = Field(default_factory=RetentionSettings)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:

@@ -21,7 +21,7 @@ from dicom_node.headers.patient import Patient, contradiction
 from dicom_node.network.archive import Archive, FoundSeries, FoundStudy
 from dicom_node.results.equipment import MANUFACTURER
 from dicom_node.results.stored_report import REPORT_CLASS, StoredReport, read_stored_report
-from workflows.state.patients import patient_for_columns
+from workflows.state.columns import patient_for_columns
 from workflows.state.records import Prior
 from workflows.steps.priors import Candidate, Wanted
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import structlog
 
 from dicom_node.errors import PeerRejected, PeerUnreachable
+from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.identifiers import derived_uid
 from dicom_node.network.commitment import CommitmentAnswer, failure_told, is_missing
 from workflows.errors import DatabaseUnavailable, defect
@@ -27,26 +28,31 @@ _UNREACHABLE_S = 300.0
 """Between two tries at an archive that is away: nothing waits for what it would say."""
 
 
-def confirm_deliveries(key: str, archive: str, repository: Repository, sender: Sender) -> None:
-    """Ask an archive about the objects of a job that it took and that nothing has confirmed yet."""
+def confirm_deliveries(key: str, archive: str, repository: Repository, sender: Sender) -> bool:
+    """Ask an archive about the objects of a job that it took and that nothing has confirmed yet.
+
+    False: it could not be reached.
+    """
     claimed = repository.claim_confirmations(key, archive, sender.lease_s)
     if not claimed:
-        return
-    asking = _Asking(key, archive, repository, claimed)
+        return True
+    asking = _Asking(key, archive, repository, claimed, sender)
     route = sender.route(archive)
     if route is None:
         asking.postpone(claimed, no_route(archive), sender.longest_wait_s)
-        return
+        return True
     try:
         asking.ask(route)
     except PeerUnreachable as error:
         log.warning("archive_unreachable", archive=archive, reason=str(error), next_attempt_s=_UNREACHABLE_S)
         asking.postpone(claimed, str(error), _UNREACHABLE_S, answered=False)
+        return False
     except DatabaseUnavailable:  # they are due again by themselves
         raise
     except Exception as error:
         log.exception("confirm_failed", job_key=key, archive=archive)
         asking.postpone(claimed, defect(error), sender.longest_wait_s)
+    return True
 
 
 def record_commitment(answer: CommitmentAnswer, repository: Repository) -> None:
@@ -66,8 +72,16 @@ def record_commitment(answer: CommitmentAnswer, repository: Repository) -> None:
 class _Asking:
     """The objects of one claim."""
 
-    def __init__(self, key: str, archive: str, repository: Repository, claimed: Sequence[UnconfirmedObject]) -> None:
+    def __init__(
+        self,
+        key: str,
+        archive: str,
+        repository: Repository,
+        claimed: Sequence[UnconfirmedObject],
+        sender: Sender,
+    ) -> None:
         self._key, self._archive, self._repository, self._claimed = key, archive, repository, claimed
+        self._sender = sender
         self.attempt = max(one.attempts for one in claimed)
 
     def ask(self, route: Route) -> None:
@@ -89,6 +103,7 @@ class _Asking:
         self.postpone(self._claimed, f"{route.title} was asked for commitment and has not answered yet", wait_s)
         try:
             answer = route.ask_commitment(transaction_uid, [one.result for one in self._claimed])
+            fault_point(FaultPoint.COMMITMENT_ASKED)
         except PeerRejected as error:
             log.warning("commitment_refused", archive=self._archive, reason=str(error))
             self._look(route, self.attempt, f"{route.title} does not commit itself ({error}); ")
@@ -123,6 +138,9 @@ class _Asking:
     def postpone(
         self, objects: Sequence[UnconfirmedObject], reason: str, after_s: float | None, *, answered: bool = True
     ) -> None:
-        """Ask about these again after `after_s`; None: never. `answered`: whether this counts as an attempt."""
+        """Ask about these again after `after_s`, by chance sooner; None: never. `answered`: whether this counts as an
+        attempt.
+        """
         uids = [one.result.sop_instance_uid for one in objects]
-        self._repository.postpone_confirmation(self._key, self._archive, uids, reason, after_s, answered=answered)
+        pause_s = None if after_s is None else self._sender.spread_s(after_s)
+        self._repository.postpone_confirmation(self._key, self._archive, uids, reason, pause_s, answered=answered)

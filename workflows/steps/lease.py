@@ -16,17 +16,20 @@ log = structlog.get_logger()
 
 
 @contextmanager
-def kept(extend: Callable[[], bool], every_s: float, **about: str) -> Iterator[None]:
+def kept(extend: Callable[[], bool], every_s: float, **about: str) -> Iterator[threading.Event]:
     """Call `extend` every `every_s` seconds until the block ends, or until it returns False: the lease was lost.
+
+    The block gets an event that is set once that has happened.
 
     A database that is away is no loss: it may be back before the lease ends. `about` is logged with a missed heartbeat.
     """
-    stop = threading.Event()
+    stop, lost = threading.Event(), threading.Event()
 
     def beat() -> None:
         while not stop.wait(every_s):
             try:
                 if not extend():
+                    lost.set()
                     return
             except DatabaseUnavailable as error:
                 log.warning("heartbeat_missed", reason=str(error), **about)
@@ -34,7 +37,7 @@ def kept(extend: Callable[[], bool], every_s: float, **about: str) -> Iterator[N
     thread = threading.Thread(target=beat, name="lease", daemon=True)
     thread.start()
     try:
-        yield
+        yield lost
     finally:
         stop.set()
         thread.join()

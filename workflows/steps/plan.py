@@ -8,25 +8,28 @@ from dataclasses import dataclass, field
 import structlog
 
 from dicom_node.errors import InstanceRefused
+from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.headers.elements import read_file_header
 from dicom_node.headers.patient import PATIENT_KEYWORDS, patient_of
 from dicom_node.headers.series_kind import SeriesKind, read_series_kind
-from dicom_node.headers.study import SeriesHeader, StudyHeader, read_study_header
+from dicom_node.headers.study import SeriesHeader, StudyHeader
 from dicom_node.network.archive import Archive
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from inference.interface import PredictorDescription
 from workflows.data_folder import DataFolder
 from workflows.errors import FilesUnreadable
 from workflows.protocols.matching import Plan, Refusal, SeriesMatch, is_image_series, match
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
+from workflows.protocols.schema import Priority, ProtocolQuestion, ReadingProtocol
 from workflows.state.keys import LOW_CONFIDENCE, answer_key, job_key, request_key
 from workflows.state.records import Destination, Instance, JobPlan, Prior, Study
 from workflows.state.repository import Repository
 from workflows.state.states import StudyState
 from workflows.state.waker import Waker
 from workflows.steps.archived_priors import ArchivedResults
+from workflows.steps.compare import compare_with_read
 from workflows.steps.identity import Disagreement, disagreement
-from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
+from workflows.steps.inputs import damaged_among, images_of, inputs_of, require_intact, require_readable, unreadable
+from workflows.steps.kept_headers import read_by_planning, study_header_of
 from workflows.steps.prior_search import PriorSearch
 from workflows.steps.priors import Wanted
 
@@ -45,7 +48,8 @@ COMMISSIONING_QUESTION = ProtocolQuestion(
 class Planner:
     """What planning needs beside the study: the protocols, the model that would answer, who asks, where results go.
 
-    `archives`: opens those that may be asked for earlier results, by name; each has `archives_deadline_s` s.
+    `urgent_sources`: calling AE titles whose studies go first. `archives`: opens those that may be asked for earlier
+    results, by name; each has `archives_deadline_s` s.
     """
 
     protocols: tuple[ReadingProtocol, ...]
@@ -57,6 +61,7 @@ class Planner:
     low_confidence: float = LOW_CONFIDENCE
     archives: Mapping[str, Callable[[], Archive]] = field(default_factory=dict)
     archives_deadline_s: float = 5.0
+    urgent_sources: frozenset[str] = frozenset()
 
     def plan(self, study: StudyHeader) -> Plan:
         """Match the study. A commissioning node asks every image series, whatever the protocols say."""
@@ -77,6 +82,7 @@ class Planner:
         protocol: ReadingProtocol,
         prior: Prior | None = None,
         kind: SeriesKind | None = None,
+        priority: Priority = Priority.ROUTINE,
     ) -> JobPlan:
         """The job of one series and protocol, with its keys."""
         version = str(protocol.version)
@@ -98,7 +104,21 @@ class Planner:
             prior=prior,
             frames=protocol.frames,
             kind=kind,
+            priority=priority,
+            useful_for_s=None if protocol.useful_for_minutes is None else 60 * protocol.useful_for_minutes,
         )
+
+    def priority(self, study: StudyHeader, protocol: ReadingProtocol) -> Priority:
+        """STAT where the protocol, a source of the study or its header says so (PS3.3 C.4.11, (0040,1003))."""
+        urgent = (
+            protocol.priority is Priority.STAT
+            or not self.urgent_sources.isdisjoint(study.referring_sources)
+            or study.requested_priority in _URGENT
+        )
+        return Priority.STAT if urgent else Priority.ROUTINE
+
+
+_URGENT = ("STAT", "HIGH")
 
 
 def commissioning_protocol() -> ReadingProtocol:
@@ -128,15 +148,27 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
             repository.hold_study(study_uid, study.generation, found.reason)
             log.warning("study_held", study_uid=study_uid, generation=study.generation, attributes=found.attributes)
             return
-        header = _read_header(instances, folder)
+        compared = compare_with_read(study, instances, repository, folder)
+        if compared is None:
+            log.info("plan_outdated", study_uid=study_uid, generation=study.generation)
+            return
+        instances = compared.instances
+        require_intact(read_by_planning(instances), folder)
+        header = study_header_of(instances, folder)
         plan = planner.plan(header)
-        jobs = _jobs(study, plan, instances, repository, folder, planner)
+        jobs = _jobs(study, header, plan, instances, repository, folder, planner)
     except (FilesUnreadable, OSError) as error:
         reason = str(error) if isinstance(error, FilesUnreadable) else unreadable(error)
         log.error("files_unreadable", study_uid=study_uid, reason=reason)
+        repository.suspect(study_uid)
         repository.hold_plan(study_uid, study.generation, f"waits to be planned: {reason}")
         return
     except InstanceRefused as error:
+        if damaged_among(instances, folder):  # else it came so
+            log.error("files_damaged", study_uid=study_uid, reason=str(error))
+            repository.suspect(study_uid)
+            repository.hold_plan(study_uid, study.generation, f"waits to be planned: a file is damaged: {error}")
+            return
         log.error("study_unreadable", study_uid=study_uid, reason=str(error))
         repository.fail_study(study_uid, study.generation, f"a stored instance cannot be read: {error}")
         return
@@ -145,7 +177,10 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
     if keys is None:
         log.info("plan_outdated", study_uid=study_uid, generation=study.generation)
         return
+    if compared.told:
+        repository.add_reason(study_uid, study.generation, compared.told)
     log.info("study_planned", study_uid=study_uid, generation=study.generation, jobs=len(jobs))
+    fault_point(FaultPoint.PLANNED)
     for key in keys:
         waker.predict(key)
 
@@ -175,22 +210,9 @@ def _as_is(study: Study, found: Disagreement, repository: Repository) -> bool:
     return not found.within and any(one.generation == study.generation for one in readings)
 
 
-def _read_header(instances: list[Instance], folder: DataFolder) -> StudyHeader:
-    """The study's headers; a series that holds images beside other objects is known by its images."""
-    chosen = images_of(instances)
-    with_images = {instance.series_uid for instance in chosen}
-    chosen += [instance for instance in instances if instance.series_uid not in with_images]
-    paths: dict[str, list[Instance]] = {}
-    for instance in chosen:
-        paths.setdefault(instance.series_uid, []).append(instance)
-    return read_study_header(
-        {uid: [folder.absolute(instance.path) for instance in found] for uid, found in paths.items()},
-        sources=sorted({instance.calling_ae_title for instance in chosen}),
-    )
-
-
 def _jobs(
     study: Study,
+    header: StudyHeader,
     plan: Plan,
     instances: Sequence[Instance],
     repository: Repository,
@@ -218,7 +240,7 @@ def _jobs(
             ),
         )
         prior = search.prior_for(planner.job(*asked, kind=kinds[uid]), wanted)
-        jobs.append(planner.job(*asked, prior, kinds[uid]))
+        jobs.append(planner.job(*asked, prior, kinds[uid], planner.priority(header, protocol)))
     return jobs
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -10,21 +11,22 @@ from pathlib import Path
 import structlog
 
 from dicom_node.errors import DicomNodeError
+from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.results.comparing import ReadNow
 from dicom_node.results.profiles import Profile, ResultKind
 from dicom_node.volumes.load import load_series
 from inference.errors import InferenceError, OutOfMemory
-from inference.interface import Predictor, PredictorDescription
+from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SliceStack
 from workflows.data_folder import DataFolder
-from workflows.errors import DatabaseUnavailable, FilesUnreadable, NotThisWorker, defect
+from workflows.errors import DatabaseUnavailable, FilesUnreadable, NotThisWorker, OtherWeights, defect
 from workflows.reading import Reading, ReadingContext, read
 from workflows.state.keys import LOW_CONFIDENCE, object_key
 from workflows.state.records import Instance, Job, Trouble, TroubleKind
 from workflows.state.repository import Repository
+from workflows.state.retrying import Backoff
 from workflows.state.states import JobState
 from workflows.state.waker import Waker
-from workflows.steps.inputs import images_of, inputs_of, require_readable, unreadable
-from workflows.steps.lease import kept
+from workflows.steps.inputs import images_of, inputs_of, require_intact, require_readable, unreadable
 from workflows.steps.priors import made_by
 
 __all__ = ["Inference", "predict_job"]
@@ -38,6 +40,8 @@ class Inference:
 
     `predictor_for`: the predictor that holds the weights a job was planned for; raises OtherWeights where this worker
     neither holds them nor is configured to load them, and InferenceError where they cannot be loaded.
+    `claimed`: is told of a job's key once it is claimed. Who calls keeps the lease, from another process: one that
+    hangs must not keep its own.
     """
 
     predictor_for: Callable[[PredictorDescription], Predictor]
@@ -49,6 +53,16 @@ class Inference:
     heartbeat_s: float = 15.0
     maximum_attempts: int = 3
     retry_s: float = 30.0
+    claimed: Callable[[str], None] = lambda _key: None
+    longest_wait_s: float = 300.0
+    chance: Callable[[], float] = random.random
+
+    def wait_s(self, job: Job) -> float:
+        """How long a job waits that is put off once more, in seconds; shorter by chance, so that not all come at once.
+
+        From `retry_s` on it doubles up to `longest_wait_s`.
+        """
+        return Backoff(self.retry_s, self.longest_wait_s, self.chance).delay_s(job.waits + 1)
 
 
 def predict_job(key: str, repository: Repository, folder: DataFolder, inference: Inference, waker: Waker) -> None:
@@ -67,40 +81,58 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
     bound = log.bind(study_uid=job.study_uid, job_key=key)
     try:
         predictor = inference.predictor_for(job.model)
+    except OtherWeights as error:
+        bound.warning("job_not_taken_up", reason=str(error))
+        if not _read_anew(job, repository, str(error)):
+            repository.hold_job(key, str(error), inference.wait_s(job))
+        return
     except (NotThisWorker, InferenceError) as error:
         bound.warning("job_not_taken_up", reason=str(error))
-        repository.hold_job(key, str(error), inference.retry_s)
+        repository.hold_job(key, str(error), inference.wait_s(job))
         return
     except Exception as error:
         bound.exception("cannot_load_model")
-        repository.hold_job(key, defect(error), inference.retry_s)
+        repository.hold_job(key, defect(error), inference.wait_s(job))
         return
     claimed = repository.claim_job(key, inference.owner, inference.lease_s, inference.maximum_attempts)
     if claimed is None:
         return
     bound.info("job_claimed", attempt=claimed.attempts)
+    inference.claimed(key)
+    fault_point(FaultPoint.CLAIMED)
     try:
         _answer(claimed, predictor, repository, folder, inference, waker)
     except NotThisWorker as error:
         bound.warning("job_given_back", reason=str(error))
-        repository.give_back(key, inference.owner, str(error), inference.retry_s)
+        repository.give_back(key, inference.owner, str(error), inference.wait_s(claimed))
     except OutOfMemory as error:
         bound.warning("out_of_memory", reason=str(error))
         trouble = Trouble(TroubleKind.NO_ROOM, str(error))
-        repository.record_trouble(key, inference.owner, trouble, inference.maximum_attempts, 2 * inference.retry_s)
+        repository.record_trouble(key, inference.owner, trouble, inference.maximum_attempts, inference.wait_s(claimed))
     except (DicomNodeError, InferenceError) as error:
         bound.warning("job_not_answered", reason=str(error))
         repository.fail_job(key, inference.owner, str(error))
     except OSError as error:
         reason = unreadable(error)
         bound.warning("job_given_back", reason=reason)
-        repository.give_back(key, inference.owner, reason, inference.retry_s)
+        repository.give_back(key, inference.owner, reason, inference.wait_s(claimed))
     except DatabaseUnavailable:  # the lease brings the job back
         raise
     except Exception as error:
         bound.exception("predict_failed")
         trouble = Trouble(TroubleKind.DEFECT, defect(error))
-        repository.record_trouble(key, inference.owner, trouble, inference.maximum_attempts, inference.retry_s)
+        repository.record_trouble(key, inference.owner, trouble, inference.maximum_attempts, inference.wait_s(claimed))
+
+
+def _read_anew(job: Job, repository: Repository, why: str) -> bool:
+    """A job whose saved results are damaged and whose weights are gone becomes a new one; False: it is no such job."""
+    if not repository.has_damaged_results(job.job_key):
+        return False
+    if repository.reopen(job.study_uid, f"a saved result is damaged and cannot be made again: {why}"):
+        log.warning("damaged_result_read_anew", study_uid=job.study_uid, job_key=job.job_key)
+    else:
+        repository.give_up_damaged(job.job_key, f"{why}; the study lacks images too: send it again")
+    return True
 
 
 def _answer(
@@ -112,19 +144,20 @@ def _answer(
     waker: Waker,
 ) -> None:
     bound = log.bind(study_uid=job.study_uid, job_key=job.job_key)
-    instances = images_of(repository.instances(job.study_uid), job.series_uid)
-    require_readable(instances, folder)
+    wanted = set(job.inputs)  # what came late and is only kept is none of them
+    images = [one.as_read for one in images_of(repository.instances(job.study_uid), job.series_uid)]
+    instances = [one for one in images if wanted.issuperset(inputs_of([one]))]
+    _require_as_received(instances, job, repository, folder)
     if inputs_of(instances) != job.inputs:
         raise FilesUnreadable("the series is not what it was when the job was planned; the next plan decides")
-    beat = lambda: repository.extend_lease(job.job_key, inference.owner, inference.lease_s)  # noqa: E731
-    with kept(beat, inference.heartbeat_s, job_key=job.job_key):
-        reading = _read(job, instances, predictor, repository, folder, inference)
+    reading = _read(job, instances, predictor, repository, folder, inference)
+    fault_point(FaultPoint.SEG_SAVED)
     objects = [replace(saved, path=folder.relative(saved.path)) for saved in reading.objects]
     saved = repository.save_results(
         job.job_key, inference.owner, reading.model, reading.parts, reading.answers, objects, reading.notes
     )
     if not saved:
-        bound.warning("lease_lost")
+        bound.warning("results_not_recorded", reason="the lease was lost, or they are made again under other UIDs")
         for made in {folder.absolute(saved_object.path).parent for saved_object in objects}:
             shutil.rmtree(made, ignore_errors=True)
         return
@@ -134,6 +167,16 @@ def _answer(
     )
     for archive in dict.fromkeys(destination.archive for destination in job.destinations):
         waker.publish(job.job_key, archive)
+
+
+def _require_as_received(instances: Sequence[Instance], job: Job, repository: Repository, folder: DataFolder) -> None:
+    """Raise FilesUnreadable for a file that is missing here or damaged; the study is then looked after."""
+    try:
+        require_readable(instances, folder)
+        require_intact(instances, folder)
+    except FilesUnreadable:
+        repository.suspect(job.study_uid)
+        raise
 
 
 def _read(
@@ -162,7 +205,24 @@ def _read(
         earlier=None if job.prior is None else job.prior.result,
         now=_read_now(job, predictor),
     )
-    return read(series, job.questions, predictor, context)
+    return read(series, job.questions, _Watched(predictor), context)
+
+
+class _Watched:
+    """A predictor with a fault point while it answers."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    @property
+    def description(self) -> PredictorDescription:
+        return self._predictor.description
+
+    def answer(
+        self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
+    ) -> tuple[Answer, ...]:
+        fault_point(FaultPoint.PREDICTING)
+        return self._predictor.answer(stack, questions, progress=progress)
 
 
 def _read_now(job: Job, predictor: Predictor) -> ReadNow | None:

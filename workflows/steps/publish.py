@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from dicom_node.errors import PeerUnreachable, UnparseableInstance
+from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.network.status import Delivery as Outcome
 from dicom_node.network.storage_scu import SendOutcome
 from dicom_node.results.profiles import ADDED_KINDS, ResultKind, profile_without
@@ -20,6 +21,7 @@ from workflows.errors import DatabaseUnavailable, defect
 from workflows.state.records import ClaimedDelivery, ResultObject
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState
+from workflows.steps.integrity import is_gone, set_aside
 from workflows.steps.lease import kept
 from workflows.steps.route import Route, Sender, no_route, require_intact
 
@@ -35,23 +37,24 @@ _ENDS = {
 _NEVER = (DeliveryState.REJECTED, DeliveryState.WITHHELD, DeliveryState.FAILED)
 
 
-def publish_job(key: str, archive: str, repository: Repository, folder: DataFolder, sender: Sender) -> None:
-    """Send what is pending to one archive.
+def publish_job(key: str, archive: str, repository: Repository, folder: DataFolder, sender: Sender) -> bool:
+    """Send what is pending to one archive; False: it could not be reached.
 
     An archive that is down is tried again without limit. An object that it refuses for good is not sent again, nor is
     what references it; the rest is.
     """
     claimed = repository.claim_deliveries(key, archive, sender.owner, sender.lease_s)
     if not claimed:
-        return
+        return True
     bound = log.bind(study_uid=repository.job(key).study_uid, job_key=key, archive=archive)
-    attempts = max(one.delivery.attempts for one in claimed) + 1
-    wait_s = sender.wait_s(attempts)
+    wait_s = sender.wait_s(max(one.delivery.attempts for one in claimed) + 1)
     route = sender.route(archive)
     if route is None:
-        repository.release_deliveries(key, archive, sender.owner, no_route(archive), sender.longest_wait_s)
-        return
+        pause_s = sender.spread_s(sender.longest_wait_s)
+        repository.release_deliveries(key, archive, sender.owner, no_route(archive), pause_s)
+        return True
     beat = lambda: repository.extend_deliveries(key, archive, sender.owner, sender.lease_s)  # noqa: E731
+    reached = True
     sending = _Sending(archive, route, repository, folder, sender, claimed, bound)
     try:
         with kept(beat, sender.heartbeat_s, job_key=key):
@@ -59,15 +62,31 @@ def publish_job(key: str, archive: str, repository: Repository, folder: DataFold
     except (PeerUnreachable, UnparseableInstance, OSError) as error:
         reason = str(error)
         sending.note_attempts(reason)
-        event = "archive_unreachable" if isinstance(error, PeerUnreachable) else "result_unreadable"
+        reached = not isinstance(error, PeerUnreachable)
+        event = "result_unreadable" if reached else "archive_unreachable"
         bound.warning(event, reason=reason, next_attempt_s=wait_s)
     except DatabaseUnavailable:  # the lease brings the deliveries back
         raise
     except Exception as error:
         bound.exception("publish_failed")
-        repository.record_delivery_defect(key, archive, sender.owner, defect(error), sender.retry_s)
-        return
+        repository.record_delivery_defect(key, archive, sender.owner, defect(error), sender.spread_s(sender.retry_s))
+        return True
     repository.release_deliveries(key, archive, sender.owner, reason, wait_s)
+    if sending.damaged:
+        _make_again(key, archive, sending.damaged, repository, folder)
+    return reached
+
+
+def _make_again(
+    key: str, archive: str, damaged: Sequence[ResultObject], repository: Repository, folder: DataFolder
+) -> None:
+    """Have damaged results made again: the job is planned once more; then their files are set aside."""
+    uids = [result.sop_instance_uid for result in damaged]
+    for result in repository.remake_results(key, archive, uids):
+        aside = set_aside(folder.absolute(result.path))
+        log.warning(
+            "result_made_again", job_key=key, kind=result.kind.value, set_aside=None if aside is None else str(aside)
+        )
 
 
 class _Sending:
@@ -89,6 +108,7 @@ class _Sending:
         self._states: dict[str, DeliveryState] = {one.result.sop_instance_uid: one.delivery.state for one in claimed}
         self._tried: set[str] = set()
         self._held = True
+        self.damaged: list[ResultObject] = []
 
     def send_all(self) -> str:
         """Send until nothing more can be; return why something is still pending, or "".
@@ -102,8 +122,10 @@ class _Sending:
             paths = [self._folder.absolute(result.path) for result in batch]
             if not paths:
                 continue
+            fault_point(FaultPoint.SENDING)
             with closing(self._route.send(paths)) as outcomes:
                 for result, outcome in zip(batch, outcomes, strict=True):
+                    fault_point(FaultPoint.SENT)
                     reasons.append(self._record(result, outcome))
                     # Another sender may hold the rest by now; what went out in one request has its outcome still.
                     if not self._held and not self._route.stow:
@@ -112,10 +134,12 @@ class _Sending:
         return "; ".join(dict.fromkeys(filter(None, reasons)))
 
     def _intact(self, result: ResultObject, reasons: list[str]) -> bool:
-        """Whether the file is what was saved; one that is not waits by itself, and keeps nothing else back."""
+        """Whether the file is what was saved; one that is not is never sent, and keeps nothing else back."""
         try:
             require_intact(self._folder.absolute(result.path), result)
         except (UnparseableInstance, OSError) as error:
+            if isinstance(error, UnparseableInstance) or is_gone(error, self._folder, self._repository):
+                self.damaged.append(result)
             self._log.warning("result_unreadable", kind=result.kind.value, reason=str(error))
             reasons.append(str(error))
             self._tried.add(result.sop_instance_uid)

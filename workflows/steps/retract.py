@@ -9,7 +9,7 @@ from typing import assert_never
 
 import structlog
 
-from dicom_node.errors import PeerError, ResultRefused
+from dicom_node.errors import PeerError, PeerUnreachable, ResultRefused
 from dicom_node.headers.rejection import RejectionCode
 from dicom_node.results.key_objects import write_rejection_note
 from workflows.data_folder import DataFolder
@@ -32,17 +32,22 @@ _SEVERAL = 5
 
 def retract_results(
     study_uid: str, archive: str, repository: Repository, folder: DataFolder, sender: Sender, waker: Waker
-) -> None:
-    """Carry out what is to be taken back of a study from one archive; what cannot be now is tried again."""
+) -> bool:
+    """Carry out what is to be taken back of a study from one archive; what cannot be now is tried again.
+
+    False: the archive could not be reached.
+    """
     claimed = repository.claim_retractions(study_uid, archive, sender.lease_s)
     if not claimed:
-        return
+        return True
     uids = [one.result.sop_instance_uid for one in claimed]
     bound = log.bind(study_uid=study_uid, archive=archive, objects=len(claimed))
     route = sender.route(archive)
     if route is None:
-        repository.postpone_retractions(study_uid, archive, uids, no_route(archive), sender.longest_wait_s)
-        return
+        repository.postpone_retractions(
+            study_uid, archive, uids, no_route(archive), sender.spread_s(sender.longest_wait_s)
+        )
+        return True
     attempts = 1 + max(one.attempts for one in claimed)
     wait_s = sender.wait_s(attempts)
     try:
@@ -51,11 +56,14 @@ def retract_results(
         bound.warning("not_retracted", reason=str(error), next_attempt_s=wait_s)
         attention = attempts >= _SEVERAL
         repository.postpone_retractions(study_uid, archive, uids, str(error), wait_s, attention=attention)
+        return not isinstance(error, PeerUnreachable)
     except DatabaseUnavailable:  # they are due again by themselves
         raise
     except Exception as error:
         bound.exception("retract_failed")
-        repository.postpone_retractions(study_uid, archive, uids, defect(error), sender.longest_wait_s, attention=True)
+        pause_s = sender.spread_s(sender.longest_wait_s)
+        repository.postpone_retractions(study_uid, archive, uids, defect(error), pause_s, attention=True)
+    return True
 
 
 def _retract(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Generator, Mapping, Sequence
+import random
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from dicom_node.network.storage_scu import SendOutcome, Timeouts, send
 from dicom_node.network.stow import store
 from workflows.settings import Supersede
 from workflows.state.records import ResultObject
+from workflows.state.retrying import Backoff, spread_s
 
 __all__ = ["Route", "Sender", "no_route", "require_intact"]
 
@@ -73,21 +75,26 @@ class Sender:
     heartbeat_s: float = 30.0
     longest_wait_s: float = 300.0
     retry_s: float = 30.0
+    chance: Callable[[], float] = random.random
 
     def route(self, archive: str) -> Route | None:
         """The way to an archive; None where it is not configured."""
         return self.routes.get(archive) if archive else self.default
 
     def wait_s(self, attempts: int) -> float:
-        """How long to wait after so many attempts that failed."""
-        return min(self.longest_wait_s, 2.0 ** min(attempts, 16))
+        """Seconds to wait after so many attempts that failed: from 2 s on doubled, and shorter by chance."""
+        return Backoff(2.0, self.longest_wait_s, self.chance).delay_s(attempts)
+
+    def spread_s(self, pause_s: float) -> float:
+        """A fixed pause in seconds, shorter by chance, so that what waits for an archive does not come all at once."""
+        return spread_s(pause_s, self.chance)
 
 
 def require_intact(path: Path, result: ResultObject) -> None:
     """Raise UnparseableInstance for a file that is not what was saved, OSError for one that cannot be read."""
     with path.open("rb") as file:
         if hashlib.file_digest(file, "sha256").hexdigest() != result.digest:
-            raise UnparseableInstance(f"{path} is not what was saved: restore it from a backup")
+            raise UnparseableInstance(f"{path} is not what was saved: it is made again")
 
 
 def no_route(archive: str) -> str:

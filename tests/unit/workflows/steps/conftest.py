@@ -25,6 +25,8 @@ from dicom_node.results.profiles import Profile
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset
+from dicom_node.storage.placing import InspectedSource
+from dicom_node.storage.whole import WholeInstances
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from inference.open import open_predictor
 from workflows.data_folder import DataFolder
@@ -38,8 +40,9 @@ from workflows.steps.complete import complete_quiet_studies, wake_due
 from workflows.steps.plan import Planner, plan_study
 from workflows.steps.predict import Inference, predict_job
 from workflows.steps.publish import publish_job
-from workflows.steps.receive import Receiver, receive_instance, reconcile
+from workflows.steps.receive import Receiver, index_entries
 from workflows.steps.route import Route, Sender
+from workflows.steps.sweep import reconcile
 
 
 def received_from(path: Path) -> ReceivedInstance:
@@ -105,7 +108,11 @@ class Steps:
 
     def receive(self, *paths: Path) -> None:
         for path in paths:
-            receive_instance(received_from(path), self.receiver)
+            self.take(received_from(path))
+
+    def take(self, received: ReceivedInstance) -> None:
+        """One instance that was acknowledged, as the journal would have it."""
+        index_entries([InspectedSource(self.store.inspect(received))], self.receiver)
 
     def reconcile(self) -> tuple[int, int]:
         return reconcile(self.receiver)
@@ -183,7 +190,7 @@ def archive() -> Iterator[Archive]:
             raise UnparseableInstance("no such class here")
         found.objects.append(dcmread(BytesIO(instance.data_set), force=True))
 
-    with StorageSCP(StorageSCPSettings(ae_title="PACS", port=0), keep) as scp:
+    with StorageSCP(StorageSCPSettings(ae_title="PACS", port=0), WholeInstances(keep)) as scp:
         found.peer = Peer("PACS", "127.0.0.1", scp.port)
         yield found
 

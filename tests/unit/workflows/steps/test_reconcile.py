@@ -140,14 +140,15 @@ def test_a_delivered_study_stands_and_a_restored_file_is_taken_back(steps: Steps
     assert steps.state(study_uid) == DELIVERED and steps.repository.lost_instances(study_uid) == []
 
 
-def test_a_stored_header_that_cannot_be_read_any_more_fails_the_study(steps: Steps, marked: Marked) -> None:
+def test_a_stored_file_that_was_damaged_is_not_planned_from_and_is_looked_after(steps: Steps, marked: Marked) -> None:
     steps.receive(*marked[0])
     path = steps.folder.absolute(steps.held()[0].path)
     path.chmod(0o600)
     path.write_bytes(b"damaged")
     study_uid = steps.to_plan()
     state, reason = steps.state(study_uid)
-    assert state == "FAILED" and path.name in reason
+    assert state == "COMPLETE" and f"reads other bytes in {path}" in reason
+    assert steps.repository.due_recoveries() == [study_uid]
 
 
 def test_a_replaced_version_is_never_revived(steps: Steps, marked: Marked, edited: Callable[..., Path]) -> None:
@@ -170,9 +171,13 @@ def test_our_own_result_whose_receiver_died_is_not_indexed(steps: Steps, archive
     assert steps.state(study_uid)[0] == "DELIVERED"
 
 
-def test_a_file_that_cannot_be_read_stays_and_stops_nothing(steps: Steps, marked: Marked) -> None:
+def test_a_file_that_cannot_be_read_is_set_aside_and_stops_nothing(steps: Steps, marked: Marked) -> None:
     path = written_only(steps, marked[0][1])
     damaged = steps.folder.absolute(path).with_name("0.dcm")
     damaged.write_bytes(b"not DICOM")
     assert steps.reconcile() == (1, 0)
-    assert damaged.exists()
+    assert not damaged.exists()
+    (aside,) = steps.receiver.quarantine.instances()
+    assert steps.receiver.quarantine.path(aside).read_bytes() == b"not DICOM"
+    assert aside.study_uid == path.parts[1] and "no instance any more" in aside.reason
+    assert steps.reconcile() == (0, 0)

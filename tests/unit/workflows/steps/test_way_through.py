@@ -20,9 +20,7 @@ from inference.open import open_predictor
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.state.keys import object_key, request_key
 from workflows.state.records import Destination, JobPlan, Prior
-from workflows.state.repository import Repository
 from workflows.steps.plan import Planner
-from workflows.steps.receive import receive_instance
 
 if TYPE_CHECKING:
     from .conftest import Archive, Steps
@@ -90,21 +88,10 @@ def test_the_same_job_gives_the_same_bytes_in_another_node(
     assert {row.kind: row.digest for row in other.repository.objects(same)} == first
 
 
-def test_an_instance_whose_row_is_not_committed_is_not_acknowledged(
-    steps: Steps, marked: Marked, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def broken(*_: object) -> None:
-        raise OSError("the disk of the database is full")
-
-    monkeypatch.setattr(Repository, "record_instance", broken)
-    with pytest.raises(OSError, match="database"):
-        steps.receive(marked[0][0])
-
-
 def test_what_is_no_instance_leaves_neither_file_nor_row(steps: Steps) -> None:
     received = ReceivedInstance(b"no DICOM at all", "1.2.840.10008.5.1.4.1.1.2", "1.2.3", "1.2.840.10008.1.2.1")
     with pytest.raises(UnparseableInstance):
-        receive_instance(received, steps.receiver)
+        steps.take(received)
     assert steps.stored() == set() and steps.held() == []
 
 
