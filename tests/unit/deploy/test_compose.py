@@ -43,6 +43,11 @@ def test_every_role_and_service_is_there_and_comes_back_by_itself(services: dict
     assert {service["restart"] for service in services.values()} == {"unless-stopped"}
     for name in ("orthanc", "rabbitmq", "postgres", "scp"):
         assert services[name]["healthcheck"]["test"], name
+    for name in ROLES:
+        command, test = services[name]["command"], services[name]["healthcheck"]["test"]
+        role = command[command.index("--role") + 1] if "--role" in command else command[0]
+        folder = services[name]["environment"]["MEDSEG_NODE__NODE__DATA_DIR"]
+        assert test == ["CMD", "python", "-m", "workflows.roles.liveness", folder, role, "--end"]
     devices = services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"]
     assert devices[0]["capabilities"] == ["gpu"]
 

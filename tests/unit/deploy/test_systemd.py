@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import shutil
+import socket
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,7 +42,11 @@ def test_systemd_takes_the_unit(checkout: Path, tmp_path: Path, unit: str) -> No
 
 
 def test_the_unit_restarts_what_may_pass_and_waits_until_the_roles_are_drained(unit: str) -> None:
-    assert (setting(unit, "Restart"), setting(unit, "RestartPreventExitStatus")) == ("on-failure", "2")
+    assert (setting(unit, "Restart"), setting(unit, "RestartPreventExitStatus")) == ("always", "2")
+    assert int(setting(unit, "WatchdogSec")) + int(setting(unit, "RestartSec")) < 15, (
+        "a dead supervisor is back by then"
+    )
+    assert (setting(unit, "Type"), setting(unit, "KillMode")) == ("notify", "mixed"), "who is left behind is killed"
     drain_s = inspect.signature(Supervisor.__init__).parameters["drain_s"].default
     assert int(setting(unit, "TimeoutStopSec")) > drain_s
     assert f"for up to {drain_s:.0f} s" in unit
@@ -57,3 +64,27 @@ def test_the_page_for_hospital_it_installs_it_where_it_looks(checkout: Path, uni
     assert program.endswith("/.venv/bin/medseg-node") and words[:2] == ["up", "--config"]
     for place in (program.removesuffix("/.venv/bin/medseg-node"), str(Path(words[2]).parent), setting(unit, "User")):
         assert place in page
+
+
+def test_the_supervisor_tells_systemd_that_it_has_started_and_works(tmp_path: Path) -> None:
+    address = f"\0medseg-{os.getpid()}-{tmp_path.name}"
+    program = (
+        "import sys; from pathlib import Path; from workflows.roles.supervisor import Supervisor; "
+        "Supervisor({}, Path(sys.argv[1])).run()"
+    )
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(60)
+        environment = {**os.environ, "NOTIFY_SOCKET": "@" + address[1:]}
+        supervisor = subprocess.Popen([sys.executable, "-c", program, str(tmp_path)], env=environment)
+        try:
+            assert systemd.recv(100) == b"READY=1"
+            assert [systemd.recv(100) for _ in range(2)] == [b"WATCHDOG=1"] * 2
+            supervisor.terminate()
+            while (told := systemd.recv(100)) == b"WATCHDOG=1":
+                pass
+            assert told == b"STOPPING=1"
+            assert supervisor.wait(60) == 0
+        finally:
+            supervisor.kill()
+            supervisor.wait()

@@ -1,4 +1,4 @@
-"""Celery's side: a broker that is away stops nobody."""
+"""Wake-ups and what planning and predicting leave behind: a broker that is away stops nobody."""
 
 from __future__ import annotations
 
@@ -16,26 +16,36 @@ from inference.medseg_r.description import Thresholds, checkpoint_folder
 from tests.services import free_port
 from workflows.bootstrap import Node
 from workflows.errors import OtherWeights
+from workflows.roles.delivering import plan_or_hold
 from workflows.roles.queues import configure
-from workflows.roles.worker import CeleryWaker, make_app
+from workflows.roles.waker import CeleryWaker
 from workflows.settings import load_settings
 from workflows.state.records import Destination, JobPlan, NewInstance
+from workflows.state.waker import RecordingWaker
+from workflows.steps.complete import complete_quiet_studies
+from workflows.steps.predict import predict_job
 
 
 def test_a_broker_that_is_away_is_logged_and_no_error(capfd: pytest.CaptureFixture[str]) -> None:
     app = configure(Celery("test"), f"amqp://guest:guest@127.0.0.1:{free_port()}//")
-    CeleryWaker(app).predict("a-job")
+    waker = CeleryWaker(app)
+    waker.predict("a-job")
+    assert waker.flush(30)
     said = "".join(capfd.readouterr())
     assert "broker_away" in said and "a-job" in said and "guest:guest" not in said
 
 
-def test_the_embedded_queue_takes_wake_ups_without_a_broker(tmp_path: Path) -> None:
-    app = configure(Celery("test"), f"filesystem://{tmp_path}")
-    CeleryWaker(app).plan("a-study")
-    (file,) = (tmp_path / "messages").iterdir()
-    message = json.loads(file.read_bytes())
-    assert message["headers"]["task"] == "plan"
-    assert json.loads(base64.b64decode(message["body"]))[0] == ["a-study"]
+def test_the_embedded_queue_keeps_one_wake_up_a_queue(tmp_path: Path) -> None:
+    waker = CeleryWaker(configure(Celery("test"), f"filesystem://{tmp_path}"))
+    for number in range(200):
+        waker.plan(f"study-{number}")
+        waker.predict(f"job-{number}")
+    assert waker.flush(30)
+    files = sorted((tmp_path / "messages").glob("*.msg"))
+    assert [file.name.split(".")[-2] for file in files] == ["inference", "planning"]
+    messages = [json.loads(file.read_bytes()) for file in files]
+    assert [message["headers"]["task"] for message in messages] == ["predict", "plan"]
+    assert json.loads(base64.b64decode(messages[1]["body"]))[0] == ["study-199"]
 
 
 def test_production_queues_are_quorum_queues_with_confirmed_publishing() -> None:
@@ -44,7 +54,9 @@ def test_production_queues_are_quorum_queues_with_confirmed_publishing() -> None
         ("planning", "inference", "delivery"), "quorum"
     )
     assert app.conf.broker_transport_options == {"confirm_publish": True}
-    assert (app.conf.worker_prefetch_multiplier, app.conf.task_acks_late) == (1, True)
+    assert app.conf.medseg_publish_options == {"confirm_timeout": 3.0, "expiration": 30.0}, (
+        "nobody waits, none piles up"
+    )
 
 
 def node_of(folder: Path, **settings: str) -> Node:
@@ -54,8 +66,8 @@ def node_of(folder: Path, **settings: str) -> Node:
 
 def complete_study(node: Node) -> None:
     new = NewInstance("1.2", "1.2.1", "1.2.1.1", "c", "t", Path("instances/p"), 1, "d", "CT1")
-    node.repository.record_instance(new, 0.0)
-    assert node.repository.complete_quiet_studies() == ["1.2"]
+    node.repository.record_instances([new], lambda _title: 0.0)
+    assert complete_quiet_studies(node.repository, RecordingWaker()) == ["1.2"]
 
 
 def reason(node: Node, study_uid: str = "1.2") -> tuple[str, str]:
@@ -68,7 +80,7 @@ def test_protocols_that_cannot_be_read_are_the_reason_of_a_study_that_waits(tmp_
     (tmp_path / "broken.yaml").write_text("name: x\nversion: [")
     node = node_of(tmp_path, PROTOCOLS__DIRECTORY=str(tmp_path))
     complete_study(node)
-    make_app(node).tasks["plan"]("1.2")
+    plan_or_hold("1.2", node, RecordingWaker())
     state, why = reason(node)
     assert state == "COMPLETE" and why.startswith("waits to be planned: ") and "broken.yaml:2: not YAML" in why
 
@@ -79,7 +91,7 @@ def test_a_model_that_cannot_be_loaded_is_the_reason_of_a_job_that_waits(tmp_pat
     model = PredictorDescription("m", "1", "d" * 64, None)
     plan = JobPlan("key", "key", "key", "1.2.1", "x", "1", (), (), model, "1", (Destination("", Profile.AIR),))
     assert node.repository.save_plan("1.2", 1, [plan], [], "planned")
-    make_app(node).tasks["predict"]("key")
+    predict_job("key", node.repository, node.folder, node.inference(), RecordingWaker())
     state, why = reason(node)
     assert state == "PLANNED" and "nowhere is no checkpoint" in why
 
@@ -94,9 +106,8 @@ def test_a_plan_that_the_program_fails_at_is_tried_once_more_and_then_fails_the_
         raise RuntimeError("a value of Doe^Jane")
 
     monkeypatch.setattr(node, "planner", broken)
-    plan = make_app(node).tasks["plan"]
     for state in ("COMPLETE", "FAILED", "FAILED"):
-        plan("1.2")
+        plan_or_hold("1.2", node, RecordingWaker())
         assert reason(node)[0] == state
         assert "the program failed: RuntimeError in " in reason(node)[1] and "Doe" not in reason(node)[1]
 
