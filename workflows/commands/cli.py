@@ -27,15 +27,17 @@ from workflows.commands import ask as asking
 from workflows.commands import commission as commissioning
 from workflows.commands import demo as demonstration
 from workflows.commands import doctor as examination
+from workflows.commands import operate, purge, quarantine
 from workflows.commands import reread as rereading
 from workflows.commands.commissioned import show_commissioned
 from workflows.commands.doctor import Outcome
 from workflows.commands.reporting import explain_study, explained, seen, status_of_all
-from workflows.commands.selection import selection_of
+from workflows.commands.selection import json_asks_nothing, selection_of
 from workflows.data_folder import DataFolder
 from workflows.errors import CallError, ProtocolErrors, SettingsError, WorkflowError, defect
 from workflows.logs import configure_logging
 from workflows.protocols.loader import load_directory
+from workflows.roles.running import sole_supervisor
 from workflows.roles.scheduler import run_scheduler
 from workflows.roles.scp import run_scp
 from workflows.roles.supervisor import Supervisor
@@ -43,6 +45,7 @@ from workflows.roles.worker import run_worker
 from workflows.settings import Settings, load_settings
 from workflows.state.answers import FindingRecord
 from workflows.state.views import EVERY_STUDY
+from workflows.steps.room import told_of_room
 
 __all__ = ["main"]
 
@@ -52,6 +55,8 @@ app = typer.Typer(
 )  # fmt: skip
 protocols_app = typer.Typer(no_args_is_help=True, help="Reading protocols.")
 app.add_typer(protocols_app, name="protocols")
+for commands in (quarantine, operate, purge):
+    commands.register(app)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -78,37 +83,51 @@ def _forward(config: Path | None, *words: str) -> list[str]:
 
 @app.command()
 def up(config: Config = None) -> None:
-    """Run every role on this machine; restart one that dies, drain them on SIGTERM."""
+    """Run every role on this machine; replace one that dies or falls silent, drain them on SIGTERM.
+
+    Example: medseg-node up --config /etc/medseg-node/medseg-node.toml
+    """
     node = Node(_settings(config))
-    examination.require_usable(node, "port", "checkpoint", "protocols")
     roles = {
         "scp": ["scp"],
         "scheduler": ["scheduler"],
         "io": ["worker", "--role", "io"],
         "inference": ["worker", "--role", "inference"],
     }
-    node.repository.close()  # one migration, not four at once
     command = [sys.executable, "-m", "workflows.commands.cli"]
-    Supervisor({name: [*command, *_forward(config, *words)] for name, words in roles.items()}).run()
+    run_folder = node.folder.run
+    with sole_supervisor(run_folder):
+        examination.require_usable(node, "port", "checkpoint", "protocols")
+        node.repository.close()  # one migration, not four at once
+        Supervisor({name: [*command, *_forward(config, *words)] for name, words in roles.items()}, run_folder).run()
 
 
 @app.command()
 def scp(config: Config = None) -> None:
-    """Run the storage SCP: C-ECHO, C-STORE, and what archives answer on storage commitment."""
+    """Run the storage SCP: C-ECHO, C-STORE, and what archives answer on storage commitment.
+
+    Example: medseg-node scp --config /etc/medseg-node/medseg-node.toml
+    """
     run_scp(Node(_settings(config)), _stop_event())
 
 
 @app.command()
 def worker(role: Annotated[Role, typer.Option(help="What this worker does.")], config: Config = None) -> None:
-    """Run a Celery worker for one role."""
+    """Run a worker for one role.
+
+    Example: medseg-node worker --role io
+    """
     node = Node(_settings(config))
     examination.require_usable(node, *(("checkpoint",) if role is Role.INFERENCE else ("checkpoint", "protocols")))
-    raise typer.Exit(run_worker(node, role.value))
+    run_worker(node, role.value, _stop_event())
 
 
 @app.command()
 def scheduler(config: Config = None) -> None:
-    """Complete quiet studies and wake whatever is due."""
+    """Complete quiet studies and wake whatever is due.
+
+    Example: medseg-node scheduler --config /etc/medseg-node/medseg-node.toml
+    """
     run_scheduler(Node(_settings(config)), _stop_event())
 
 
@@ -151,10 +170,16 @@ def status(
         head = f"[bold]{known['state']:<10}[/] {known['study_uid']}  generation {known['generation']}{done}"
         out.print(f"{head}  {escape(known['protocol'] or '')}", highlight=False)
         out.print(f"{'':<11}{escape(known['reason'])}", highlight=False)
+        if known["remedy"]:
+            out.print(f"{'':<11}once its cause is mended: {known['remedy']}", highlight=False)
         if known["attention"]:
             out.print(f"  needs attention: {known['attention']}", style="red", markup=False, highlight=False)
         if known["to_retract"]:
             out.print(f"{'':<11}results are to be retracted: medseg-node explain {known['study_uid']}", highlight=False)
+    if told := quarantine.in_quarantine(DataFolder(settings.node.data_dir)):
+        out.print(told, style="red", markup=False, highlight=False)
+    if short := told_of_room(DataFolder(settings.node.data_dir))[0]:
+        out.print(short, style="red", markup=False, highlight=False)
     count = repository.count_studies(selection)
     if count > len(studies):
         out.print(f"{len(studies)} of {count} studies; --limit {count} lists all", highlight=False)
@@ -184,7 +209,7 @@ def reread(
     ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be read again, and do nothing.")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
-    as_json: AsJson = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON; with --yes or --dry-run.")] = False,
 ) -> None:
     """Plan studies again with today's protocols, weights and software; what none of them changes is not asked again.
 
@@ -195,13 +220,14 @@ def reread(
     """
     settings = _settings(config)
     selection = selection_of(study, accession, state, protocol, since, until, patient)
+    json_asks_nothing(as_json=as_json, yes=yes, dry_run=dry_run)
     if selection == EVERY_STUDY:
         raise CallError("name the studies: --study, --accession, --state, --protocol, --patient, --since or --until")
     choose = rereading.candidates_as_is if as_is else rereading.candidates
     chosen = choose(repository_to_read(settings), selection)
     if study is not None and not chosen:
         raise CallError(f"no study {study} was received here; `medseg-node status` lists those that were")
-    if not (dry_run or yes or as_json):
+    if any(one.ready for one in chosen) and not (dry_run or yes):
         how = "as they are, each series under its own patient" if as_is else "again"
         typer.confirm(f"read {sum(one.ready for one in chosen)} of {len(chosen)} studies {how}?", abort=True)
     if not dry_run and as_is:
@@ -221,7 +247,10 @@ def reread(
 
 @app.command()
 def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> None:
-    """Say what happened to one study and why: what matched, what was seen and not seen, where each result went."""
+    """Say what happened to one study and why: what matched, what was seen and not seen, where each result went.
+
+    Example: medseg-node explain 1.2.840.113619.2.55.3
+    """
     settings = _settings(config)
     known = explain_study(repository_to_read(settings), DataFolder(settings.node.data_dir), study_uid)
     if known is None:
@@ -302,14 +331,20 @@ def ask(
 
 @protocols_app.command("check")
 def check(directory: Path) -> None:
-    """Check reading protocols and report every mistake with its line."""
+    """Check reading protocols and report every mistake with its line.
+
+    Example: medseg-node protocols check deploy/protocols
+    """
     for protocol in load_directory(directory):
         out.print(f"{protocol.name} {protocol.version}: {len(protocol.questions)} questions")
 
 
 @app.command()
 def doctor(config: Config = None, as_json: AsJson = False) -> None:
-    """Check whether a node could run with this configuration; 1 if something fails, a warning is none."""
+    """Check whether a node could run with this configuration; 1 if something fails, a warning is none.
+
+    Example: medseg-node doctor --config medseg-node.toml
+    """
     checks = examination.examine(_settings(config))
     if as_json:
         print(json.dumps(examination.as_json(checks), indent=2))
@@ -338,6 +373,8 @@ def commission(
     """Prove an archive: send it a synthetic body with results, fetch all of it back, and say where each mark lies.
 
     Exit code 0: all came back as it was; 1: something did not, or the archive does not commit itself to it.
+
+    Example: medseg-node commission --archive pacs
     """
     settings = _settings(config)
     chosen = commissioning.archive_named(settings, archive)
@@ -361,7 +398,10 @@ def demo(
     study: Annotated[Path | None, typer.Option(help="Folder of DICOM files to send.")] = None,
     archive: Annotated[str | None, typer.Option(help="AE@host:port that gets the results.")] = None,
 ) -> None:
-    """Send a real study through a whole node and show what comes back."""
+    """Send a real study through a whole node and show what comes back.
+
+    Example: medseg-node demo --study DIR
+    """
     settings = load_settings(config)
     configure_logging(settings.node.log_format, logging.WARNING)  # the node's own log is a file that it names
     if not demonstration.run(settings, study, archive, out):

@@ -31,6 +31,7 @@ from dicom_node.network.storage_scu import Peer, echo, send
 from dicom_node.results.stored_segmentation import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.instance_store import InstanceStore
+from dicom_node.storage.whole import WholeInstances
 from workflows.bootstrap import Node
 from workflows.commands.ask import series_in
 from workflows.commands.reporting import overlay_of, size_of, status_of_all
@@ -136,7 +137,9 @@ def _archive(wanted: str | None, root: Path) -> tuple[Peer, set[str] | None, Sto
         store.write(store.inspect(instance))
         received.add(instance.sop_instance_uid)
 
-    receiver = StorageSCP(StorageSCPSettings(ae_title="DEMOARCHIVE", port=0, allowed_calling_ae=("MEDSEG",)), keep)
+    receiver = StorageSCP(
+        StorageSCPSettings(ae_title="DEMOARCHIVE", port=0, allowed_calling_ae=("MEDSEG",)), WholeInstances(keep)
+    )
     receiver.start()
     return Peer("DEMOARCHIVE", "127.0.0.1", receiver.port), received, receiver
 

@@ -18,14 +18,20 @@ from inference.open import describe_predictor
 from workflows.bootstrap import Node, repository_to_read
 from workflows.commands.archive_checks import check_archive
 from workflows.commands.checks import Check, Outcome, Warned, run_check
+from workflows.commands.quarantine import in_quarantine
 from workflows.data_folder import DataFolder
 from workflows.errors import SettingsError
 from workflows.ownership import check_own_folder
 from workflows.protocols.loader import load_directory
 from workflows.settings import COMMISSIONING, Settings
 from workflows.state.engine import find_database
+from workflows.state.records import Instance
+from workflows.steps.inputs import is_intact
+from workflows.steps.room import told_of_room
 
 __all__ = ["Check", "Outcome", "as_json", "examine", "require_usable"]
+
+_LOOKED_AT = 5
 
 
 def examine(settings: Settings) -> list[Check]:
@@ -34,6 +40,9 @@ def examine(settings: Settings) -> list[Check]:
         "data directory": _data_directory,
         "database": _database,
         "node": _node,
+        "quarantine": _quarantine,
+        "room": _room,
+        "files": _files,
         "broker": _broker,
         "port": _port_or_node,
         "checkpoint": _checkpoint,
@@ -93,6 +102,48 @@ def _node(settings: Settings) -> str:
         raise Warned(str(error)) from error
     uid = check_own_folder(DataFolder(settings.node.data_dir), repository)
     return f"{uid[:8]}, data directory and database are one node's" if uid else "none has run here yet"
+
+
+def _quarantine(settings: Settings) -> str:
+    if told := in_quarantine(DataFolder(settings.node.data_dir)):
+        raise Warned(told)
+    return "empty"
+
+
+def _room(settings: Settings) -> str:
+    """What a running node has counted of `[retention] budget_gb`."""
+    told, full = told_of_room(DataFolder(settings.node.data_dir))
+    if full:
+        raise SettingsError(told)
+    if told:
+        raise Warned(told)
+    budget = settings.retention.budget_gb
+    return f"below {settings.retention.warn_at:.0%} of {budget:g} GB" if budget else "as much as the disk has"
+
+
+def _files(settings: Settings) -> str:
+    """Whether some of the newest images are as they were received."""
+    if find_database(settings.database_url) is not None:
+        return "none has come yet"
+    try:
+        newest = repository_to_read(settings).newest_instances(_LOOKED_AT)
+    except SettingsError as error:
+        raise Warned(str(error)) from error
+    folder = DataFolder(settings.node.data_dir)
+    wrong = [str(folder.absolute(one.path)) for one in newest if not _as_received(one, folder)]
+    if wrong:
+        raise SettingsError(
+            f"{len(wrong)} of the newest {len(newest)} instances are gone or damaged, such as {wrong[0]}: look at the "
+            "disk; a running node asks for them again once they are to be read"
+        )
+    return f"the newest {len(newest)} instances are as they were received" if newest else "none has come yet"
+
+
+def _as_received(instance: Instance, folder: DataFolder) -> bool:
+    try:
+        return is_intact(instance, folder)
+    except OSError:
+        return False
 
 
 def _broker(settings: Settings) -> str:

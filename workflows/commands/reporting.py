@@ -10,9 +10,9 @@ from typing import Any, assert_never
 
 from workflows.data_folder import DataFolder
 from workflows.state.answers import AnswerRecord, FindingRecord
-from workflows.state.records import Delivery, Job, Prior, Retraction, RetractionOf
+from workflows.state.records import Delivery, Job, Prior, Priority, Retraction, RetractionOf, Study, TroubleKind
 from workflows.state.repository import Repository
-from workflows.state.states import RetractionState
+from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.views import EVERY_STUDY, JobView, ObjectView, Selection, StudyDetails, StudyView
 
 __all__ = ["explain_study", "explained", "seen", "size_of", "status_of", "status_of_all"]
@@ -31,12 +31,13 @@ def status_of_all(
 
 
 def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
-    """One study: `{study_uid, generation, state, reason, attention, accession_number, protocol, progress, jobs,
-    to_retract}`.
+    """One study: `{study_uid, generation, state, reason, remedy, attention, evidence, accession_number, protocol,
+    progress, jobs, to_retract}`.
 
     `jobs` has an entry per question and part; `progress` counts jobs, series asked by a protocol: `{done, of}`.
     `to_retract`: results of whatever generation that are to be retracted, each once for every archive. `attention`:
-    why a person has to look at the study, or "".
+    why a person has to look at the study, or "". `evidence`: why it counts as complete, "" while it is received.
+    `remedy`: the command that goes on with a study that is FAILED, or "".
     """
     study = view.study
     return {
@@ -44,13 +45,21 @@ def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
         "generation": study.generation,
         "state": study.state.value,
         "reason": study.reason,
+        "remedy": _remedy(study),
         "attention": study.attention,
+        "evidence": study.evidence,
         "accession_number": study.accession_number,
         "protocol": ", ".join(sorted({one.job.protocol_name for one in view.jobs})) or None,
         "progress": {"done": view.ended_jobs, "of": len(view.jobs)},
         "jobs": [entry for one in view.jobs for entry in _questions(one, folder)],
         "to_retract": [one for one in _results(view.to_retract, folder) if not _is_taken_back(one)],
     }
+
+
+def _remedy(study: Study) -> str:
+    if study.state is not StudyState.FAILED or study.failure is TroubleKind.LOST:
+        return ""
+    return f"medseg-node requeue --study {study.study_uid}"
 
 
 def _questions(view: JobView, folder: DataFolder) -> Iterator[dict[str, Any]]:
@@ -70,7 +79,13 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
     return {
         "question": question,
         "state": job.state.value,
-        "reason": job.reason,
+        "reason": _why(job),
+        "priority": job.priority.value,
+        "attempts": job.attempts,
+        "next_attempt_at": _time(job.ready_at) if job.state is JobState.PLANNED else None,
+        "useful_until": _time(job.useful_until),
+        "failure": None if job.failure is None else {"kind": job.failure.value, "passing": job.failure.passing},
+        "history": [{"at": event.at.isoformat(), "told": event.told} for event in job.history],
         "answer": None if answer is None else answer.text,
         "findings": [] if answer is None else [finding.as_json() for finding in answer.findings],
         "not_seen": None if answer is None or answer.not_seen is None else list(answer.not_seen),
@@ -85,6 +100,25 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
         "model": asdict(job.model),
         "terms": job.model.terms,
     }
+
+
+def _why(job: Job) -> str:
+    """Why a job stands where it does; never empty but where all is done."""
+    if job.reason:
+        return job.reason
+    match job.state:
+        case JobState.PLANNED:
+            return "waits for a worker"
+        case JobState.PREDICTING:
+            return f"being read, attempt {job.attempts}"
+        case JobState.DELIVERING:
+            return "answered, on the way to the archive"
+        case JobState.FAILED | JobState.CANCELLED | JobState.SUPERSEDED:
+            return "no reason was kept"
+        case JobState.DELIVERED:
+            return ""
+        case state:
+            assert_never(state)
 
 
 def _prior(prior: Prior) -> dict[str, Any]:
@@ -129,6 +163,7 @@ def _result(view: ObjectView, delivery: Delivery | None, folder: DataFolder) -> 
         "reason": "" if delivery is None else delivery.reason,
         "archive": "" if delivery is None else delivery.archive,
         "attempts": 0 if delivery is None else delivery.attempts,
+        "next_attempt_at": _next_attempt_at(delivery),
         "delivered_at": None if delivery is None else _time(delivery.delivered_at),
         "committed_at": None if delivery is None else _time(delivery.committed_at),
         "seen_at": None if delivery is None else _time(delivery.seen_at),
@@ -136,6 +171,10 @@ def _result(view: ObjectView, delivery: Delivery | None, folder: DataFolder) -> 
         "retract": None if result.retraction is None else _retraction(result.retraction),
         "retraction": None if retraction is None else _taken_back(retraction),
     }
+
+
+def _next_attempt_at(delivery: Delivery | None) -> str | None:
+    return _time(delivery.wake_at) if delivery is not None and delivery.state is DeliveryState.PENDING else None
 
 
 def _is_taken_back(result: dict[str, Any]) -> bool:
@@ -199,9 +238,16 @@ def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
             for one in details.series
         ],
         "lost": [
-            {"series_uid": instance.series_uid, "sop_instance_uid": instance.sop_instance_uid}
+            {
+                "series_uid": instance.series_uid,
+                "sop_instance_uid": instance.sop_instance_uid,
+                "reason": instance.lost_reason,
+            }
             for instance in details.lost
         ],
+        "inputs_removed": None
+        if details.removed is None
+        else {"instances": details.removed[0], "at": details.removed[1].isoformat()},
         "rejected": [
             {
                 "series_uid": one.series_uid,
@@ -235,10 +281,14 @@ def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
 def explained(known: dict[str, Any]) -> Iterator[str]:
     """What `explain_study` returned as lines to read, without markup."""
     yield f"{known['state']} generation {known['generation']}: {known['reason']}"
+    if known["remedy"]:
+        yield f"once its cause is mended: {known['remedy']}"
     if known["attention"]:
         yield f"needs attention: {known['attention']}"
     when = f"the first instance at {known['first_received_at']}, the last at {known['last_received_at']}"
     yield f"received from {known['source_ae_title']}, {when}"
+    if known["evidence"]:
+        yield f"complete, {known['evidence']}"
     if known["jobs"]:
         yield f"{known['progress']['done']} of {known['progress']['of']} jobs done"
     for series in known["series"]:
@@ -257,8 +307,14 @@ def explained(known: dict[str, Any]) -> Iterator[str]:
     for reading in known["read_as_is"]:
         yield f"generation {reading['generation']} read as it is: {reading['by']} wanted it at {reading['at']}"
     yield from _rejected(known["rejected"])
+    if removed := known["inputs_removed"]:
+        yield (
+            f"inputs removed on {removed['at'][:10]} by retention: {removed['instances']} images; headers and results "
+            "are kept; send the study again to have it read again"
+        )
     for lost in known["lost"]:
-        yield f"gone from the store: instance {lost['sop_instance_uid']}; send it again"
+        why = f" ({lost['reason']})" if lost["reason"] else ""
+        yield f"gone from the store: instance {lost['sop_instance_uid']}{why}; send it again"
 
 
 def _rejected(rejected: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -289,6 +345,7 @@ def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[s
     """One job's questions with their answers, then the objects that hold them all and where each went."""
     job = questions[0]
     yield f"    {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
+    yield from (f"    {line}" for line in _when(job))
     parts = {question["part"] for question in questions}
     for question in questions:
         which = ", ".join(filter(None, [f"part {question['part'] + 1}", question["part_name"]]))
@@ -303,14 +360,25 @@ def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[s
     yield from (f"    {line}" for line in _sent(job["results"]))
 
 
+def _when(job: dict[str, Any]) -> Iterator[str]:
+    """How urgent a job is, when it is tried next, and what was before it was put back."""
+    urgent = f"priority {job['priority']}" if job["priority"] != Priority.ROUTINE.value else ""
+    following = f"next attempt at {job['next_attempt_at']}" if job["next_attempt_at"] else ""
+    until = f"of use until {job['useful_until']}" if job["next_attempt_at"] and job["useful_until"] else ""
+    if told := ", ".join(filter(None, [urgent, following, until])):
+        yield told
+    yield from (f"before, at {event['at']}: {event['told']}" for event in job["history"])
+
+
 def _sent(results: Sequence[dict[str, Any]]) -> Iterator[str]:
     """Where each object went."""
     for result in results:
         to = f" to {result['archive']}" if result["archive"] else ""
-        when = f" at {result['delivered_at']}" if result["delivered_at"] else ""
+        there = result["state"] == DeliveryState.DELIVERED.value
+        when = f"{'' if there else ', taken before'} at {result['delivered_at']}" if result["delivered_at"] else ""
         why = f" ({result['reason']})" if result["reason"] else ""
         yield f"{result['kind']} {result['state']}{to}{when}{why}: {result['path']}"
-        if result["delivered_at"]:
+        if result["delivered_at"] and there:
             yield f"  {_kept_there(result)}"
         if result["retraction"]:
             yield f"  {_retracted(result['retraction'])}"

@@ -36,13 +36,22 @@ class Candidate:
 
 def candidates(repository: Repository, selection: Selection) -> list[Candidate]:
     """The studies of a selection, and which of them can be read again."""
-    return [_candidate(view.study) for view in repository.study_views(selection)]
+    return [_candidate(view.study, repository) for view in repository.study_views(selection)]
 
 
-def _candidate(study: Study) -> Candidate:
+def _candidate(study: Study, repository: Repository) -> Candidate:
     waits = study.state in (StudyState.RECEIVING, StudyState.COMPLETE)
-    refused = f"{study.state.value}: it is planned in any case, soon" if waits else ""
+    refused = f"{study.state.value}: it is planned in any case, soon" if waits else _removed(study, repository)
     return _judged(study, refused, "would be read again")
+
+
+def _removed(study: Study, repository: Repository) -> str:
+    """Why a study cannot be read whose images retention removed, or ""."""
+    removed_at = repository.inputs_removed_at(study.study_uid)
+    if removed_at is None:
+        return ""
+    day = removed_at.date().isoformat()
+    return f"refused: its images were removed on {day} by retention; send the study again, then have it read again"
 
 
 def _judged(study: Study, refused: str, would: str) -> Candidate:
@@ -61,6 +70,8 @@ def _refused_as_is(study: Study, repository: Repository) -> str:
     """Why a study cannot be read as it is, or ""."""
     if study.state is not StudyState.HELD:
         return f"{study.state.value}: --as-is is for a study that is HELD because its series name several patients"
+    if removed := _removed(study, repository):
+        return removed
     found = disagreement(images_of(repository.instances(study.study_uid)))
     if found is None or not found.within:
         return ""

@@ -9,7 +9,7 @@ from workflows.errors import CallError
 from workflows.state.states import StudyState
 from workflows.state.views import Selection
 
-__all__ = ["selection_of"]
+__all__ = ["json_asks_nothing", "selection_of"]
 
 _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 
@@ -33,6 +33,12 @@ def selection_of(
         since=None if since is None else _moment(since, "--since"),
         until=None if until is None else _moment(until, "--until"),
     )
+
+
+def json_asks_nothing(*, as_json: bool, yes: bool, dry_run: bool) -> None:
+    """Where JSON is printed nothing can be asked: raises CallError unless --yes or --dry-run says what is wanted."""
+    if as_json and not (yes or dry_run):
+        raise CallError("with --json nothing is asked: give --yes, or --dry-run first")
 
 
 def _state(text: str) -> StudyState:

@@ -31,7 +31,8 @@ def repository(tmp_path: Path) -> Repository:
 def receive(repository: Repository, folder: DataFolder, number: int = 1) -> Path:
     """A received instance: its row, and its file."""
     path = Path("instances", "1.2", "1.2.3", f"{number}.dcm")
-    repository.record_instance(NewInstance("1.2", "1.2.3", f"1.2.3.{number}", "c", "t", path, 1, "d", "CT1"), 60)
+    new = NewInstance("1.2", "1.2.3", f"1.2.3.{number}", "c", "t", path, 1, "d", "CT1")
+    repository.record_instances([new], lambda _title: 60)
     folder.absolute(path).parent.mkdir(parents=True, exist_ok=True)
     folder.absolute(path).touch()
     return folder.absolute(path)

@@ -226,3 +226,15 @@ def test_a_copy_of_the_example_is_the_defaults_with_its_data_beside_it(checkout:
     assert settings.node.data_dir == tmp_path / "data"
     node = settings.node.model_copy(update={"data_dir": defaults.node.data_dir})
     assert settings.model_copy(update={"node": node}) == defaults
+
+
+@pytest.mark.parametrize(
+    ("peer", "needed"),
+    [
+        ('evidence = "c-find"\nhost = "ct1"', "host and port"),
+        ('evidence = "c-find"\nport = 104', "host and port"),
+        ('evidence = "qido"', "dicomweb_url"),
+    ],
+)
+def test_a_source_that_is_to_be_asked_needs_an_address(tmp_path: Path, peer: str, needed: str) -> None:
+    assert needed in mistakes(tmp_path, f'[[peers]]\nae_title = "CT1"\n{peer}\n')[0]

@@ -293,14 +293,11 @@ def test_an_error_that_nobody_foresaw_is_a_line_and_with_debug_a_traceback(tmp_p
 
 
 def received(node: Node, study_uid: str, accession: str, series: int = 1, patient_id: str = "P1") -> None:
-    node.repository.record_instance(
-        NewInstance(
-            study_uid, f"{study_uid}.{series}", f"{study_uid}.{series}.1", "c", "t", Path(f"instances/{study_uid}"), 1,
-            "d", "CT1", accession_number=accession, patient=Patient(patient_id),
-        ),
-        0.0,
+    new = NewInstance(
+        study_uid, f"{study_uid}.{series}", f"{study_uid}.{series}.1", "c", "t", Path(f"instances/{study_uid}"), 1,
+        "d", "CT1", accession_number=accession, patient=Patient(patient_id),
     )  # fmt: skip
-
+    node.repository.record_instances([new], lambda _title: 0.0)
     (node.folder.instances / study_uid).mkdir(parents=True, exist_ok=True)
 
 
@@ -338,6 +335,9 @@ def test_reread_says_what_it_would_do_asks_and_does_it(tmp_path: Path) -> None:
     dry = medseg_node(tmp_path, "reread", "--since", "1h", "--dry-run", "--json")
     assert {one["study_uid"]: one["ready"] for one in json.loads(dry.stdout)} == {"1.2.1": True, "1.2.9": False}
     assert medseg_node(tmp_path, "reread", "--accession", "A1").returncode == 1, "nobody said yes"
+    assert medseg_node(tmp_path, "reread", "--accession", "A1", "--json").returncode == 2, "nor to a script"
+    nothing = medseg_node(tmp_path, "reread", "--accession", "A9")
+    assert nothing.returncode == 1 and "[y/N]" not in nothing.stdout, "nothing to ask about"
     study = node.repository.study("1.2.1")
     assert study is not None and study.state.value == "UNMATCHED"
     done = medseg_node(tmp_path, "reread", "--accession", "A1", "--yes")

@@ -28,6 +28,14 @@ CASES = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("words", "command"), [(words, one) for words, one in commands(typer.main.get_command(medseg_node)) if words]
+)
+def test_help_of_each_command_of_the_node_has_an_example(words: tuple[str, ...], command: Any) -> None:
+    if not hasattr(command, "commands"):  # a group has commands of its own
+        assert f"Example: medseg-node {' '.join(words)} " in (command.help or "") + " "
+
+
 @pytest.mark.parametrize(("app", "words", "command"), CASES)
 def test_help_loses_no_bracket(app: typer.Typer, words: tuple[str, ...], command: Any) -> None:
     shown = CliRunner().invoke(app, [*words, "--help"], env={"COLUMNS": "200", "TERM": "dumb", "NO_COLOR": "1"})
