@@ -3,14 +3,15 @@ PYTHON ?= python3.11
 VENV := .venv
 PIP := $(VENV)/bin/pip
 PACKAGES := dicom_node inference workflows
-SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools rabbitmq-server postgresql docker-compose chromium $(if $(shell command -v npm),,npm)
+SERVICES := orthanc orthanc-dicomweb dcmtk dicom3tools faketime rabbitmq-server postgresql docker-compose chromium $(if $(shell command -v npm),,npm)
 # Unit tests with none of these markers need nothing but the checkout (tests/unit/conftest.py).
 HERMETIC := not service and not shared_data and not slow
 MODEL := $(addprefix tests/unit/inference/,medseg_r medseg_qa training evaluation test_cli.py)
+FUZZERS := headers pixels
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fast test check lint documents corpus bench install services clean
+.PHONY: help demo fast test check lint documents corpus bench fuzz soak install services clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -23,7 +24,7 @@ fast: $(VENV)/.dev  ## the tests that need nothing but the checkout, in under a 
 
 test: $(VENV)/.dev services documents fast  ## install what the other tests need, then run all of them
 	$(PYTEST) -n 2 -m "not ($(HERMETIC))" tests/unit
-	$(VENV)/bin/pytest tests/integration tests/e2e
+	$(VENV)/bin/pytest -m "not soak" tests/integration tests/e2e
 
 check: lint documents  ## style, types, who imports whom, and that the documents are true
 
@@ -37,7 +38,7 @@ documents: $(VENV)/.dev
 	$(VENV)/bin/pytest tests/unit/docs
 
 bench: $(VENV)/.dev services  ## measure, C-STORE beside Orthanc and storescp, a full database, MedSeg-R beside the way LISA runs and U-Nets
-	$(VENV)/bin/python tests/bench/cstore.py
+	$(VENV)/bin/python -m tests.bench.cstore
 	$(VENV)/bin/python -m tests.bench.delivery
 	$(VENV)/bin/python -m tests.bench.state
 	$(VENV)/bin/python tests/bench/medseg_r.py
@@ -49,6 +50,15 @@ corpus: $(VENV)/.dev  ## ask about every series and file of ../shared (half an h
 	$(VENV)/bin/python -m tests.corpus --out tests/corpus/after.jsonl
 	$(VENV)/bin/python -m tests.corpus --compare tests/corpus/before.jsonl tests/corpus/after.jsonl > docs/corpus.md
 	$(VENV)/bin/python -m tests.corpus --table
+
+soak: $(VENV)/.dev services  ## the whole crash matrix on both databases, and 10,000 instances with random kills (an hour); writes docs/reliability.md
+	$(VENV)/bin/pytest -m soak tests/integration
+	$(VENV)/bin/python -m tests.crash matrix --out tests/crash/matrix.jsonl
+	$(VENV)/bin/python -m tests.crash soak --out tests/crash/soak.jsonl
+	$(VENV)/bin/python -m tests.crash.page
+
+fuzz: $(VENV)/.dev  ## spoil data sets and pixels for a minute each, and stop at the first error that is no refusal
+	for fuzzer in $(FUZZERS); do $(VENV)/bin/python -m tests.fuzz.$$fuzzer $(FUZZ_S) || exit 1; done
 
 install: $(VENV)/.node  ## the node alone, in .venv
 

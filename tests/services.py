@@ -23,6 +23,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import pytest
 
 __all__ = [
@@ -30,8 +31,10 @@ __all__ = [
     "Orthanc",
     "Postgres",
     "RabbitMQ",
+    "Service",
     "await_true",
     "free_port",
+    "listens",
     "missing",
     "running_dcmqrscp",
     "running_orthanc",
@@ -70,7 +73,8 @@ def await_true(condition: Callable[[], Any], what: str, timeout_s: float = 30.0,
     return value
 
 
-def _listens(port: int) -> bool:
+def listens(port: int) -> bool:
+    """Whether somebody takes connections on this port of loopback."""
     with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
         return True
     return False
@@ -82,38 +86,82 @@ def _which(name: str, folders: Sequence[Path] = ()) -> str | None:
     return shutil.which(name, path=path)
 
 
+@dataclass
+class Service:
+    """A program that answers once `ready`; its output stands in `folder`/output.log. It can be stopped and frozen."""
+
+    command: Sequence[str]
+    folder: Path
+    ready: Callable[[], bool]
+    stop_signal: signal.Signals
+    popen: dict[str, Any]
+    process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it and wait until it is ready; where it ran before, with what it kept."""
+        log = self.folder / "output.log"
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=self.folder,
+                start_new_session=True, **self.popen,
+            )  # fmt: skip
+        deadline = time.monotonic() + _START_S
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > deadline:
+                tail = log.read_text(errors="replace")[-3000:]
+                raise RuntimeError(f"{self.command[0]} did not start (exit status {self.process.poll()}):\n{tail}")
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """End it; what it keeps stays."""
+        if self.process is None or self.process.poll() is not None:
+            return
+        self.process.send_signal(self.stop_signal)
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """End it and its children as a power cut does."""
+        self._signal(signal.SIGKILL)
+        assert self.process is not None
+        self.process.wait()
+
+    def freeze(self) -> None:
+        """Let it answer nothing any more, with all its connections open."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: signal.Signals) -> None:
+        assert self.process is not None
+        # Its children too, which may have sessions of their own, as PostgreSQL's have.
+        parent = psutil.Process(self.process.pid)
+        for process in (parent, *parent.children(recursive=True)):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.send_signal(number)
+
+
 @contextlib.contextmanager
 def _running(
     command: Sequence[str], folder: Path, ready: Callable[[], bool], stop: signal.Signals, **popen: Any
-) -> Iterator[subprocess.Popen[bytes]]:
-    """A program that runs as long as the block, once `ready`; its output stands in `folder`/output.log."""
-    log = folder / "output.log"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, cwd=folder, **popen
-        )
+) -> Iterator[Service]:
+    """A program that runs as long as the block."""
+    service = Service(command, folder, ready, stop, popen)
     try:
-        deadline = time.monotonic() + _START_S
-        while not ready():
-            if process.poll() is not None or time.monotonic() > deadline:
-                tail = log.read_text(errors="replace")[-3000:]
-                raise RuntimeError(f"{command[0]} did not start (exit status {process.poll()}):\n{tail}")
-            time.sleep(0.05)
-        yield process
+        service.start()
+        yield service
     finally:
-        if process.poll() is None:
-            process.send_signal(stop)
-            try:
-                process.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+        service.stop()
 
 
 # --- Orthanc ----------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Orthanc:
     """A running Orthanc. `url` is its REST interface, `url`/dicom-web its DICOMweb root."""
 
@@ -122,6 +170,7 @@ class Orthanc:
     dicom_port: int
     http_port: int
     folder: Path
+    service: Service = field(init=False, repr=False, compare=False)
 
     @property
     def url(self) -> str:
@@ -200,11 +249,12 @@ def running_orthanc(
 
         def ready() -> bool:
             with contextlib.suppress(OSError, http.client.HTTPException):
-                return bool(node.get("/system")) and _listens(node.dicom_port)
+                return bool(node.get("/system")) and listens(node.dicom_port)
             return False
 
         command = [program, str(folder / "orthanc.json")]
-        with _running(command, folder, ready, signal.SIGTERM, env={**os.environ, **(environment or {})}):
+        with _running(command, folder, ready, signal.SIGTERM, env={**os.environ, **(environment or {})}) as service:
+            node.service = service
             yield node
 
 
@@ -249,20 +299,21 @@ def running_dcmqrscp(destinations: Mapping[str, int] | None = None) -> Iterator[
         # Beside uncompressed transfer syntaxes it takes one kind of compressed ones: JPEG 2000.
         command = [program, "+xw", "-c", str(folder / "dcmqrscp.cfg")]
         environment = {**os.environ, "TCP_NODELAY": "1"}
-        with _running(command, folder, lambda: _listens(archive.port), signal.SIGTERM, env=environment):
+        with _running(command, folder, lambda: listens(archive.port), signal.SIGTERM, env=environment):
             yield archive
 
 
 # --- RabbitMQ ---------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class RabbitMQ:
     """A running RabbitMQ. `url` names its default virtual host; tests that need clean queues take a fresh one."""
 
     host: str
     port: int
     environment: Mapping[str, str] = field(repr=False)
+    service: Service = field(init=False, repr=False, compare=False)
 
     @property
     def url(self) -> str:
@@ -319,8 +370,10 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 2:2 +sbwt none +sbwtdcpu none +sbwtdio none",
         }
         try:
-            with _running([str(program)], folder, lambda: _listens(port), signal.SIGTERM, env=environment):
-                yield RabbitMQ("127.0.0.1", port, environment)
+            with _running([str(program)], folder, lambda: listens(port), signal.SIGTERM, env=environment) as service:
+                broker = RabbitMQ("127.0.0.1", port, environment)
+                broker.service = service
+                yield broker
         finally:
             epmd = _which("epmd")
             assert epmd is not None
@@ -330,12 +383,13 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
+@dataclass
 class Postgres:
     """A running PostgreSQL. `url` is an SQLAlchemy URL."""
 
     host: str
     port: int
+    service: Service = field(init=False, repr=False, compare=False)
 
     @property
     def url(self) -> str:
@@ -391,5 +445,7 @@ def running_postgres(*, durable: bool = False) -> Iterator[Postgres]:
                 return True
             return False
 
-        with _running([program, "-D", str(cluster), *options], folder, ready, signal.SIGINT, **owner):
-            yield Postgres("127.0.0.1", port)
+        with _running([program, "-D", str(cluster), *options], folder, ready, signal.SIGINT, **owner) as service:
+            database = Postgres("127.0.0.1", port)
+            database.service = service
+            yield database

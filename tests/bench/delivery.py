@@ -27,7 +27,8 @@ from dicom_node.network.archive import ArchiveAddress
 from dicom_node.network.orthanc import delete_study
 from dicom_node.network.storage_scu import Peer, send
 from dicom_node.network.stow import store
-from tests.bench.cstore import DCMSEND, PDU_BYTES, make_instances
+from tests.bench.cstore import make_instances
+from tests.bench.receivers import DCMSEND, PDU_BYTES
 from tests.services import running_orthanc
 
 STUDY = derived_uid("bench", "study")

@@ -27,10 +27,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pydicom
-from sqlalchemy import Engine, delete, select, update
+from sqlalchemy import Engine, delete, func, select, update
 
-from tests.bench.cstore import DCMSEND, NODE_PROGRAM, REPOSITORY, free_port, make_instances, running, start_sender
+from tests.bench.cstore import make_instances, start_sender
 from tests.bench.filling import ARCHIVE, fill
+from tests.bench.receivers import DCMSEND, NODE_PROGRAM, REPOSITORY, await_answer, free_port, running
 from tests.services import running_postgres
 from workflows.bootstrap import Node
 from workflows.commands.reporting import explain_study, status_of_all
@@ -203,7 +204,9 @@ def intake(node: Filled, instances: list[Path], rounds: int) -> Iterator[Figure]
     """Instances a second without and with a reader of pages, in turns on one receiver."""
     alone: list[float] = []
     beside: list[float] = []
-    with running(node.settings.node.port, sys.executable, "-c", NODE_PROGRAM, node.configuration) as port:
+    port = node.settings.node.port
+    with running(port, sys.executable, "-c", NODE_PROGRAM, node.configuration):
+        await_answer(port)
         _send(node, port, instances)
         for number in range(rounds):
             # Whoever comes second finds what the first left in the caches.
@@ -220,6 +223,19 @@ def intake(node: Filled, instances: list[Path], rounds: int) -> Iterator[Figure]
     yield Figure(node.name, "with a reader / without, a round", ratio, "ratio", 0.9)
 
 
+def _await_rows(node: Filled, study_uid: str, count: int) -> None:
+    counted = select(func.count()).where(InstanceRow.study_uid == study_uid)
+    until = time.monotonic() + 60
+    while True:
+        with node.engine.connect() as connection:
+            rows = connection.scalar(counted)
+        if rows == count:
+            return
+        if time.monotonic() > until:
+            raise SystemExit(f"{node.name}: {rows} of {count} instances were indexed")
+        time.sleep(0.05)
+
+
 def _send(node: Filled, port: int, instances: list[Path]) -> float:
     """Send everything over one association; return instances a second. Afterwards the node knows nothing of it."""
     study_uid = str(pydicom.dcmread(instances[0], stop_before_pixels=True).StudyInstanceUID)
@@ -228,9 +244,7 @@ def _send(node: Filled, port: int, instances: list[Path]) -> float:
     if sender.wait(timeout=600) != 0:
         raise SystemExit(f"dcmsend failed: {sender.args}")
     rate = len(instances) / (time.monotonic() - started)
-    arrived = len(list((node.folder.instances / study_uid).rglob("*.dcm")))
-    if arrived != len(instances):
-        raise SystemExit(f"{node.name}: {arrived} of {len(instances)} instances arrived")
+    _await_rows(node, study_uid, len(instances))
     with node.engine.begin() as connection:
         for row in (InstanceRow, SeriesRow, StudyRow):
             connection.execute(delete(row).where(row.study_uid == study_uid))

@@ -23,6 +23,7 @@ from dicom_node.network.status import Delivery
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import send
 from dicom_node.network.stow import store
+from dicom_node.storage.whole import WholeInstances
 from tests.services import Orthanc, running_dcmqrscp, running_orthanc
 
 pytestmark = pytest.mark.service("orthanc")
@@ -47,7 +48,7 @@ def node() -> Iterator[Node]:
     def committed(answer: CommitmentAnswer) -> None:
         node.answers.put(answer)
 
-    with StorageSCP(StorageSCPSettings(port=0), receive, committed=committed) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(receive), committed=committed) as scp:
         node = Node(scp)
         yield node
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import pydicom
 import pytest
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
+from pynetdicom.association import Association
 from structlog.testing import capture_logs
 
 from dicom_node.errors import DicomNodeError, PeerUnreachable, PortInUse
@@ -20,6 +22,7 @@ from dicom_node.network.storage_scu import Delivery, Peer, echo, send
 from dicom_node.storage.instance import ReceivedInstance, StoredInstance, WriteOutcome
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.part10 import data_set_offset, part10_prefix
+from dicom_node.storage.whole import WholeInstances
 from tests.services import Orthanc, await_true, free_port, missing
 
 pytestmark = pytest.mark.service("dcmtk")
@@ -55,7 +58,7 @@ class Node:
 @pytest.fixture
 def node(tmp_path: Path) -> Iterator[Node]:
     node = Node(InstanceStore(tmp_path / "store", minimum_free_bytes=0))
-    with StorageSCP(StorageSCPSettings(port=0), node.receive) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(node.receive)) as scp:
         node.port = scp.port
         yield node
 
@@ -92,7 +95,7 @@ def test_answers_c_echo(node: Node) -> None:
 
 def test_rejects_an_unknown_calling_ae_and_says_why() -> None:
     settings = StorageSCPSettings(port=0, allowed_calling_ae=("SCANNER",))
-    with capture_logs() as logs, StorageSCP(settings, lambda received: None) as scp:
+    with capture_logs() as logs, StorageSCP(settings, WholeInstances(lambda received: None)) as scp:
         stranger = run(ECHOSCU, "-v", "-aet", "STRANGER", "127.0.0.1", scp.port)
         known = run(ECHOSCU, "-v", "-aet", "SCANNER", "127.0.0.1", scp.port)
         with pytest.raises(PeerUnreachable, match=r"[Cc]alling AE title not recogni[sz]ed"):
@@ -106,7 +109,7 @@ def test_rejects_an_unknown_calling_ae_and_says_why() -> None:
 
 
 def test_warns_when_every_calling_ae_is_allowed() -> None:
-    with capture_logs() as logs, StorageSCP(StorageSCPSettings(port=0), lambda received: None):
+    with capture_logs() as logs, StorageSCP(StorageSCPSettings(port=0), WholeInstances(lambda received: None)):
         pass
     assert any(entry["event"] == "every_calling_ae_allowed" and entry["log_level"] == "warning" for entry in logs)
 
@@ -115,7 +118,7 @@ def test_a_port_in_use_is_named_with_the_remedy() -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
         with pytest.raises(PortInUse, match=rf"port {port} .*set another"):
-            StorageSCP(StorageSCPSettings(port=port), lambda received: None).start()
+            StorageSCP(StorageSCPSettings(port=port), WholeInstances(lambda received: None)).start()
 
 
 def repaired(path: Path, into: Path) -> Path:
@@ -288,7 +291,9 @@ def store_raw(node: Node, path: Path) -> int | None:
 
 def test_no_room_is_answered_with_a700_and_storescu_says_so(tmp_path: Path) -> None:
     store = InstanceStore(tmp_path / "store", minimum_free_bytes=2**62)
-    with StorageSCP(StorageSCPSettings(port=0), lambda received: store.write(store.inspect(received))) as scp:
+    with StorageSCP(
+        StorageSCPSettings(port=0), WholeInstances(lambda received: store.write(store.inspect(received)))
+    ) as scp:
         result = run(STORESCU, "-v", "127.0.0.1", scp.port, a_ct(tmp_path / "ct.dcm"))
         (outcome,) = send([tmp_path / "ct.dcm"], Peer("MEDSEG", "127.0.0.1", scp.port), "SCANNER")
     assert "Refused: OutOfResources" in result.stdout + result.stderr
@@ -300,7 +305,7 @@ def test_an_unforeseen_error_is_a_processing_failure_and_the_node_lives_on(tmp_p
     def receive(received: ReceivedInstance) -> None:
         raise RuntimeError("the database is gone")
 
-    with StorageSCP(StorageSCPSettings(port=0), receive) as scp:
+    with StorageSCP(StorageSCPSettings(port=0), WholeInstances(receive)) as scp:
         peer = Peer("MEDSEG", "127.0.0.1", scp.port)
         first, second = send([a_ct(tmp_path / "a.dcm"), a_ct(tmp_path / "b.dcm")], peer, "SCANNER")
     assert (first.status, second.status) == (0x0110, 0x0110)
@@ -342,17 +347,30 @@ def test_a_file_that_claims_more_pixels_than_it_has_is_stored(node: Node, tmp_pa
     assert data_set_bytes(node.store.absolute(node.only().path)) == data_set_bytes(path)
 
 
-def test_associations_beyond_the_limit_are_rejected() -> None:
+def test_who_asks_while_others_send_is_rejected_for_now(tmp_path: Path) -> None:
     from pynetdicom import AE
 
-    with StorageSCP(StorageSCPSettings(port=0, maximum_associations=1), lambda received: None) as scp:
+    with StorageSCP(StorageSCPSettings(port=0, maximum_associations=1), WholeInstances(lambda received: None)) as scp:
         entity = AE("FIRST")
-        entity.add_requested_context("1.2.840.10008.1.1")
+        entity.add_requested_context(CT_IMAGE_STORAGE, ExplicitVRLittleEndian)
         first = entity.associate("127.0.0.1", scp.port)
         assert first.is_established
-        with pytest.raises(PeerUnreachable, match=r"[Ll]ocal limit exceeded"):
-            echo(Peer("MEDSEG", "127.0.0.1", scp.port), "SECOND")
+        busy = threading.Thread(
+            target=_send_for_ever, args=(first, a_ct(tmp_path / "ct.dcm"), stop := threading.Event())
+        )
+        busy.start()
+        try:
+            with pytest.raises(PeerUnreachable, match=r"[Ll]ocal limit exceeded"):
+                echo(Peer("MEDSEG", "127.0.0.1", scp.port), "SECOND")
+        finally:
+            stop.set()
+            busy.join(30)
         first.release()
+
+
+def _send_for_ever(association: Association, path: Path, stop: threading.Event) -> None:
+    while not stop.is_set():
+        assert association.send_c_store(path).Status == 0x0000
 
 
 def test_nobody_listening_is_unreachable(tmp_path: Path) -> None:
