@@ -45,14 +45,14 @@ def page(matrix: list[Line], soak: list[Line]) -> str:
 
 
 def _rows(matrix: list[Line], soak: list[Line]) -> Iterator[str]:
-    yield "| stage or service | what happens to it | promise | SQLite, embedded queue | PostgreSQL, RabbitMQ |"
-    yield "|---|---|---|---|---|"
+    yield "| stage or service | what happens | promise | proved by | SQLite, embedded queue | PostgreSQL, RabbitMQ |"
+    yield "|---|---|---|---|---|---|"
     cells: dict[tuple[str, str], dict[str, Line]] = {}
     for line in matrix:
         cells.setdefault((line.stage, line.fault), {})[line.database] = line
     for (stage, fault), found in cells.items():
         kept = (_cell(found.get(database)) for database in ("SQLite", "PostgreSQL"))
-        yield f"| {stage} | {fault} | {promises[stage]} | {' | '.join(kept)} |"
+        yield f"| {stage} | {fault} | {promises[stage]} | {_proof(stage, fault)} | {' | '.join(kept)} |"
     for line in soak:
         yield ""
         kept = "kept" if line.kept else "BROKEN"
@@ -60,6 +60,13 @@ def _rows(matrix: list[Line], soak: list[Line]) -> Iterator[str]:
             f"{line.name.partition(' / ')[2]}, {line.fault}, {line.database} and {line.broker}, {line.seconds:,.0f} s"
         )
         yield textwrap.fill(f"Soak: {about}: **{kept}**. {line.told}.", 120)
+
+
+def _proof(stage: str, fault: str) -> str:
+    """What does it again: in every test run, or by hand."""
+    if fault == "SIGKILL":
+        return f"`test_crash.py[{stage}]`"
+    return f'`--only "{stage} / {fault} /"`'
 
 
 def _cell(line: Line | None) -> str:

@@ -69,7 +69,7 @@ def test_each_work_is_done_although_another_fails(node: Node, monkeypatch: pytes
     stop.set()
     thread.join(50)
     assert not thread.is_alive()
-    with pytest.raises(StorageFull, match=r"0\.0 of 0\.001 GB"):
+    with pytest.raises(StorageFull, match=r"0\.002 of 0\.001 GB"):
         node.intake.room()()
 
 
