@@ -20,6 +20,7 @@ import pytest
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, send
 from dicom_node.storage.instance import ReceivedInstance
+from dicom_node.storage.whole import WholeInstances
 from tests.services import await_true, free_port
 from workflows.state.engine import open_engine
 from workflows.state.repository import Repository
@@ -142,7 +143,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
     def keep(instance: ReceivedInstance) -> None:
         received.append(instance.sop_instance_uid)
 
-    with StorageSCP(StorageSCPSettings(ae_title="PACS", port=0), keep) as archive:
+    with StorageSCP(StorageSCPSettings(ae_title="PACS", port=0), WholeInstances(keep)) as archive:
 
         def make(
             *,
