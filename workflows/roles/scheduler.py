@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 
 import structlog
@@ -66,6 +67,8 @@ def run_scheduler(node: Node, stop: threading.Event) -> None:
 
     The looks have a thread of their own; one that hangs for long ends the beats, and somebody replaces the role.
     """
+    with suppress(DatabaseUnavailable):  # which each look tells; another node's folder ends the role here
+        node.repository  # noqa: B018
     start_housekeeping(node, stop)
     alive, scheduler = Liveness("scheduler", node.settings.node.data_dir), _Scheduler(node, stop)
     thread = threading.Thread(target=scheduler.run, name="scheduler", daemon=True)

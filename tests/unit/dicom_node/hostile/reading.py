@@ -7,16 +7,14 @@ import resource
 import sys
 import time
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
-from types import SimpleNamespace
 
-from pynetdicom.dsutils import decode
+from pydicom.uid import ExplicitVRLittleEndian
 
 from dicom_node.errors import DicomNodeError
 from dicom_node.headers.elements import read_file_header
 from dicom_node.headers.instance import INSTANCE_KEYWORDS, instance_header
-from dicom_node.network.commitment import read_event_report
+from dicom_node.network.commitment import read_event_report, read_report
 from dicom_node.results.stored_report import read_stored_report
 from dicom_node.volumes.load import load_series
 from tests.unit.dicom_node.hostile.outcome import Outcome, Way
@@ -37,10 +35,8 @@ def _intake(folder: Path) -> None:
 
 
 def _commitment(folder: Path) -> None:
-    report = decode(BytesIO((folder / "a.dcm").read_bytes()), False, True)
-    association = SimpleNamespace(remote={"ae_title": "PACS"})
-    event = SimpleNamespace(request=SimpleNamespace(EventTypeID=1), event_information=report, assoc=association)
-    status, answer = read_event_report(event)
+    report = read_report((folder / "a.dcm").read_bytes(), ExplicitVRLittleEndian)
+    status, answer = read_event_report(1, report, "PACS")
     if answer is None:
         raise DicomNodeError(f"status 0x{status:04X}")
 
