@@ -9,6 +9,8 @@ DicomNodeError
 ├── VolumeRefused                a series that is no single volume; `.reason` says which kind
 ├── ResultRefused                our own SEG or SR failed a check and is not sent
 ├── ExportRefused                a stack that a file of another format cannot hold as it is
+├── MaskRefused                  a file that came in and is no mask
+│   └── OtherGrid                a mask on another grid than that of the images
 ├── JournalInUse                 another process reads the journal already
 ├── ProtocolViolation            bytes of a peer that are no PDU, or no command set
 ├── ListenError                  the SCP cannot listen on its address
@@ -106,6 +108,14 @@ class ResultRefused(DicomNodeError):
 
 class ExportRefused(DicomNodeError):
     """A stack cannot be written in another format without moving its voxels; the message says why."""
+
+
+class MaskRefused(DicomNodeError):
+    """A file that came in and is no mask as it is taken; the message says what it should be."""
+
+
+class OtherGrid(MaskRefused):
+    """A mask that lies on another grid than the images that it is of."""
 
 
 class ProtocolViolation(DicomNodeError):

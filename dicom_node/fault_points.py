@@ -11,7 +11,7 @@ import os
 import signal
 from enum import Enum
 
-__all__ = ["FaultPoint", "fault_point"]
+__all__ = ["WITHOUT_A_PERSON", "FaultPoint", "fault_point"]
 
 
 class FaultPoint(Enum):
@@ -30,6 +30,11 @@ class FaultPoint(Enum):
     SENDING = "sending"
     SENT = "sent"  # the archive has it, no row says so
     COMMITMENT_ASKED = "commitment-asked"
+    REVIEW_SAVED = "review-saved"  # the objects of a review are saved, their rows not committed
+
+
+WITHOUT_A_PERSON = tuple(point for point in FaultPoint if point is not FaultPoint.REVIEW_SAVED)
+"""Those that every study passes; the others wait for a reviewer."""
 
 
 _FOLDER = os.environ.get("MEDSEG_FAULT_POINTS", "")

@@ -6,7 +6,7 @@ from enum import Enum
 
 from pydicom import uid
 
-__all__ = ["WRITTEN_CLASSES", "ImageKind", "holds_images", "image_kind"]
+__all__ = ["SEGMENTATION_CLASSES", "WRITTEN_CLASSES", "ImageKind", "holds_images", "image_kind"]
 
 
 class ImageKind(Enum):
@@ -32,6 +32,9 @@ WRITTEN_CLASSES: frozenset[str] = frozenset(
     }
 )
 """What the node writes. Secondary captures alone hold images: ours are known by their manufacturer and never read."""
+
+SEGMENTATION_CLASSES: frozenset[str] = frozenset({uid.SegmentationStorage, "1.2.840.10008.5.1.4.1.1.66.7"})
+"""Segmentation, and Label Map Segmentation (Supplement 243), for which pydicom has no name yet."""
 
 _ULTRASOUND_RETIRED = ("1.2.840.10008.5.1.4.1.1.6", "1.2.840.10008.5.1.4.1.1.3")
 _NUCLEAR_RETIRED = "1.2.840.10008.5.1.4.1.1.5"

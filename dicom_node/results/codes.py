@@ -81,6 +81,10 @@ PROCEDURES = {
 """By modality, what a report says was done where its source does not (PS3.16 CID 100)."""
 ARTIFICIAL_INTELLIGENCE = _dcm("123110", "Artificial Intelligence")
 DEVICE = _dcm("121007", "Device")
+OBSERVER_TYPE = _dcm("121005", "Observer Type")
+PERSON = _dcm("121006", "Person")
+PERSON_OBSERVER_NAME = _dcm("121008", "Person Observer Name")
+PERSON_OBSERVER_ORGANISATION = _dcm("121009", "Person Observer's Organization Name")
 PROCESSING_EQUIPMENT = _dcm("109102", "Processing Equipment")
 PROCESSING_ALGORITHM = Code("Newcode1", "99IHE", "Processing Algorithm")
 ENGLISH = Code("en-US", "RFC5646", "English (United States)")

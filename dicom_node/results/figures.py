@@ -73,7 +73,7 @@ def _sizes(part: ReadPart, finding: Finding) -> str:
     told = [f"side: {shown(side.meaning).lower()}"] if side is not None else []
     if finding.low_confidence:
         told.append("not measured")
-    return "; ".join([*told, *sizes, f"confidence {finding.confidence:.2f}"])
+    return "; ".join([*told, *sizes, finding.assurance])
 
 
 def _where(part: ReadPart, index: int, window: tuple[float, float], several: bool) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from functools import cached_property
 
 import numpy as np
@@ -17,9 +18,22 @@ from dicom_node.results.profiles import Profile
 from dicom_node.results.telling import marked_pixels
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["Code", "Finding", "ReadAnswer", "ReadPart", "ResultContext", "SegmentedConcept"]
+__all__ = [
+    "Code", "Drawn", "Finding", "PointedOut", "ReadAnswer", "ReadPart", "ResultContext", "Reviewer", "SegmentedConcept",
+]  # fmt: skip
 
 _LOW_CONFIDENCE = ", low confidence"
+
+
+class Drawn(Enum):
+    """Who a mask and its name are from; the values are those of Segment Algorithm Type (PS3.3 C.8.20.2).
+
+    CORRECTED: the model's, whose outline or name a person has corrected.
+    """
+
+    MODEL = "AUTOMATIC"
+    CORRECTED = "SEMIAUTOMATIC"
+    PERSON = "MANUAL"
 
 
 @dataclass(frozen=True)
@@ -27,9 +41,10 @@ class Finding:
     """One thing that an answer named and marked.
 
     `mask`: bool `slices rows columns` on the part's own grid, in the order of SeriesVolume.
-    `confidence`: 0 to 1; `low_confidence`: it is below the node's limit, so that nothing is measured, and whatever
-    names the finding says so. `tracking_uid` is shared by the segment and the measurement group. `measurements`: those
-    of `measure`, taken once; every result shows these and measures nothing itself. `changes`: since an earlier result.
+    `confidence`: 0 to 1, that of the model, and so of nothing that a person drew; `low_confidence`: it is below the
+    node's limit, so that nothing is measured, and whatever names the finding says so. `tracking_uid` is shared by the
+    segment and the measurement group. `measurements`: those of `measure`, taken once; every result shows these and
+    measures nothing itself. `changes`: since an earlier result.
     """
 
     phrase: str
@@ -41,6 +56,7 @@ class Finding:
     measurements: tuple[Measurement, ...]
     low_confidence: bool = False
     changes: tuple[Change, ...] = ()
+    drawn: Drawn = Drawn.MODEL
 
     def __post_init__(self) -> None:
         if self.low_confidence and self.measurements:
@@ -57,6 +73,17 @@ class Finding:
         return int(np.argmax(self.pixels_by_slice))
 
     @property
+    def assurance(self) -> str:
+        """How sure its mask is, in words: "confidence 0.83", or that a person has corrected or drawn it."""
+        match self.drawn:
+            case Drawn.MODEL:
+                return f"confidence {self.confidence:.2f}"
+            case Drawn.CORRECTED:
+                return "corrected by a person"
+            case Drawn.PERSON:
+                return "drawn by a person"
+
+    @property
     def label(self) -> str:
         """What the finding is called, at most 64 characters (a Segment Label, LO)."""
         return self.qualified(self.concept.label)
@@ -67,9 +94,23 @@ class Finding:
 
 
 @dataclass(frozen=True)
+class PointedOut:
+    """Something that a person points at in an image, and `text`, what is said of it.
+
+    `slice_index`: from 0, of the part's stack. `row`, `column`: of its grid; the middle of the first pixel is 0, 0.
+    """
+
+    slice_index: int
+    row: float
+    column: float
+    text: str
+
+
+@dataclass(frozen=True)
 class ReadAnswer:
     """One question of a job with its answer's text, what was seen and what was looked for and not seen.
 
+    `pointed_out`: what a reviewer says of places that have no mask.
     `compared`: sentences on an earlier result that no finding has in its `changes`, such as what was not asked then.
     """
 
@@ -78,6 +119,7 @@ class ReadAnswer:
     findings: tuple[Finding, ...]
     not_seen: tuple[SegmentedConcept, ...]
     compared: tuple[str, ...] = ()
+    pointed_out: tuple[PointedOut, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,6 +140,15 @@ class ReadPart:
 
 
 @dataclass(frozen=True)
+class Reviewer:
+    """Who verified results. `name`: as DICOM has persons (PN). `organisation`: "" where none is stated."""
+
+    name: str
+    organisation: str
+    at: datetime
+
+
+@dataclass(frozen=True)
 class ResultContext:
     """What result objects say about their making. All UIDs derive from `object_key`, all dates are `created`."""
 
@@ -113,3 +164,4 @@ class ResultContext:
     complete: bool = True
     node_uid: str = ""  # of the installation; empty where nothing is installed
     predecessors: Sequence[tuple[str, str]] = ()  # (SOP Class UID, SOP Instance UID) of SRs this one replaces
+    reviewer: Reviewer | None = None  # None: no person has verified it

@@ -29,7 +29,7 @@ from dicom_node.results.telling import MOST_PICTURES
 from dicom_node.volumes.geometry import StackGeometry
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["check_companion", "check_report", "check_segmentation", "require_same_identity"]
+__all__ = ["check_companion", "check_report", "check_segmentation", "mask_on_source_grid", "require_same_identity"]
 
 _PATIENT_AND_STUDY_TAGS = frozenset(element_tag(keyword) for keyword in PATIENT_AND_STUDY)
 _CLASS_UID, _INSTANCE_UID, _FRAME_NUMBER = _REFERENCE = tuple(
@@ -57,7 +57,7 @@ def check_segmentation(path: Path, part: ReadPart, identity: ResultIdentity) -> 
         segment = segmentation.SegmentSequence[number - 1]
         if (int(segment.SegmentNumber), str(segment.TrackingUID)) != (number, finding.tracking_uid):
             raise ResultRefused(f"segment {number} does not carry its finding's tracking UID")
-        stored = _mask_on_source_grid(segmentation, number, volume, stored_frames.get(number, []))
+        stored = mask_on_source_grid(segmentation, number, volume, stored_frames.get(number, []))
         if not np.array_equal(stored, finding.mask):
             raise ResultRefused(
                 f"segment {number} ({finding.concept.label}) does not cover its mask: "
@@ -272,7 +272,7 @@ def _slice_at(segmentation: Dataset, frame: int, geometry: StackGeometry) -> int
     return nearest
 
 
-def _mask_on_source_grid(
+def mask_on_source_grid(
     segmentation: Dataset, number: int, volume: SeriesVolume, frames: Sequence[SegmentFrame]
 ) -> NDArray[np.bool_]:
     """A segment as bool `slices rows columns` on the grid of `volume`. `frames`: those that hold it."""

@@ -61,7 +61,8 @@ def build_key_objects(parts: Sequence[ReadPart], context: ResultContext) -> Data
     )
     places = {text(one.header, "SOPInstanceUID"): one.header for part in parts for one in part.volume.slices}
     lines = [f"{context.terms.upper()}."] if context.terms else []
-    lines.append("Not verified by a person. The slice in which each finding is largest:")
+    verified = "Verified by a person." if context.reviewer is not None else "Not verified by a person."
+    lines.append(f"{verified} The slice in which each finding is largest:")
     for selected, findings in named.items():
         lines += [f"{_place(selected.reference, places)}: {told}" for told in findings]
     _put_content(document, codes.OF_INTEREST, "\n".join(lines), named)
@@ -176,7 +177,7 @@ def _object_item(reference: Reference) -> Dataset:
 
 def _told(finding: Finding) -> str:
     sizes = [item.text for item in finding.measurements if item.kind in (MeasurementKind.VOLUME, MeasurementKind.AREA)]
-    return ", ".join([finding.label, *sizes, f"confidence {finding.confidence:.2f}"])
+    return ", ".join([finding.label, *sizes, finding.assurance])
 
 
 def _place(reference: Reference, headers: Mapping[str, Dataset]) -> str:

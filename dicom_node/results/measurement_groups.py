@@ -18,7 +18,7 @@ from dicom_node.results import codes
 from dicom_node.results.concept import Code
 from dicom_node.results.contour import outlines
 from dicom_node.results.diameters import Line
-from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
+from dicom_node.results.finding import Drawn, Finding, ReadAnswer, ReadPart, ResultContext, SegmentedConcept
 from dicom_node.results.measurement import DEFINITIONS, Measurement
 from dicom_node.results.naming import contour_site, sided_site, sided_type
 from dicom_node.results.profiles import ReportForm
@@ -200,7 +200,7 @@ class _FindingWriter:
             "finding_category": finding.concept.category,
             # OHIF names a contour by its site alone
             "finding_sites": [self._qualified_site(site.value) for site in sites] or None,
-            "algorithm_id": _algorithm(self.context, form),
+            "algorithm_id": None if finding.drawn is Drawn.PERSON else _algorithm(self.context, form),
         }
 
     def _qualified_site(self, site: Code) -> Any:
@@ -303,7 +303,7 @@ def _of_group(finding: Finding, form: ReportForm) -> tuple[Measurement, ...]:
 
 
 def _measurements(finding: Finding, form: ReportForm) -> Iterator[Any]:
-    """The measurements of a finding, then its confidence."""
+    """The measurements of a finding, then its confidence, where it is the model's."""
     for measurement in _of_group(finding, form):
         definition = DEFINITIONS[measurement.kind]
         yield hd.sr.Measurement(
@@ -313,6 +313,8 @@ def _measurements(finding: Finding, form: ReportForm) -> Iterator[Any]:
             derivation=definition.derivation,
             method=measurement.method,
         )
+    if finding.drawn is not Drawn.MODEL:
+        return
     yield hd.sr.Measurement(name=codes.CONFIDENCE, value=round(finding.confidence, 3), unit=codes.RATIO)
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
+import pydicom
 import structlog
 from pydicom.dataset import Dataset
 
@@ -19,6 +20,7 @@ from dicom_node.results.finding import ReadPart, ResultContext
 from dicom_node.results.gate import check_companion, check_report, check_segmentation
 from dicom_node.results.identity import ResultIdentity
 from dicom_node.results.key_objects import build_key_objects
+from dicom_node.results.mask_file import mask_file_name, write_masks
 from dicom_node.results.overlay import write_overlay
 from dicom_node.results.page import Figure
 from dicom_node.results.presentation_state import build_presentation_state
@@ -60,17 +62,23 @@ def make_objects(
     folder: Path,
     context: ResultContext,
     notes: list[str],
+    *,
+    only: Collection[ResultKind] | None = None,
+    report: Path | None = None,
 ) -> list[MadeObject]:
     """Write the objects of `context.profile` that destinations with these `wishes` get, and a picture of each part.
 
     The first part's SEG is seg.dcm and its picture overlay.png, those of others seg-2.dcm, overlay-2.png and so on.
     `notes`: what the answer says beside itself; an object that cannot be written adds one. Raises ResultRefused when an
     object fails its check, or the one that carries the answer cannot be written.
+
+    `only`: of these kinds and no others. `report`: the file of the report that stands, where none is to be made.
     """
     seen = any(part.findings for part in parts)
     kinds = frozenset().union(*(kinds_of(context.profile, one, seen=seen) for one in wishes))
+    kinds = kinds if only is None else kinds & frozenset(only)
     making = _Making(parts, identity, kinds, folder, context, notes)
-    making.make()
+    making.make(None if report is None else pydicom.dcmread(report))
     return making.made
 
 
@@ -90,12 +98,14 @@ class _Making:
         self._folder, self._context, self._notes = folder, context, notes
         self.made: list[MadeObject] = []
 
-    def make(self) -> None:
+    def make(self, report: Dataset | None) -> None:
         segmentations = [self._segmentation(part) for part in self._parts]
         for part in self._parts:
             picture = self._folder / _file_name("overlay", part.ordinal, "png")
             write_overlay(part, picture, self._context.terms)
-        report = None
+            masks = [finding.mask for finding in part.findings]
+            slices, rows, columns = part.volume.values.shape[:3]
+            write_masks(self._folder / mask_file_name(part.ordinal), masks, (slices, rows, columns))
         if ResultKind.REPORT in self._kinds:
             report = self._report(segmentations)
         if ResultKind.PRESENTATION_STATE in self._kinds:

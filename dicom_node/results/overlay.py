@@ -13,7 +13,7 @@ from scipy.ndimage import binary_dilation, binary_erosion, label
 
 from dicom_node.results.caveats import number_notes
 from dicom_node.results.colours import hex_of
-from dicom_node.results.finding import Finding, ReadPart
+from dicom_node.results.finding import Drawn, Finding, ReadPart
 from dicom_node.results.legend import AMBER, DIM, GREY, WHITE, WIDTH, Line, capped, on_paper, text_lines
 from dicom_node.results.lettering import font, shown
 from dicom_node.results.measurement import MeasurementKind
@@ -292,7 +292,8 @@ def _lines(part: ReadPart, index: int) -> Iterator[Line]:
             colour = hex_of(finding.concept.label)
             sizes = [item.text for item in finding.measurements if item.kind in _SIZES]
             text = ", ".join([finding.qualified(finding.phrase), *sizes])
-            yield Line(text, colour, swatch=colour, share=finding.confidence)
+            share = finding.confidence if finding.drawn is Drawn.MODEL else None
+            yield Line(text, colour, swatch=colour, share=share)
             for change in finding.changes:
                 yield from text_lines(change.text, GREY, 14)
         for concept in answer.not_seen:

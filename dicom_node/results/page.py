@@ -356,6 +356,9 @@ class _Layout:
                 left = self._left(place) + (40 if place == 0 else 0)
                 self._text(left, baseline, line, _CELL, Ink.TEXT, bold=place == 0)
         left, right = self._left(4), self._format.margin + self._room
+        if row.confidence is None:
+            self._text(left, first - 6, "-", _CELL, Ink.TEXT)
+            return
         self._text(left, first - 6, f"{row.confidence:.2f}", _CELL, Ink.TEXT)
         self._box(left, first + 4, right, first + 11, Ink.RULE, 3)
         if row.confidence > 0:

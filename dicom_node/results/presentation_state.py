@@ -78,7 +78,7 @@ def _annotation(
 ) -> EncodedItem:
     """PS3.3 C.10.5. Pixel units count from the top left corner of the first pixel, as outlines do (C.10.5.1.2)."""
     frame = {} if reference.frame_number is None else {"ReferencedFrameNumber": str(reference.frame_number)}
-    name = f"{finding.label[:1].upper()}{finding.label[1:]}, confidence {finding.confidence:.2f}"
+    name = f"{finding.label[:1].upper()}{finding.label[1:]}, {finding.assurance}"
     more = f" ({MAXIMUM_PARTS} largest of {count} parts)" if count > len(pieces) else ""
     image = encoder.item(
         ReferencedSOPClassUID=reference.sop_class_uid, ReferencedSOPInstanceUID=reference.sop_instance_uid, **frame

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import highdicom as hd
+import numpy as np
 from pydicom.dataset import Dataset
+from pydicom.uid import CTImageStorage
 
 from dicom_node.errors import ResultRefused
 from dicom_node.headers.elements import integer
@@ -19,7 +21,7 @@ from dicom_node.results.equipment import (
     contributing_equipment,
     node_device_uid,
 )
-from dicom_node.results.finding import ReadAnswer, ReadPart, ResultContext
+from dicom_node.results.finding import PointedOut, ReadAnswer, ReadPart, ResultContext
 from dicom_node.results.image_library import image_library
 from dicom_node.results.making import series_description, stamp
 from dicom_node.results.measurement_groups import (
@@ -32,7 +34,8 @@ from dicom_node.results.measurement_groups import (
 )
 from dicom_node.results.procedure import procedures, requests
 from dicom_node.results.profiles import PROFILES, ReportForm
-from dicom_node.results.stand_ins import evidence, put_classes
+from dicom_node.results.stand_ins import evidence, put_classes, references
+from dicom_node.results.verified import predecessors, report_series_uid, verify
 
 __all__ = ["SERIES_NUMBER_SR", "build_report"]
 
@@ -73,7 +76,7 @@ def build_report(
     report = hd.sr.Comprehensive3DSR(
         evidence=[evidence(dataset) for dataset in seen],
         content=content[0],
-        series_instance_uid=_series_uid(instance_uid),
+        series_instance_uid=report_series_uid(instance_uid),
         series_number=SERIES_NUMBER_SR,
         sop_instance_uid=instance_uid,
         instance_number=1,
@@ -88,6 +91,8 @@ def build_report(
     )
     put_classes(report, seen)
     _complete_header(report, first, context)
+    if context.reviewer is not None:
+        verify(report, context.reviewer)
     return report
 
 
@@ -155,27 +160,8 @@ def _complete_header(report: Dataset, source: Dataset, context: ResultContext) -
     report.DeviceSerialNumber = DEVICE_SERIAL_NUMBER
     report.ContributingEquipmentSequence = contributing_equipment(context)
     if context.predecessors:
-        report.PredecessorDocumentsSequence = [_predecessor(source, context)]
+        report.PredecessorDocumentsSequence = predecessors(source, context)
     stamp(report, source, context)
-
-
-def _series_uid(instance_uid: str) -> str:
-    """Each SR has a series of its own, whose UID follows from the SR's: so a predecessor's series is known too."""
-    return derived_uid("series of", instance_uid)
-
-
-def _predecessor(source: Dataset, context: ResultContext) -> Dataset:
-    """The SRs that this one replaces (PS3.3 C.17.2.2); ours all lie in the source's study."""
-    study = Dataset()
-    study.ReferencedSeriesSequence = []
-    for sop_class_uid, sop_instance_uid in context.predecessors:
-        item, series = Dataset(), Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = sop_class_uid, sop_instance_uid
-        series.ReferencedSOPSequence = [item]
-        series.SeriesInstanceUID = _series_uid(sop_instance_uid)
-        study.ReferencedSeriesSequence.append(series)
-    study.StudyInstanceUID = source.StudyInstanceUID
-    return study
 
 
 def _texts(
@@ -198,6 +184,7 @@ def _texts(
             yield _text(codes.QUESTION, answer.question)
             yield _text(codes.ANSWER, answer.text)
             yield from (_text(codes.COMPARISON, sentence) for sentence in _comparisons(answer))
+            yield from (_pointed_out(part, one) for one in answer.pointed_out)
             for finding in answer.findings:
                 yield from (_text(codes.COMMENT, number) for number in not_in_groups(finding, form))
                 if part.volume.geometry is None:
@@ -210,6 +197,21 @@ def _texts(
 
 def _text(concept: Code, value: str) -> Any:
     return hd.sr.TextContentItem(concept, value, hd.sr.RelationshipTypeValues.CONTAINS)
+
+
+def _pointed_out(part: ReadPart, one: PointedOut) -> Any:
+    """A comment on a place, with the image and the point that it is inferred from (PS3.3 A.35.13.3.1.2)."""
+    source = references(part.volume)[one.slice_index]
+    frames = None if source.frame_number is None else [source.frame_number]
+    point = hd.sr.CoordinatesForMeasurement(
+        graphic_type=hd.sr.GraphicTypeValues.POINT,
+        graphic_data=np.array([[one.column + 0.5, one.row + 0.5]]),  # 0, 0 is the first pixel's corner (C.18.6.1.1)
+        source_image=hd.sr.SourceImageForRegion(CTImageStorage, source.sop_instance_uid, frames),
+    )
+    point.ContentSequence[0].ReferencedSOPSequence[0].ReferencedSOPClassUID = source.sop_class_uid
+    comment = _text(codes.COMMENT, one.text)
+    comment.ContentSequence = hd.sr.ContentSequence([point])
+    return comment
 
 
 def _comparisons(answer: ReadAnswer) -> Iterator[str]:

@@ -16,7 +16,7 @@ from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import ARTIFICIAL_INTELLIGENCE
 from dicom_node.results.colours import cielab_of
 from dicom_node.results.equipment import DEVICE_SERIAL_NUMBER, MANUFACTURER, contributing_equipment
-from dicom_node.results.finding import Finding, ReadPart, ResultContext
+from dicom_node.results.finding import Drawn, Finding, ReadPart, ResultContext
 from dicom_node.results.making import series_description, stamp
 from dicom_node.results.profiles import PROFILES
 from dicom_node.results.stand_ins import (
@@ -69,7 +69,8 @@ def build_segmentation(part: ReadPart, context: ResultContext) -> Dataset | None
         content_label="MEDSEG",
         content_description="Answers of MedSeg-R",
     )
-    segmentation.ContentCreatorName = ""  # nobody's, and it may not be missing (PS3.3 10.9)
+    # It may not be missing (PS3.3 10.9), and what no person has reviewed is nobody's.
+    segmentation.ContentCreatorName = "" if context.reviewer is None else context.reviewer.name
     _refer_to_sources(segmentation, volume)
     if volume.geometry is None:
         _remove_places(segmentation, volume)
@@ -135,18 +136,19 @@ def _remove_places(segmentation: Dataset, volume: SeriesVolume) -> None:
 
 def _segment(number: int, finding: Finding, context: ResultContext) -> hd.seg.SegmentDescription:
     concept = finding.concept
+    algorithm = hd.AlgorithmIdentificationSequence(
+        name=context.algorithm_name,
+        family=ARTIFICIAL_INTELLIGENCE,
+        version=context.algorithm_version,
+        parameters={"weights_sha256": context.weights_digest},
+    )
     description = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=finding.label,
         segmented_property_category=concept.category,
         segmented_property_type=concept.type,
-        algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
-        algorithm_identification=hd.AlgorithmIdentificationSequence(
-            name=context.algorithm_name,
-            family=ARTIFICIAL_INTELLIGENCE,
-            version=context.algorithm_version,
-            parameters={"weights_sha256": context.weights_digest},
-        ),
+        algorithm_type=hd.seg.SegmentAlgorithmTypeValues(finding.drawn.value),
+        algorithm_identification=None if finding.drawn is Drawn.PERSON else algorithm,
         tracking_uid=finding.tracking_uid,
         tracking_id=finding.tracking_id,
         anatomic_regions=[concept.site] if concept.site is not None else None,

@@ -21,7 +21,7 @@ from dicom_node.results.codes import LABELS, concept_for
 
 __all__ = [
     "ReadSegment", "SegmentFrame", "frames_by_segment", "pixel_centres", "read_segment_points", "read_segments",
-    "segment_frames", "voxel_centres",
+    "segment_frames", "segment_label", "voxel_centres",
 ]  # fmt: skip
 
 _LABEL_MAP = "1.2.840.10008.5.1.4.1.1.66.7"
@@ -139,7 +139,7 @@ def read_segments(path: Path) -> Iterator[ReadSegment]:
             kind = segment.SegmentedPropertyTypeCodeSequence[0]
             if (kind.CodeValue, kind.CodingSchemeDesignator) == _BACKGROUND:
                 continue
-            yield _read_segment(segmentation, int(segment.SegmentNumber), _label(segment), series_uid)
+            yield _read_segment(segmentation, int(segment.SegmentNumber), segment_label(segment), series_uid)
     except ResultRefused as error:
         raise ResultRefused(f"{path.name}: {error}") from error
     except (InvalidDicomError, AttributeError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
@@ -167,7 +167,8 @@ def _read_segment(segmentation: Dataset, number: int, label: str, series_uid: st
     return ReadSegment(number, label, series_uid, np.concatenate(points), plane)
 
 
-def _label(segment: Dataset) -> str:
+def segment_label(segment: Dataset) -> str:
+    """Our label of a segment if its name, or its code and side, are known; else its Segment Label in small."""
     name = str(segment.SegmentLabel)
     concept = concept_for(name)
     if concept is not None and concept.label in LABELS:

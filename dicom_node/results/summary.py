@@ -12,18 +12,29 @@ from dicom_node.headers.functional_groups import number_of_frames
 from dicom_node.results import codes
 from dicom_node.results.caveats import size_caveat
 from dicom_node.results.colours import colour_of
-from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext
+from dicom_node.results.finding import Drawn, Finding, ReadAnswer, ReadPart, ResultContext, Reviewer
 from dicom_node.results.identity import ResultIdentity
 from dicom_node.results.lettering import shown
 from dicom_node.results.measurement import Measurement, MeasurementKind
 from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
-    "UNVERIFIED", "Block", "Fields", "FindingRow", "Findings", "Paragraph", "Style", "banner", "identity_line",
-    "part_heading", "summary",
+    "UNVERIFIED",
+    "VERIFIED",
+    "Block",
+    "Fields",
+    "FindingRow",
+    "Findings",
+    "Paragraph",
+    "Style",
+    "banner",
+    "identity_line",
+    "part_heading",
+    "summary",
 ]  # fmt: skip
 
 UNVERIFIED = "AI result, not verified by a person"
+VERIFIED = "AI result, verified by a person"
 _LONGEST_TEXT = 6000
 """Letters of one text that are shown: two pages of a capture. What is left out is counted."""
 _MOST_NAMES = 60
@@ -58,14 +69,17 @@ class Fields:
 
 @dataclass(frozen=True)
 class FindingRow:
-    """A finding as a row of the table. `colour`: of its contour. `beneath`: lines that go with it."""
+    """A finding as a row of the table.
+
+    `colour`: of its contour. `confidence`: None: a person drew it. `beneath`: lines that go with it.
+    """
 
     colour: tuple[int, int, int]
     name: str
     side: str
     size: str
     long_axis: str
-    confidence: float
+    confidence: float | None
     beneath: tuple[str, ...]
 
 
@@ -81,7 +95,7 @@ def banner(context: ResultContext) -> str:
     """What stands at the top of every page."""
     if context.terms:
         return f"{shown(context.terms).upper()} - not for clinical use"
-    return UNVERIFIED
+    return UNVERIFIED if context.reviewer is None else VERIFIED
 
 
 def identity_line(identity: ResultIdentity) -> str:
@@ -117,9 +131,15 @@ def summary(
             ("Protocol", shown(context.protocol) or _NOT_STATED),
             ("Made", context.created.strftime("%Y-%m-%d %H:%M")),
             ("Terms", shown(context.terms).upper() if context.terms else "none"),
+            *(() if context.reviewer is None else (("Verified by", _verified_by(context.reviewer)),)),
             ("State", "a reader's own report is the one that counts"),
         )
     )
+
+
+def _verified_by(reviewer: Reviewer) -> str:
+    named = _person([reviewer.name]), shown(reviewer.organisation), reviewer.at.strftime("%Y-%m-%d %H:%M")
+    return ", ".join(filter(None, named))
 
 
 def part_heading(part: ReadPart) -> str:
@@ -137,7 +157,7 @@ def part_heading(part: ReadPart) -> str:
 def _explained(parts: Sequence[ReadPart]) -> Iterator[Block]:
     """What words of the pages mean, once."""
     findings = [finding for part in parts for finding in part.findings]
-    if findings:
+    if any(finding.drawn is Drawn.MODEL for finding in findings):
         yield Paragraph(
             "Confidence: expected overlap with a reader's outline, 0 to 1; not a probability of disease.", Style.QUIET
         )
@@ -159,6 +179,7 @@ def _answer(part: ReadPart, answer: ReadAnswer) -> Iterator[Block]:
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         yield Paragraph(f"Looked for and not seen: {', '.join(names[:_MOST_NAMES])}{more}.", Style.PLAIN)
     yield from (Paragraph(_shortened(sentence), Style.PLAIN) for sentence in answer.compared)
+    yield from (Paragraph(_shortened(one.text), Style.PLAIN) for one in answer.pointed_out)
 
 
 def _row(part: ReadPart, finding: Finding) -> FindingRow:
@@ -166,6 +187,8 @@ def _row(part: ReadPart, finding: Finding) -> FindingRow:
     unknown = part.volume.pixel_spacing_mm is None and not finding.low_confidence
     size = next((_text_of(kinds[kind]) for kind in _SIZES if kind in kinds), "no pixel spacing" if unknown else "-")
     beneath = [f"since the prior: {shown(change.text)}" for change in finding.changes]
+    if finding.drawn is not Drawn.MODEL:
+        beneath.insert(0, finding.assurance)
     if finding.low_confidence:
         beneath.insert(0, "low confidence, not measured")
     others = [item for item in finding.measurements if item.kind not in (*_SIZES, MeasurementKind.LONG_AXIS)]
@@ -179,7 +202,7 @@ def _row(part: ReadPart, finding: Finding) -> FindingRow:
         shown(concept.laterality.meaning) if concept.laterality is not None else "-",
         size,
         _text_of(kinds.get(MeasurementKind.LONG_AXIS)),
-        finding.confidence,
+        finding.confidence if finding.drawn is Drawn.MODEL else None,
         tuple(beneath),
     )
 

@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dicom_node.headers.elements import texts
+from dicom_node.volumes.geometry import StackGeometry
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["DisplayView", "display_view", "image_sides"]
+__all__ = ["DisplayView", "display_view", "image_sides", "view_of"]
 
 # In-plane axes of the display convention, as unit vectors of patient space (LPS, mm): along a row, down a column.
 _DISPLAY_AXES = {
@@ -56,9 +57,14 @@ class DisplayView:
 
 def display_view(volume: SeriesVolume) -> DisplayView:
     """The view that shows this volume by the display convention; the identity without patient geometry."""
-    if volume.geometry is None:
+    return view_of(volume.geometry)
+
+
+def view_of(geometry: StackGeometry | None) -> DisplayView:
+    """The view of a stack whose slices lie so; the identity for None."""
+    if geometry is None:
         return DisplayView(False, False, False)
-    normal, down, along = volume.geometry.direction.T
+    normal, down, along = geometry.direction.T
     wanted_along, wanted_down = _DISPLAY_AXES[int(np.argmax(np.abs(normal)))]
     transpose = abs(float(along @ wanted_along)) < abs(float(down @ wanted_along))
     if transpose:

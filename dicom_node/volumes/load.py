@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from dicom_node.headers.identity import SourceIdentity, source_identity
 from dicom_node.headers.patient import patient_of
 from dicom_node.identifiers import SeriesUID, StudyUID
 from dicom_node.volumes.bounds import require_room
-from dicom_node.volumes.contents import LeftOut, contents_of, read_header
+from dicom_node.volumes.contents import Contents, LeftOut, contents_of, read_header
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from dicom_node.volumes.geometry import StackGeometry
 from dicom_node.volumes.pixels import frames_of, is_color
@@ -26,7 +27,10 @@ from dicom_node.volumes.rescale import Rescale, rescale_of, unit_of
 from dicom_node.volumes.splitting import Slice
 from dicom_node.volumes.stacks import Planned
 
-__all__ = ["LoadedSeries", "SeriesVolume", "SliceSource", "load_series"]
+__all__ = [
+    "LoadedSeries", "SeriesVolume", "SliceSource", "load_series", "one_slice", "planned_series", "spacing_of",
+    "turned_ranges", "unit_of_slices",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -102,16 +106,35 @@ def load_series(paths: Sequence[Path], frames: FrameChoice = MIDDLE_FRAME) -> Lo
     frames of a cine, or of another instance whose frames have no places in the patient. Raises VolumeRefused, whose
     `reason` says what is wrong and whose message what to do.
     """
+    with _refusing(len(paths)):
+        contents = _contents(paths, frames)
+        return LoadedSeries(tuple(_read(part) for part in contents.parts), contents.left_out)
+
+
+def planned_series(paths: Sequence[Path], frames: FrameChoice = MIDDLE_FRAME) -> Contents:
+    """The parts of a series as `load_series` would read them, in the same order, from their headers alone.
+
+    Raises VolumeRefused as it does.
+    """
+    with _refusing(len(paths)):
+        return _contents(paths, frames)
+
+
+def _contents(paths: Sequence[Path], frames: FrameChoice) -> Contents:
     if not paths:
         raise VolumeRefused(VolumeRefusal.NO_IMAGES, "the series has no files")
-    headers = [read_header(path) for path in paths]
+    return contents_of(paths, [read_header(path) for path in paths], frames)
+
+
+@contextmanager
+def _refusing(files: int) -> Iterator[None]:
+    """What breaks while a series is read is a refusal with its reason."""
     try:
-        contents = contents_of(paths, headers, frames)
-        return LoadedSeries(tuple(_read(part) for part in contents.parts), contents.left_out)
+        yield
     except MemoryError as error:
         raise VolumeRefused(
             VolumeRefusal.TOO_LARGE,
-            f"the series of {len(paths)} files needs more memory than this host has; read it on a larger one",
+            f"the series of {files} files needs more memory than this host has; read it on a larger one",
         ) from error
     except UnparseableInstance as error:
         raise VolumeRefused(VolumeRefusal.UNREADABLE_HEADER, f"a header of this series is not read: {error}") from error
@@ -131,14 +154,9 @@ def _read(part: Planned) -> SeriesVolume:
     inverted = text(header, "PhotometricInterpretation") == "MONOCHROME1"
     values = _read_values(part.slices, rescales)
     if inverted:
-        for grey, (low, high) in zip(values, _stored_ranges(header, rescales, values), strict=True):
+        for grey, (low, high) in zip(values, turned_ranges(header, rescales, values), strict=True):
             np.subtract(np.float32(low + high), grey, out=grey, casting="unsafe")
-    if part.geometry is not None:
-        spacing: tuple[float, float] | None = part.geometry.pixel_spacing_mm
-        basis: SpacingBasis | None = SpacingBasis.PATIENT
-    else:
-        projected = projected_spacing(header)
-        spacing, basis = (None, None) if projected is None else (projected.mm, projected.basis)
+    spacing, basis = spacing_of(part)
     return SeriesVolume(
         values=values,
         geometry=part.geometry,
@@ -146,7 +164,7 @@ def _read(part: Planned) -> SeriesVolume:
         spacing_basis=basis,
         slices=tuple(_source(item) for item in part.slices),
         modality=text(header, "Modality"),
-        unit=None if inverted else _unit(part.slices, rescales),
+        unit=None if inverted else unit_of_slices(part.slices, rescales),
         inverted=inverted,
         study_uid=StudyUID(text(header, "StudyInstanceUID")),
         series_uid=SeriesUID(text(header, "SeriesInstanceUID")),
@@ -156,13 +174,21 @@ def _read(part: Planned) -> SeriesVolume:
     )
 
 
+def spacing_of(part: Planned) -> tuple[tuple[float, float] | None, SpacingBasis | None]:
+    """Between rows and between columns, mm, and where that was measured; None, None where nobody says."""
+    if part.geometry is not None:
+        return part.geometry.pixel_spacing_mm, SpacingBasis.PATIENT
+    projected = projected_spacing(part.slices[0].header)
+    return (None, None) if projected is None else (projected.mm, projected.basis)
+
+
 def _most_telling(slices: Sequence[Slice]) -> Path:
     """The first instance of those that say most about whom they are of."""
     told = {item.path: item.header for item in slices}
     return max(told, key=lambda path: sum(map(bool, astuple(patient_of(told[path])))))
 
 
-def _unit(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> Code | None:
+def unit_of_slices(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> Code | None:
     """The unit of all slices; None where one of them has another, or none."""
     units = [unit_of(item.header, rescale) for item, rescale in zip(slices, rescales, strict=True)]
     first = units[0]
@@ -175,25 +201,47 @@ def _source(item: Slice) -> SliceSource:
 
 def _read_values(slices: Sequence[Slice], rescales: Sequence[Rescale]) -> NDArray[np.float32] | NDArray[np.uint8]:
     header = slices[0].header
-    shape = (len(slices), integer(header, "Rows") or 0, integer(header, "Columns") or 0)
     color = is_color(header)
-    expected = (*shape[1:], 3) if color else shape[1:]
+    expected = _expected(header)
     values: NDArray[np.float32] | NDArray[np.uint8] = np.empty(0, np.float32)
     stored_frames = frames_of([(item.path, item.frame) for item in slices])
     for index, (item, rescale, stored) in enumerate(zip(slices, rescales, stored_frames, strict=True)):
-        if stored.shape != expected:
-            raise VolumeRefused(
-                VolumeRefusal.UNDECODABLE_PIXEL_DATA,
-                f"{item.name} decoded to {stored.shape}, its header says {expected}; send it again",
-            )
+        _require_shape(stored, expected, item.name)
         if index == 0:  # not before a frame has shown that the header's size is true
             require_room(item.name, (1 if color else 4) * len(slices) * int(np.prod(expected)))
-            values = np.empty((len(slices), *expected), np.uint8 if color else np.float32)
-        values[index] = stored if color else rescale.apply(stored)
+            shape = (len(slices), *expected)
+            values = np.empty(shape, np.uint8) if color else np.empty(shape, np.float32)
+        values[index] = np.asarray(stored, dtype=np.uint8) if color else rescale.apply(stored)
     return values
 
 
-def _stored_ranges(
+def one_slice(
+    path: Path, frame: int | None, rescale: Rescale, expected: tuple[int, ...], name: str
+) -> NDArray[np.float32] | NDArray[np.uint8]:
+    """One slice as `load_series` has it before a MONOCHROME1 stack is turned round: `rows columns` or `rows columns 3`.
+
+    `expected`: its shape. `name`: of the instance or frame, for messages. Raises VolumeRefused and OSError.
+    """
+    (stored,) = frames_of([(path, frame)])
+    _require_shape(stored, expected, name)
+    return np.asarray(stored, dtype=np.uint8) if len(expected) == 3 else rescale.apply(stored)
+
+
+def _expected(header: Dataset) -> tuple[int, ...]:
+    """The shape of a slice, as its header says."""
+    shape = (integer(header, "Rows") or 0, integer(header, "Columns") or 0)
+    return (*shape, 3) if is_color(header) else shape
+
+
+def _require_shape(stored: NDArray[np.generic], expected: tuple[int, ...], name: str) -> None:
+    if stored.shape != expected:
+        raise VolumeRefused(
+            VolumeRefusal.UNDECODABLE_PIXEL_DATA,
+            f"{name} decoded to {stored.shape}, its header says {expected}; send it again",
+        )
+
+
+def turned_ranges(
     header: Dataset, rescales: Sequence[Rescale], values: NDArray[np.float32] | NDArray[np.uint8]
 ) -> NDArray[np.float64]:
     """`slices 2`: the lowest and highest value that the bits of a grey image allow, through each slice's rescale."""
