@@ -94,7 +94,7 @@ class ChangeRecord:
 class FindingRecord:
     """One thing that was named and marked. `confidence`: 0 to 1; `low_confidence`: too low to measure anything.
 
-    `changes`: since an earlier result.
+    `changes`: since an earlier result. `tracking_uid`: of its segment and measurements; "" where it was not kept.
     """
 
     phrase: str
@@ -104,6 +104,7 @@ class FindingRecord:
     measurements: tuple[MeasurementRecord, ...] = ()
     low_confidence: bool = False
     changes: tuple[ChangeRecord, ...] = ()
+    tracking_uid: str = ""
 
     @property
     def at_least(self) -> bool:
@@ -140,6 +141,7 @@ class FindingRecord:
             measurements=measurements,
             low_confidence=entry.get("low_confidence", False),
             changes=tuple(ChangeRecord.from_json(one) for one in entry.get("changes", ())),
+            tracking_uid=entry.get("tracking_uid", ""),
         )
 
 

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select, update
+from sqlalchemy import or_, select, update
 from sqlalchemy.orm import Session
 
 from workflows.state.records import JobPlan
 from workflows.state.retracting import WITHHELD_AS_WRONG, bring_back, wanted_of
-from workflows.state.retrying import moved_in_queue, place_in_queue
+from workflows.state.retrying import moved_in_queue, place_in_queue, place_of_question
 from workflows.state.states import DeliveryState, JobState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 from workflows.state.transactions import Transactions
@@ -46,7 +46,7 @@ class CarryingOver(Transactions):
             if job.state in _ENDED_OR_SENT or rejected or study.reread:
                 self._plan_anew(session, job, "", now)
             return
-        self._add_deliveries(session, job)
+        self._add_deliveries(session, job, now)
         waits = any(delivery.state is DeliveryState.PENDING for _, delivery in self._current_deliveries(session, job))
         if job.state is not JobState.DELIVERING and (waits or job.state is JobState.SUPERSEDED or study.reread):
             self._set_job(session, job, JobState.DELIVERING, now)
@@ -59,7 +59,7 @@ class CarryingOver(Transactions):
         """PLANNED as if it had never been tried. `history` keeps why it had ended, and `reason`, why it is put back."""
         add_to_history(job, now, job.reason, reason)
         job.troubles, job.waits, job.reason = [], 0, reason
-        job.turn_at = place_in_queue(now, job.priority)
+        job.turn_at = place_in_queue(now, job.priority) if job.question is None else place_of_question(now)
         self._set_job(session, job, JobState.PLANNED, now)
 
     @staticmethod
@@ -93,18 +93,23 @@ class CarryingOver(Transactions):
             delivery.state, delivery.reason = DeliveryState.PENDING, ""
 
     @staticmethod
-    def _add_deliveries(session: Session, job: JobRow) -> None:
-        """A delivery of each object of the job to every destination that wants it and has none yet."""
+    def _add_deliveries(session: Session, job: JobRow, now: datetime) -> None:
+        """A delivery of each object of the job to every destination that wants it and has none yet.
+
+        What a review has replaced is sent nowhere any more; what it made instead is.
+        """
         there = session.execute(
             select(DeliveryRow.sop_instance_uid, DeliveryRow.archive).where(DeliveryRow.job_key == job.job_key)
         )
         known = {(uid, archive) for uid, archive in there}
-        wanted = wanted_of(job)
+        wanted, of_reviews = wanted_of(job), wanted_of(job, of_review=True)
         saved = select(ResultObjectRow).where(
-            ResultObjectRow.job_key == job.job_key, ResultObjectRow.edition == job.edition
+            ResultObjectRow.job_key == job.job_key,
+            ResultObjectRow.replaced_by.is_(None),
+            or_(ResultObjectRow.edition == job.edition, ResultObjectRow.review.is_not(None)),
         )
         for result in session.scalars(saved.order_by(ResultObjectRow.ordinal)).all():
-            for archive, kinds in wanted.items():
+            for archive, kinds in (wanted if result.review is None else of_reviews).items():
                 if (result.profile, result.kind) in kinds and (result.sop_instance_uid, archive) not in known:
                     session.add(
                         DeliveryRow(
@@ -112,18 +117,20 @@ class CarryingOver(Transactions):
                             archive=archive,
                             job_key=job.job_key,
                             state=DeliveryState.PENDING,
+                            independent=result.review is not None,
+                            wake_at=None if result.review is None else now,
                         )
                     )
         session.flush()
 
 
 def _of_edition(session: Session, job: JobRow, *criteria: Any) -> Sequence[tuple[ResultObjectRow, DeliveryRow]]:
-    """The deliveries of a job's own objects, of its edition; no notes."""
+    """The deliveries of a job's own objects, of its edition; no notes, and nothing that a review made or replaced."""
     rows = session.execute(
         select(ResultObjectRow, DeliveryRow)
         .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
         .where(DeliveryRow.job_key == job.job_key, DeliveryRow.independent.is_(False))
-        .where(ResultObjectRow.edition == job.edition, *criteria)
+        .where(ResultObjectRow.edition == job.edition, ResultObjectRow.replaced_by.is_(None), *criteria)
     )
     return [(result, delivery) for result, delivery in rows]
 

@@ -11,6 +11,9 @@ from sqlalchemy import or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
+from workflows.state.review_tables import ReviewRow
+from workflows.state.reviewing import ReviewState
+from workflows.state.segmentation_tables import ReceivedSegmentationRow
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.tables import ClockRow, DeliveryRow, JobRow, RecoveryRow, RetractionRow, StudyRow
 from workflows.state.transactions import Transactions
@@ -35,6 +38,8 @@ _DUE: tuple[tuple[Any, tuple[InstrumentedAttribute[Any], ...], Any], ...] = (
     ),
     (RetractionRow, (RetractionRow.wake_at,), RetractionRow.state == RetractionState.WANTED),
     (RecoveryRow, (RecoveryRow.wake_at,), RecoveryRow.wake_at.is_not(None)),
+    (ReviewRow, (ReviewRow.lease_until, ReviewRow.write_at), ReviewRow.state == ReviewState.SIGNED),
+    (ReceivedSegmentationRow, (ReceivedSegmentationRow.wake_at,), ReceivedSegmentationRow.wake_at.is_not(None)),
 )
 """Tables, which of their columns say when something is due, and the rows of which that matters."""
 

@@ -20,8 +20,9 @@ from dicom_node.headers.patient import Patient
 from workflows.errors import RowRefused
 
 __all__ = [
-    "JSON", "LARGEST_BIG_INTEGER", "LARGEST_INTEGER", "LONGEST_TEXT", "BigInteger", "Integer", "Key", "String", "Text",
-    "clean_text", "patient_for_columns", "patient_id_column", "text_column",
+    "JSON", "LARGEST_BIG_INTEGER", "LARGEST_INTEGER", "LONGEST_TEXT", "BigInteger", "Float", "Integer", "Key",
+    "String", "Text",
+    "clean_json", "clean_text", "patient_for_columns", "patient_id_column", "text_column",
 ]  # fmt: skip
 
 LONGEST_TEXT = 100_000
@@ -135,6 +136,16 @@ class BigInteger(TypeDecorator[int]):
         return None if value is None else max(-LARGEST_BIG_INTEGER, min(LARGEST_BIG_INTEGER, value))
 
 
+class Float(TypeDecorator[float]):
+    """A number with a fraction; not-a-number and infinity become NULL."""
+
+    impl = sa.Double
+    cache_ok = True
+
+    def process_bind_param(self, value: float | None, dialect: Dialect) -> float | None:
+        return value if value is not None and math.isfinite(value) else None
+
+
 class JSON(TypeDecorator[Any]):
     """JSON whose texts are clean, and whose numbers JSON knows: not-a-number and infinity become null."""
 
@@ -145,17 +156,18 @@ class JSON(TypeDecorator[Any]):
         return self.impl_instance.coerce_compared_value(op, value)
 
     def process_bind_param(self, value: Any, dialect: Dialect) -> Any:
-        return _clean_json(value)
+        return clean_json(value)
 
 
-def _clean_json(value: Any) -> Any:
+def clean_json(value: Any) -> Any:
+    """A value as a column of JSON holds it."""
     match value:
         case str():
             return clean_text(value)
         case float():
             return value if math.isfinite(value) else None
         case dict():
-            return {clean_text(str(key)): _clean_json(one) for key, one in value.items()}
+            return {clean_text(str(key)): clean_json(one) for key, one in value.items()}
         case list() | tuple():
-            return [_clean_json(one) for one in value]
+            return [clean_json(one) for one in value]
     return value

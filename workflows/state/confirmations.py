@@ -157,6 +157,9 @@ class Confirmations(Transactions):
             delivery.confirm_at, delivery.confirm_reason = None, reason
             if not delivery.independent and not self._is_to_be_there(session, study, job, result, archive, wanted):
                 continue
+            retraction: RetractionRow | None = session.get(RetractionRow, (result.sop_instance_uid, archive))
+            if result.replaced_by is not None or retraction is not None:
+                continue
             if delivery.resends >= _RESENDS:
                 times = f"{1 + _RESENDS} times"
                 add_attention(study, f"{archive} took {result.kind.value} {times} and does not have it: {reason}")

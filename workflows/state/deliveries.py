@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.results.profiles import ResultKind
 from workflows.state.records import ClaimedDelivery, Due, ResultObject
-from workflows.state.retracting import note_sent, retract_marked, retract_replaced
+from workflows.state.retracting import add_attention, note_sent, retract_marked, retract_replaced, retract_reviewed
 from workflows.state.retrying import TroubleKind, too_late
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
@@ -30,13 +31,16 @@ class Deliveries(Transactions):
     """Transactions of publishing and waking. Who sends holds a lease on each delivery that was pending at its claim."""
 
     def objects(self, job_key: str) -> list[ResultObject]:
-        """The saved result objects of a job's edition, what is referenced before what references it; no notes."""
+        """The saved result objects of a job's edition, what is referenced before what references it.
+
+        No notes, and nothing that a review made (`review_objects`).
+        """
         with self._reading() as session:
             wanted = (
                 select(ResultObjectRow)
                 .join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
                 .where(ResultObjectRow.job_key == job_key, ResultObjectRow.edition == JobRow.edition)
-                .where(ResultObjectRow.kind != ResultKind.REJECTION_NOTE)
+                .where(ResultObjectRow.kind != ResultKind.REJECTION_NOTE, ResultObjectRow.review.is_(None))
             )
             return [row.record() for row in session.scalars(wanted.order_by(ResultObjectRow.ordinal))]
 
@@ -65,12 +69,17 @@ class Deliveries(Transactions):
             rows = session.execute(
                 select(ResultObjectRow, DeliveryRow)
                 .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
-                .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
-                .where(DeliveryRow.job_key == job_key, DeliveryRow.archive == archive, *chosen)
-                .where(or_(ResultObjectRow.edition == JobRow.edition, DeliveryRow.independent.is_(True)))
+                .where(DeliveryRow.job_key == job_key, DeliveryRow.archive == archive)
                 .order_by(ResultObjectRow.ordinal)
             ).all()
-            return [ClaimedDelivery(result.record(), delivery.record()) for result, delivery in rows]
+            named = {uid for result, _ in rows if result.review is not None for uid in result.object_references}
+            return [
+                _claimed(result, delivery, job, owner)
+                for result, delivery in rows
+                if delivery.independent
+                or result.sop_instance_uid in named
+                or (current and result.edition == job.edition)
+            ]
 
     def extend_deliveries(self, job_key: str, archive: str, owner: str, lease_s: float) -> bool:
         """A heartbeat while sending. False: nothing is held any more."""
@@ -95,7 +104,7 @@ class Deliveries(Transactions):
 
         False: nothing more of the job is to be sent. Either the owner does not hold the object any more, or its end is
         recorded already, and nothing is changed; or the outcome is recorded, but the job has been replaced or cancelled
-        meanwhile, or its objects are to be retracted.
+        meanwhile, or its objects are to be retracted, or a review has replaced them.
         """
         now = self._clock()
         with self._writing() as session:
@@ -120,7 +129,15 @@ class Deliveries(Transactions):
             if result.kind is ResultKind.REJECTION_NOTE:
                 note_sent(session, result, archive, state, reason, now)
                 return True
+            for number in {one for one in (result.review, result.replaced_by) if one is not None}:
+                retract_reviewed(session, job, number, now)
             retracted = result.retract_at is not None
+            if result.review is not None:
+                _tell_of_review(study, result, archive, state, reason)
+                if retracted:
+                    retract_marked(session, [job_key], now)
+                return not retracted
+            retracted = retracted or result.replaced_by is not None
             goes_on = job.state not in (JobState.SUPERSEDED, JobState.CANCELLED) and not retracted
             if retracted:
                 retract_marked(session, [job_key], now)
@@ -157,6 +174,8 @@ class Deliveries(Transactions):
                     if row.independent:
                         result = session.get_one(ResultObjectRow, row.sop_instance_uid)
                         note_sent(session, result, archive, row.state, reason, now)
+                        if result.review is not None:
+                            _tell_of_review(study, result, archive, row.state, reason)
             session.flush()
             self._withhold_retracted(session, [job_key], now)
             self._settle(session, study, job, now)
@@ -197,13 +216,13 @@ class Deliveries(Transactions):
 
     def _settle_abandoned(self) -> None:
         """Who sent these died, and nobody may send them again: their job is replaced or cancelled, or they are to be
-        retracted.
+        retracted, or a review has replaced them.
         """
         now = self._clock()
         dead = (DeliveryRow.lease_owner.is_not(None), DeliveryRow.lease_until < now)
         pending = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.independent.is_(False), *dead)
         stopped = JobRow.state.in_([JobState.SUPERSEDED, JobState.CANCELLED])
-        nobodys = or_(stopped, ResultObjectRow.retract_at.is_not(None))
+        nobodys = or_(stopped, ResultObjectRow.retract_at.is_not(None), ResultObjectRow.replaced_by.is_not(None))
         chosen = (
             select(DeliveryRow.job_key)
             .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
@@ -219,6 +238,9 @@ class Deliveries(Transactions):
                 session.execute(update(DeliveryRow).where(DeliveryRow.job_key == job_key, *pending).values(**given_up))
                 self._withhold_retracted(session, [job_key], now)
                 retract_marked(session, [job_key], now)
+                of_job = (ResultObjectRow.job_key == job_key, ResultObjectRow.replaced_by.is_not(None))
+                for number in session.scalars(select(ResultObjectRow.replaced_by).where(*of_job).distinct()):
+                    retract_reviewed(session, job, number or 0, now)
                 self._replaced_meanwhile(session, job, now)
                 self._settle(session, study, job, now)
 
@@ -274,10 +296,29 @@ class Deliveries(Transactions):
             )
 
 
+def _tell_of_review(study: StudyRow, result: ResultObjectRow, archive: str, state: DeliveryState, reason: str) -> None:
+    """What of a review does not arrive needs a person: no job fails for it."""
+    if state not in (DeliveryState.PENDING, DeliveryState.DELIVERED):
+        again = f"`medseg-node requeue --study {study.study_uid}` tries again"
+        add_attention(
+            study,
+            f"{archive} does not have the {result.kind.value} of a review: {reason} ({again})".replace("; ", ", "),
+        )
+
+
 def _pairs(session: Session, chosen: Any) -> list[tuple[str, str]]:
     """Each once. Not DISTINCT in the query: SQLite would then walk through every row in another index's order."""
     rows = session.execute(chosen.limit(_AT_ONCE))
     return list(dict.fromkeys((first, second) for first, second in rows))
+
+
+def _claimed(result: ResultObjectRow, delivery: DeliveryRow, job: JobRow, owner: str) -> ClaimedDelivery:
+    """A delivery as its claimer has it. What will not be sent, as its job is stopped, is as good as withheld."""
+    record, held = delivery.record(), delivery.lease_owner == owner
+    stopped = job.state in (JobState.SUPERSEDED, JobState.CANCELLED)
+    if record.state is DeliveryState.PENDING and stopped and not held and not delivery.independent:
+        record = replace(record, state=DeliveryState.WITHHELD)
+    return ClaimedDelivery(result.record(), record, held=held)
 
 
 def _pending(job_key: str, archive: str) -> tuple[Any, ...]:

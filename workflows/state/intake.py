@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 
 from dicom_node.headers.patient import Patient, changes
 from dicom_node.headers.rejection import RejectionCode
+from workflows.state.audit import add_audit
 from workflows.state.columns import patient_for_columns, text_column
 from workflows.state.completion import comes_late, displaced, tell_late
 from workflows.state.held import THERE, held, instances_of
@@ -197,15 +198,20 @@ class Intake(Requeueing):
                     self._set_study(study, StudyState.FAILED, self._clock())
                     study.failure = TroubleKind.PLANNING
 
-    def reopen(self, study_uid: str, reason: str) -> bool:
+    def reopen(self, study_uid: str, reason: str, by: str = "") -> bool:
         """Let a study be planned again, as if it were new: COMPLETE in a new generation, answers compared by job key.
+
+        `by`: the person who wants it, "" where the node does.
 
         False: the study is still being received or waits to be planned, or lacks instances, which were lost or removed;
         nothing is changed.
         """
         with self._writing() as session:
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
-            return self._reopen(session, study, reason)
+            opened = self._reopen(session, study, reason)
+            if opened and by:
+                add_audit(session, self._clock(), by, "reread", study_uid)
+            return opened
 
     def reopen_as_is(self, study_uid: str, generation: int, by: str) -> bool:
         """Let a HELD study be planned with each series under its own patient, in the new generation only; kept is who.
@@ -221,6 +227,7 @@ class Intake(Requeueing):
                 study_uid=study_uid, generation=study.generation, wanted_by=by[:256], wanted_at=self._clock()
             )
             session.add(wanted)
+            add_audit(session, self._clock(), by, "reread", study_uid, {"as_is": 1})
             return True
 
     def _reopen(self, session: Session, study: StudyRow, reason: str) -> bool:

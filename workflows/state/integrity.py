@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlalchemy import select, update
 from sqlalchemy.orm import Session
@@ -14,6 +14,8 @@ from workflows.state.records import Instance, ResultObject
 from workflows.state.rejections import rejected
 from workflows.state.retracting import add_attention
 from workflows.state.retrying import TroubleKind
+from workflows.state.review_tables import ReviewRow
+from workflows.state.reviewing import ReviewState
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.tables import (
     DeliveryRow,
@@ -119,6 +121,9 @@ class Integrity(Transactions):
             notes = [row for row in rows if row.kind is ResultKind.REJECTION_NOTE]
             for row in notes:
                 self._write_note_again(session, row, archive)
+            reviewed = [row for row in rows if row not in notes and row.review is not None]
+            self._have_reviews_written_again(session, study, job, reviewed, now)
+            notes += reviewed
             own = [row for row in rows if row not in notes and row.edition == job.edition]
             if not own or job.state is not JobState.DELIVERING or job.generation != study.generation:
                 return [row.record() for row in notes]
@@ -144,6 +149,21 @@ class Integrity(Transactions):
         values = {"state": RetractionState.WANTED, "note_uid": None, "wake_at": self._clock()}
         session.execute(again.values(**values, told="the rejection note is gone or damaged: written again"))
 
+    def _have_reviews_written_again(
+        self, session: Session, study: StudyRow, job: JobRow, rows: Collection[ResultObjectRow], now: datetime
+    ) -> None:
+        """Reviews whose objects are gone or damaged are written once more, to the same bytes."""
+        rows = [row for row in rows if row.damaged_at is None]  # the others wait for that already
+        for row in rows:
+            row.damaged_at, row.remakes = now, row.remakes + 1
+        if rows and (cannot := self._why_not_remade(session, job, rows)):
+            self._give_up(session, study, job, rows, cannot)
+            return
+        for number in {row.review for row in rows}:
+            review = session.get(ReviewRow, (study.study_uid, number))
+            if review is not None and review.state in (ReviewState.WRITTEN, ReviewState.FAILED):
+                review.state, review.write_at, review.attempts = ReviewState.SIGNED, now, 1  # no undoing
+
     def _why_not_remade(self, session: Session, job: JobRow, own: Collection[ResultObjectRow]) -> str:
         removed = self._count(session, *removed_of(job.study_uid), InstanceRow.series_uid == job.series_uid)
         if removed:
@@ -168,6 +188,7 @@ class Integrity(Transactions):
             of_edition = (ResultObjectRow.job_key == JobRow.job_key, ResultObjectRow.edition == JobRow.edition)
             damaged = select(ResultObjectRow.sop_instance_uid).join(JobRow, of_edition[0] & of_edition[1])
             wanted = damaged.where(JobRow.job_key == job_key, ResultObjectRow.damaged_at.is_not(None))
+            wanted = wanted.where(ResultObjectRow.review.is_(None))
             return session.scalar(wanted.limit(1)) is not None
 
     def give_up_damaged(self, job_key: str, cannot: str) -> None:
@@ -175,7 +196,8 @@ class Integrity(Transactions):
         now = self._clock()
         with self._writing() as session:
             study, job = self._locked(session, job_key)
-            of_edition = (ResultObjectRow.job_key == job_key, ResultObjectRow.edition == job.edition)
+            own_edition = (ResultObjectRow.edition == job.edition, ResultObjectRow.review.is_(None))
+            of_edition = (ResultObjectRow.job_key == job_key, *own_edition)
             damaged = select(ResultObjectRow).where(*of_edition, ResultObjectRow.damaged_at.is_not(None))
             own = list(session.scalars(damaged))
             if job.state is JobState.PLANNED and own:

@@ -14,19 +14,20 @@ from sqlalchemy.orm import Session
 from inference.interface import PredictorDescription
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
-from workflows.state.carrying_over import destinations_of, useful_until
+from workflows.state.job_rows import new_job_row
+from workflows.state.questions import Questions
 from workflows.state.records import Job, JobPlan, Part, SavedObject, Trouble, TroubleKind
-from workflows.state.requeueing import Requeueing
 from workflows.state.retracting import add_attention
-from workflows.state.retrying import failure_of, place_in_queue, too_late
-from workflows.state.states import DeliveryState, JobState, StudyState
+from workflows.state.retrying import failure_of, too_late
+from workflows.state.review_checks import look_again, tell_reviewed
+from workflows.state.states import DeliveryState, JobState, QuestionState, StudyState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
 from workflows.state.transactions import changed_one
 
 __all__ = ["Jobs"]
 
 
-class Jobs(Requeueing):
+class Jobs(Questions):
     """Transactions of planning and predicting."""
 
     def save_plan(
@@ -42,21 +43,25 @@ class Jobs(Requeueing):
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
             if study.state is not StudyState.COMPLETE or study.generation != generation:
                 return None
-            jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)))
+            jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid, JobRow.question.is_(None))))
             standing = {plan.job_key: _standing(plan, jobs, reread=study.reread) for plan in plans}
             kept = {job.job_key for job in standing.values() if job is not None}
             replaced = [job for job in jobs if job.job_key not in kept]
+            tell_reviewed(session, study, replaced)
+            look_again(session, study, replaced, now)
+            self._tell_reviewer(session, study, [job for job in replaced if job.state is not JobState.SUPERSEDED])
             self._supersede(session, replaced, f"replaced by generation {generation}", now)
             keys = []
             for plan in plans:
                 row = standing[plan.job_key]
                 if row is None:
-                    session.add(_new_job(study, plan, jobs, now))
+                    session.add(new_job_row(study, plan, jobs, now))
                 else:
                     self._carry_over(session, row, plan, study, now)
                 keys.append(plan.job_key if row is None else row.job_key)
             session.flush()
             self._look_after_abandoned(session, study, replaced, plans)
+            self._carry_questions(session, study, now)
             study.plan_reasons, study.reason, study.reread = [asdict(verdict) for verdict in verdicts], summary, False
             self._follow_jobs(session, study, now)
             return keys
@@ -76,6 +81,19 @@ class Jobs(Requeueing):
                 told = f"results of {job.protocol} {job.protocol_version} for series {job.series_uid} stay in "
                 add_attention(study, f"{told}{', '.join(sorted(archives))}, and no protocol asks for them any more")
 
+    @staticmethod
+    def _tell_reviewer(session: Session, study: StudyRow, replaced: Sequence[JobRow]) -> None:
+        """What a person has reviewed stays in the archives; that later results stand beside it needs a person."""
+        for job in replaced:
+            of_job = (ResultObjectRow.job_key == job.job_key, ResultObjectRow.reviewed_by != "")
+            by = session.scalars(select(ResultObjectRow.reviewed_by).where(*of_job).distinct()).all()
+            if by:
+                what = f"{job.protocol} {job.protocol_version} for series {job.series_uid}"
+                add_attention(
+                    study,
+                    f"superseded after review: {what}, reviewed by {', '.join(sorted(by))}: review the later results",
+                )
+
     def hold_study(self, study_uid: str, generation: int, reason: str) -> bool:
         """A complete study whose images contradict each other: HELD, nothing of it is read or sent.
 
@@ -86,7 +104,9 @@ class Jobs(Requeueing):
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
             if study.state is not StudyState.COMPLETE or study.generation != generation:
                 return False
-            jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid)))
+            jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid, JobRow.question.is_(None))))
+            tell_reviewed(session, study, jobs)
+            self._end_questions(session, study, f"the study is held in generation {generation}", now)
             self._supersede(session, jobs, f"the study is held in generation {generation}", now)
             study.plan_reasons, study.reason, study.reread = [], reason, False
             self._set_study(study, StudyState.HELD, now)
@@ -276,9 +296,13 @@ class Jobs(Requeueing):
             for ordinal, saved in enumerate(objects):
                 if saved.sop_instance_uid not in kept:
                     session.add(_object_row(job, len(kept) + ordinal, saved))
+            if any(row.review is not None for row in kept.values()):
+                profiles = ", ".join(sorted({saved.profile.value for saved in objects}))
+                add_attention(study, f"superseded after review: objects of {profiles} were made later: review them")
             job.made = {**job.made, **_made(job)}
             session.flush()
-            self._add_deliveries(session, job)
+            if job.question in (None, QuestionState.KEPT):  # what is preliminary goes nowhere
+                self._add_deliveries(session, job, now)
             self._set_job(session, job, JobState.DELIVERING, now)
             self._settle(session, study, job, now)  # where nothing is to be sent, that was all
             return True
@@ -286,13 +310,18 @@ class Jobs(Requeueing):
 
 def _put_back(job: JobRow, kept: Mapping[str, ResultObjectRow], objects: Sequence[SavedObject]) -> bool:
     """Let the objects whose files were damaged have those that were made again; False: not all are the same bytes."""
-    damaged = {uid: row for uid, row in kept.items() if row.damaged_at is not None and row.edition == job.edition}
+    damaged = {uid: row for uid, row in kept.items() if row.damaged_at is not None and _is_own(job, row)}
     again = {saved.sop_instance_uid: saved for saved in objects}
     if any(uid not in again or again[uid].digest != row.digest for uid, row in damaged.items()):
         return False
     for uid, row in damaged.items():
         row.path, row.damaged_at = str(again[uid].path), None
     return True
+
+
+def _is_own(job: JobRow, row: ResultObjectRow) -> bool:
+    """Whether an object is of the job's edition, and no review has made it."""
+    return row.edition == job.edition and row.review is None
 
 
 def _standing(plan: JobPlan, jobs: Sequence[JobRow], *, reread: bool) -> JobRow | None:
@@ -314,43 +343,6 @@ def _abandoned(now: datetime) -> Any:
 def _put_off(job: JobRow, now: datetime, delay_s: float) -> None:
     job.waits, job.ready_at = job.waits + 1, now + timedelta(seconds=delay_s)
     job.wake_at = job.ready_at
-
-
-def _new_job(study: StudyRow, plan: JobPlan, earlier: Sequence[JobRow], now: datetime) -> JobRow:
-    answered = [
-        job for job in earlier if (job.series_uid, job.protocol) == (plan.series_uid, plan.protocol) and job.answers
-    ]
-    predecessor = max(answered, key=lambda job: job.created_at).job_key if answered else None
-    return JobRow(
-        job_key=plan.job_key,
-        request_key=plan.request_key,
-        answer_key=plan.answer_key,
-        study_uid=study.study_uid,
-        series_uid=plan.series_uid,
-        generation=study.generation,
-        protocol=plan.protocol,
-        protocol_version=plan.protocol_version,
-        questions=[question.as_json() for question in plan.questions],
-        inputs=list(plan.inputs),
-        model=asdict(plan.model),
-        software=plan.software,
-        prior=None if plan.prior is None else plan.prior.as_json(),
-        series_kind=None if plan.kind is None else plan.kind.as_json(),
-        frames=plan.frames.text,
-        destinations=destinations_of(plan),
-        state=JobState.PLANNED,
-        answers=[],
-        predecessor_key=predecessor,
-        created_at=now,
-        changed_at=now,
-        wake_at=now,
-        priority=plan.priority,
-        turn_at=place_in_queue(now, plan.priority),
-        ready_at=now,
-        useful_until=useful_until(study, plan, now),
-        waits=0,
-        history=[],
-    )
 
 
 def _made(job: JobRow) -> dict[str, list[str]]:

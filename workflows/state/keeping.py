@@ -1,12 +1,11 @@
-"""What is kept, for how long, and what was done to it: frozen records of retention, purges and the audit."""
+"""What is kept, and for how long: frozen records of retention and purges."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-__all__ = ["AuditEntry", "KeepingRules", "Purged"]
+__all__ = ["KeepingRules", "Purged"]
 
 
 @dataclass(frozen=True)
@@ -39,15 +38,3 @@ class Purged:
     jobs: int
     results: int
     refused: str = ""
-
-
-@dataclass(frozen=True)
-class AuditEntry:
-    """What a person had done. `subject`: UIDs or names of things, never a patient's; `counts`: how much of what."""
-
-    number: int
-    at: datetime
-    who: str
-    action: str
-    subject: str
-    counts: Mapping[str, int]

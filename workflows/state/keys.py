@@ -6,6 +6,7 @@
     job       answer, version of the software, node, confidence below which        who reads it, once
               nothing is measured (unless 0.5)
     object    job, profile, edition (unless the first)                             the files that say so
+    object    job, profile, edition (unless the first), number of the review       what a reviewer has made of them
     delivery  object, archive                                                      see `records.Delivery`
 
 The generation is in none of them: an unchanged request carries over into a new generation. New weights or software
@@ -68,11 +69,16 @@ def job_key(answer: str, software: str, node_uid: str, low_confidence: float = L
     return _digest(parts)
 
 
-def object_key(job: str, profile: Profile, edition: int = 1) -> str:
-    """Digest of a job and the profile that its objects are made for, and how often they were made anew."""
+def object_key(job: str, profile: Profile, edition: int = 1, review: int | None = None) -> str:
+    """Digest of a job and the profile that its objects are made for, and how often they were made anew.
+
+    `review`: the number of the review that makes them.
+    """
     parts: dict[str, Any] = {"job": job, "profile": profile.value}
     if edition != 1:
         parts["edition"] = edition
+    if review is not None:
+        parts["review"] = review
     return _digest(parts)
 
 

@@ -16,7 +16,8 @@ class Prior:
 
     `answer_key`: of the earlier job in this database; `sop_instance_uid`, `archive`: of the SR that an archive has.
     `study_uid`: of the earlier study. `result`: what it says; None: there is none. `note`: why there is none, or what
-    else a person should know of the search; it identifies nothing.
+    else a person should know of the search; it identifies nothing. `review`: number of the review that `result` is as
+    its reviewer has it; None: as the model answered.
     """
 
     answer_key: str | None
@@ -25,6 +26,7 @@ class Prior:
     study_uid: str = ""
     result: EarlierResult | None = None
     note: str = ""
+    review: int | None = None
 
     @property
     def identifying(self) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
@@ -12,6 +12,7 @@ from dicom_node.headers.patient import Patient
 from dicom_node.sop_classes import holds_images
 from workflows.state.columns import patient_id_column
 from workflows.state.records import Instance, Job, JobPlan, Prior, Series
+from workflows.state.reviewed import is_doubted, reviewed_answers_of
 from workflows.state.states import JobState
 from workflows.state.tables import InstanceRow, JobRow, ResultObjectRow, SeriesRow
 from workflows.state.transactions import Transactions, in_portions
@@ -25,13 +26,16 @@ _STANDS = (JobState.DELIVERING, JobState.DELIVERED)
 class EarlierJob:
     """A job of another study that names the same Patient ID, and whose answer stands.
 
-    `patients`: whom the images of its series name. `image`: one of them, the first that is there; None: none is.
+    `job`: with the answers as its last reviewer has them, if one has changed them; `review` is then that review's
+    number. `patients`: whom the images of its series name. `image`: one of them, the first that is there; None: none
+    is.
     """
 
     job: Job
     series: Series
     patients: tuple[Patient, ...]
     image: Instance | None
+    review: int | None = None
 
 
 class Priors(Transactions):
@@ -40,18 +44,20 @@ class Priors(Transactions):
     def earlier_jobs(self, study_uid: str, patient_id: str, protocol: str) -> list[EarlierJob]:
         """Jobs of other studies with an image of this Patient ID, asked by a protocol of this name, that stand.
 
-        Answered and not replaced, and none of their objects is to be retracted. In order of study and series.
+        Answered and not replaced, none of their objects is to be retracted, and nobody has signed that something of
+        them is wrong that is not written yet. In order of study and series.
         """
         with self._reading() as session:
             named = select(InstanceRow.study_uid).where(InstanceRow.patient_id == patient_id_column(patient_id))
-            of_others = (JobRow.study_uid != study_uid, JobRow.study_uid.in_(named), JobRow.protocol == protocol)
+            asked = (JobRow.protocol == protocol, JobRow.question.is_(None))
+            of_others = (JobRow.study_uid != study_uid, JobRow.study_uid.in_(named), *asked)
             marked = exists().where(ResultObjectRow.job_key == JobRow.job_key, ResultObjectRow.retract_at.is_not(None))
             jobs = session.scalars(
                 select(JobRow)
                 .where(*of_others, JobRow.state.in_(_STANDS), ~marked)
                 .order_by(JobRow.study_uid, JobRow.series_uid, JobRow.job_key)
             ).all()
-            return [_earlier_job(session, job) for job in jobs]
+            return [_earlier_job(session, job) for job in jobs if not is_doubted(session, job)]
 
     def objects_known_here(self, sop_instance_uids: Sequence[str]) -> set[str]:
         """Those of the UIDs that are of result objects of this node, whatever became of them."""
@@ -63,7 +69,10 @@ class Priors(Transactions):
         return known
 
     def is_to_be_retracted(self, prior: Prior) -> bool:
-        """Whether an earlier result of this node is to be retracted; of an SR that an archive has nobody knows."""
+        """Whether an earlier result of this node is to be retracted, or a reviewer has changed it since.
+
+        Of an SR that an archive has nobody knows.
+        """
         with self._reading() as session:
             return not _stands(session, prior)
 
@@ -78,6 +87,7 @@ class Priors(Transactions):
                 JobRow.series_uid == plan.series_uid,
                 JobRow.protocol == plan.protocol,
                 JobRow.protocol_version == plan.protocol_version,
+                JobRow.question.is_(None),
             )
             jobs = session.scalars(select(JobRow).where(*same).order_by(JobRow.created_at.desc(), JobRow.job_key))
             known = [job for row in jobs if _asks_the_same(job := row.record(), plan) and _stands(session, job.prior)]
@@ -99,11 +109,14 @@ def _earlier_job(session: Session, job: JobRow) -> EarlierJob:
     ]
     here = (InstanceRow.lost_at.is_(None), InstanceRow.removed_at.is_(None))
     image = session.scalar(select(InstanceRow).where(*images, *here).order_by(InstanceRow.sop_instance_uid).limit(1))
+    reviewed = reviewed_answers_of(session, job)
+    record = job.record()
     return EarlierJob(
-        job.record(),
+        record if reviewed is None else replace(record, answers=reviewed.answers),
         session.get_one(SeriesRow, (job.study_uid, job.series_uid)).record(),
         tuple(sorted(patients, key=astuple)),
         None if image is None else image.record(),
+        None if reviewed is None else reviewed.number,
     )
 
 
@@ -113,9 +126,18 @@ def _asks_the_same(job: Job, plan: JobPlan) -> bool:
 
 
 def _stands(session: Session, prior: Prior | None) -> bool:
-    """Whether what a job was compared with is not to be retracted; what an archive has cannot be asked here."""
+    """Whether what a job was compared with is not to be retracted, and still is what its reviewer says of it.
+
+    What an archive has cannot be asked here.
+    """
     if prior is None or prior.answer_key is None:
         return True
     marked = select(ResultObjectRow.sop_instance_uid).join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
     wrong = (JobRow.answer_key == prior.answer_key, ResultObjectRow.retract_at.is_not(None))
-    return session.scalar(marked.where(*wrong).limit(1)) is None
+    if session.scalar(marked.where(*wrong).limit(1)) is not None:
+        return False
+    for job in session.scalars(select(JobRow).where(JobRow.answer_key == prior.answer_key, JobRow.state.in_(_STANDS))):
+        reviewed = reviewed_answers_of(session, job)
+        if is_doubted(session, job) or (None if reviewed is None else reviewed.number) != prior.review:
+            return False
+    return True

@@ -8,9 +8,10 @@ from datetime import datetime
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
-from workflows.state.audit import add_audit
+from workflows.state.audit import add_event, sop_class_counts
+from workflows.state.auditing import AuditAction, AuditEvent
 from workflows.state.keeping import Purged
-from workflows.state.states import DeliveryState, RetractionState, StudyState
+from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.tables import (
     Base,
     DeliveryRow,
@@ -26,7 +27,7 @@ from workflows.state.transactions import Transactions, in_portions
 __all__ = ["Purging"]
 
 _AT_WORK = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.PREDICTING, StudyState.DELIVERING)
-_STAY = frozenset({"audit", "purges", "node"})
+_STAY = frozenset({"audit", "audit_head", "audit_receiver", "purges", "node"})
 
 
 class Purging(Transactions):
@@ -51,10 +52,14 @@ class Purging(Transactions):
             counted = _counted(session, study)
             if counted.refused:
                 return counted
+            classes = sop_class_counts(session, InstanceRow.study_uid == study_uid)
             _delete_rows(session, study_uid)
             session.merge(PurgeRow(study_uid=study_uid, purged_at=now))
             counts = {"instances": counted.instances, "bytes": counted.bytes, "jobs": counted.jobs}
-            add_audit(session, now, who, "purge", study_uid, {**counts, "results": counted.results})
+            counts["results"] = counted.results
+            details = {"sop_classes": classes}  # which nobody can tell afterwards
+            happened = AuditEvent(who, AuditAction.PURGE, study_uid, study_uid, counts=counts, details=details)
+            add_event(session, now, happened)
             return counted
 
     def unfinished_purges(self) -> dict[str, datetime]:
@@ -102,6 +107,9 @@ def _refused(session: Session, study: StudyRow) -> str:
     pending = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.lease_owner.is_not(None))
     if session.scalar(of_study.where(JobRow.study_uid == study.study_uid, *pending).limit(1)) is not None:
         return "a result of it is just being sent; wait for that"
+    at_work = (JobRow.question.is_not(None), JobRow.state.in_([JobState.PREDICTING, JobState.DELIVERING]))
+    if session.scalar(select(JobRow.job_key).where(JobRow.study_uid == study.study_uid, *at_work).limit(1)) is not None:
+        return "a question about it is being answered, or its answer sent; wait for that"
     return ""
 
 

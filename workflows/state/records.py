@@ -25,7 +25,7 @@ from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
 from workflows.state.prior import Prior
 from workflows.state.retrying import TroubleKind
-from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
+from workflows.state.states import DeliveryState, JobState, QuestionState, RetractionState, StudyState
 
 __all__ = [
     "AsIsReading", "ClaimedDelivery", "ClaimedRetraction", "Delivery", "Destination", "Due", "Event", "Instance", "Job",
@@ -227,7 +227,8 @@ class Job:
     `notes`: what its report says of instances that were not read, and of numbers. `made`: the kinds of objects that
     were made for each profile, as far as there was anything to say in them. `edition`: counts how often its
     objects were made under UIDs of their own, since those before were retracted. `kind`: of its series, and when it
-    was taken; None in a job that was planned before this was kept.
+    was taken; None in a job that was planned before this was kept. `question`: a person has asked it, no protocol; what
+    became of its answer.
     """
 
     job_key: str
@@ -264,6 +265,7 @@ class Job:
     ready_at: datetime | None = None
     useful_until: datetime | None = None
     history: tuple[Event, ...] = ()
+    question: QuestionState | None = None
 
     @property
     def unmade_profiles(self) -> tuple[Profile, ...]:
@@ -327,7 +329,8 @@ class ResultObject:
     `part`: ordinal of the job's part that it is of; None: of the whole job. `path`: relative to the data folder.
     `references`: SOP Instance UIDs of our own objects that it refers to; they are delivered first. `retraction`: that
     it is to be retracted; its deliveries say where it went. `series_uid`: "" where it was saved before that was kept.
-    `reviewed_by`: the person who verified or corrected it, or "": such an object is never retracted.
+    `reviewed_by`: the person who verified or corrected it, or "": such an object is never retracted. `review`: number
+    of the review that made it; None: a model's answer did. `replaced_by`: of the review whose results replace it.
     """
 
     sop_instance_uid: SOPInstanceUID
@@ -342,6 +345,8 @@ class ResultObject:
     retraction: Retraction | None
     series_uid: str = ""
     reviewed_by: str = ""
+    review: int | None = None
+    replaced_by: int | None = None
 
 
 @dataclass(frozen=True)
@@ -456,10 +461,11 @@ class SavedNote:
 
 @dataclass(frozen=True)
 class ClaimedDelivery:
-    """A delivery that its claimer may send, or that stands before one: `delivery.state` tells."""
+    """A delivery that its claimer may send, or that stands before one: `held` and `delivery.state` tell."""
 
     result: ResultObject
     delivery: Delivery
+    held: bool = True
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,17 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.orm import Session
 
+from workflows.state.audit import add_audit
 from workflows.state.carrying_over import CarryingOver, add_to_history
 from workflows.state.missing import removed_of
-from workflows.state.retracting import WITHHELD_AS_WRONG
+from workflows.state.retracting import WITHHELD_AS_WRONG, drop_attention
 from workflows.state.retrying import TroubleKind, may_restart
-from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
+from workflows.state.review_tables import ReviewRow
+from workflows.state.reviewing import ReviewState
+from workflows.state.states import DeliveryState, JobState, QuestionState, RetractionState, StudyState
 from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 
 __all__ = ["Requeueing", "StudyOutcome"]
@@ -67,10 +70,14 @@ class Requeueing(CarryingOver):
                 job.useful_until = None  # who puts it back wants it late too
             objects = sum(self._put_back(session, study, job, why, now) for job in jobs)
             notes = 0 if protocol is not None else self._put_back_notes(session, study, now)
-            may_plan = not jobs and protocol is None and removed_at is None
+            reviews = 0 if protocol is not None else self._put_back_reviews(session, study, why, now)
+            may_plan = not jobs and not reviews and protocol is None and removed_at is None
             planning = may_plan and self._plan_again(session, study, why, now)
-            refused = "" if jobs or notes or planning else _nothing_to_put_back(study, removed_at)
-            told = "planned again" if planning else _counted(len(jobs), objects, notes)
+            refused = "" if jobs or notes or reviews or planning else _nothing_to_put_back(study, removed_at)
+            told = "planned again" if planning else _counted(len(jobs), objects, notes, reviews)
+            if not refused:
+                counts = {"jobs": len(jobs), "objects": objects, "reviews": reviews}
+                add_audit(session, now, by, "requeue", study_uid, counts)
             if dry_run:
                 session.rollback()
             return StudyOutcome(study_uid, generation, before, not refused, len(jobs), objects, refused or told)
@@ -91,6 +98,8 @@ class Requeueing(CarryingOver):
                 self._set_job(session, job, JobState.CANCELLED, now)
             self._refresh_study(session, study, now)
             refused = "" if jobs else f"{before}: {_NOT_YET if study.state in _WAITS else 'nothing of it is under way'}"
+            if jobs:
+                add_audit(session, now, by, "cancel", study_uid, {"jobs": len(jobs)})
             if dry_run:
                 session.rollback()
             return StudyOutcome(
@@ -127,6 +136,8 @@ class Requeueing(CarryingOver):
             refused = (
                 "" if objects else f"{before}: no saved result of it is to be {'there' if archive else 'anywhere'}"
             )
+            if objects:
+                add_audit(session, now, by, "resend", study_uid, {"jobs": again, "objects": objects})
             if dry_run:
                 session.rollback()
             told = _counted(again, objects)
@@ -165,6 +176,7 @@ class Requeueing(CarryingOver):
         """The jobs of a study's generation that are in one of these states, locked."""
         current = (JobRow.study_uid == study.study_uid, JobRow.generation == study.generation)
         chosen = select(JobRow).where(*current, JobRow.state.in_(states)).order_by(JobRow.job_key)
+        chosen = chosen.where(or_(JobRow.question.is_(None), JobRow.question != QuestionState.DROPPED))
         if protocol is not None:
             chosen = chosen.where(JobRow.protocol == protocol)
         return session.scalars(chosen.with_for_update()).all()
@@ -172,7 +184,7 @@ class Requeueing(CarryingOver):
     def _plan_again(self, session: Session, study: StudyRow, why: str, now: datetime) -> bool:
         """A study that could not be planned is COMPLETE again; False: it was planned, or lacks instances."""
         planned = select(JobRow.job_key).where(
-            JobRow.study_uid == study.study_uid, JobRow.generation == study.generation
+            JobRow.study_uid == study.study_uid, JobRow.generation == study.generation, JobRow.question.is_(None)
         )
         if study.state is not StudyState.FAILED or study.failure is TroubleKind.LOST:
             return False
@@ -214,7 +226,9 @@ class Requeueing(CarryingOver):
         rows = session.execute(taken_back.where(ResultObjectRow.job_key == job.job_key))
         retracted = {(uid, name) for uid, name in rows}
         count = 0
-        for result, delivery in self._current_deliveries(session, job):
+        study = session.get_one(StudyRow, job.study_uid)
+        of_reviews = [one for one in _of_reviews(session, study) if one[0].job_key == job.job_key]
+        for result, delivery in [*self._current_deliveries(session, job), *of_reviews]:
             wrong = result.retract_at is not None or (result.sop_instance_uid, delivery.archive) in retracted
             if wrong or (archive is not None and delivery.archive != archive):
                 continue
@@ -230,6 +244,35 @@ class Requeueing(CarryingOver):
         for row in rows:
             row.state, row.told, row.wake_at = RetractionState.WANTED, "", now
         return len(rows)
+
+    @staticmethod
+    def _put_back_reviews(session: Session, study: StudyRow, why: str, now: datetime) -> int:
+        """Reviews that could not be written are written again, and what they made and no archive has is sent again."""
+        failed = (ReviewRow.study_uid == study.study_uid, ReviewRow.state == ReviewState.FAILED)
+        reviews = session.scalars(select(ReviewRow).where(*failed)).all()
+        for row in reviews:
+            row.state, row.write_at, row.attempts, row.reason = ReviewState.SIGNED, now, 1, why  # no undoing
+        ended = (DeliveryState.REJECTED, DeliveryState.FAILED, DeliveryState.WITHHELD)
+        undelivered = [delivery for _, delivery in _of_reviews(session, study) if delivery.state in ended]
+        for delivery in undelivered:
+            _make_pending(delivery, why, now)
+        if reviews or undelivered:
+            drop_attention(study, "a signed review is not written")
+            drop_attention(study, " of a review: ")
+        return len(reviews) or int(bool(undelivered))
+
+
+def _of_reviews(session: Session, study: StudyRow) -> Sequence[tuple[ResultObjectRow, DeliveryRow]]:
+    """What reviews of a study have made and stands, with its deliveries."""
+    rows = session.execute(
+        select(ResultObjectRow, DeliveryRow)
+        .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
+        .join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
+        .where(JobRow.study_uid == study.study_uid, ResultObjectRow.review.is_not(None))
+        .where(ResultObjectRow.replaced_by.is_(None), ResultObjectRow.retract_at.is_(None))
+        .order_by(ResultObjectRow.job_key, ResultObjectRow.ordinal)
+    )
+    return [(result, delivery) for result, delivery in rows]
 
 
 _NOT_YET = "it is planned in any case, soon; cancel it then"
@@ -271,8 +314,8 @@ def _nothing_to_put_back(study: StudyRow, removed_at: datetime | None) -> str:
     return f"{study.state.value}: {told}"
 
 
-def _counted(jobs: int, objects: int = 0, notes: int = 0) -> str:
-    counts = ((jobs, "job"), (objects, "object to send"), (notes, "retraction"))
+def _counted(jobs: int, objects: int = 0, notes: int = 0, reviews: int = 0) -> str:
+    counts = ((jobs, "job"), (objects, "object to send"), (notes, "retraction"), (reviews, "review"))
     return ", ".join(f"{count} {_plural(name, count)}" for count, name in counts if count)
 
 

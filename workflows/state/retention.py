@@ -13,6 +13,9 @@ from workflows.state.keeping import KeepingRules
 from workflows.state.missing import removed_of
 from workflows.state.records import Instance
 from workflows.state.rejections import rejected
+from workflows.state.review_tables import ProposalRow, ReviewRow
+from workflows.state.reviewing import ProposalState, ReviewState
+from workflows.state.segmentation_tables import ReceivedSegmentationRow
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.tables import DeliveryRow, InstanceRow, JobRow, RetractionRow, StudyRow
 from workflows.state.transactions import Transactions
@@ -26,8 +29,7 @@ _STUDIES_AT_ONCE = 200
 def keeps_inputs(session: Session, study: StudyRow) -> str:
     """Why the images of a study are kept however old they are, or "".
 
-    The one place that knows: whatever else comes to need the images (an open review, a correction that is proposed)
-    says so here.
+    The one place that knows: whatever else comes to need the images says so here.
     """
     if study.state not in _ENDS:
         return f"the study is {study.state.value}"
@@ -40,7 +42,29 @@ def keeps_inputs(session: Session, study: StudyRow) -> str:
     notes = select(DeliveryRow.sop_instance_uid).join(JobRow, JobRow.job_key == DeliveryRow.job_key)
     pending = (DeliveryRow.state == DeliveryState.PENDING, DeliveryRow.independent.is_(True))
     if session.scalar(notes.where(JobRow.study_uid == study.study_uid, *pending).limit(1)) is not None:
-        return "a rejection note is on its way"
+        return "a rejection note or what a review made is on its way"
+    return _review_keeps(session, study)
+
+
+def _review_keeps(session: Session, study: StudyRow) -> str:
+    """Masks are measured and written on the images: they stay until that is done."""
+    of_study = ReviewRow.study_uid == study.study_uid
+    open_reviews = select(ReviewRow.state).where(of_study, ReviewRow.state.in_((ReviewState.DRAFT, ReviewState.SIGNED)))
+    if (state := session.scalar(open_reviews.limit(1))) is not None:
+        return "a review is begun" if state is ReviewState.DRAFT else "a review is signed and not written yet"
+    proposed = (ProposalRow.study_uid == study.study_uid, ProposalRow.state == ProposalState.PROPOSED)
+    if session.scalar(select(ProposalRow.segment).where(*proposed).limit(1)) is not None:
+        return "a correction is proposed"
+    waits = (
+        ReceivedSegmentationRow.study_uid == study.study_uid,
+        ReceivedSegmentationRow.wake_at.is_not(None),
+    )
+    if session.scalar(select(ReceivedSegmentationRow.seg_uid).where(*waits).limit(1)) is not None:
+        return "a segmentation that came in is to be looked at"
+    unanswered = (JobState.PLANNED, JobState.PREDICTING, JobState.DELIVERING)
+    questions = (JobRow.study_uid == study.study_uid, JobRow.question.is_not(None), JobRow.state.in_(unanswered))
+    if session.scalar(select(JobRow.job_key).where(*questions).limit(1)) is not None:
+        return "a question about the study is being answered"
     return ""
 
 

@@ -15,20 +15,28 @@ from workflows.state.states import DeliveryState, JobState, RetractionState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 
 __all__ = [
-    "WITHHELD_AS_WRONG", "add_attention", "bring_back", "drop_attention", "note_sent", "retract_marked",
-    "retract_replaced", "wanted_of",
+    "REVIEWED", "WITHHELD_AS_REVIEWED", "WITHHELD_AS_WRONG", "add_attention", "bring_back", "drop_attention",
+    "note_sent", "retract_marked", "retract_replaced", "retract_reviewed", "wanted_of",
 ]  # fmt: skip
 
 WITHHELD_AS_WRONG = "not sent: it is to be retracted"
+WITHHELD_AS_REVIEWED = "not sent: a reviewer's results replace it"
+REVIEWED = "replaced or rejected by a review"
+"""Why a reviewer's results have others taken back."""
 
 _BY_NOTE = (RetractionState.NOTED, RetractionState.DONE)
 
 
-def wanted_of(job: JobRow) -> dict[str, set[tuple[Profile, ResultKind]]]:
-    """By archive, the profile and kind of the objects of a job that go there."""
+def wanted_of(job: JobRow, *, of_review: bool = False) -> dict[str, set[tuple[Profile, ResultKind]]]:
+    """By archive, the profile and kind of the objects of a job that go there; `of_review`: of those of a review.
+
+    A reviewer may have seen something where the model saw nothing, and the other way round.
+    """
     wanted: dict[str, set[tuple[Profile, ResultKind]]] = {}
     for one in job.goes_to:
         kinds = {(one.profile, kind) for kind in one.kinds(seen=job.seen)}
+        if of_review:
+            kinds |= {(one.profile, kind) for kind in one.kinds(seen=not job.seen)}
         wanted.setdefault(one.archive, set()).update(kinds)
     return wanted
 
@@ -56,7 +64,7 @@ def _perhaps_there() -> Any:
 def retract_marked(session: Session, job_keys: Sequence[str], now: datetime) -> None:
     """Have what is marked as wrong taken back from every archive that has it, or may have it."""
     marked = (ResultObjectRow.job_key.in_(job_keys), ResultObjectRow.retract_at.is_not(None))
-    for result, delivery in _deliveries(session, _perhaps_there(), *marked):
+    for result, delivery in _deliveries(session, _perhaps_there(), *marked, reviews=True):
         _want(session, result, delivery, result.retract_code or RejectionCode.QUALITY, result.retract_reason, now)
 
 
@@ -73,6 +81,7 @@ def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
         delivery.archive
         for result, delivery in own
         if result.edition == job.edition
+        and result.replaced_by is None
         and (result.profile, result.kind) in wanted.get(delivery.archive, ())
         and delivery.state is not DeliveryState.DELIVERED
     }
@@ -82,8 +91,10 @@ def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
         JobRow.protocol == job.protocol,
         JobRow.job_key != job.job_key,
         JobRow.state == JobState.SUPERSEDED,
+        JobRow.question.is_(None),
     )
-    replaced = list(_deliveries(session, _perhaps_there(), *same))
+    # An answer to a person's question replaces none, and no protocol's replaces it.
+    replaced = [] if job.question is not None else list(_deliveries(session, _perhaps_there(), *same))
     replaced += [
         (result, delivery)
         for result, delivery in own
@@ -94,6 +105,20 @@ def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
     for result, delivery in replaced:
         if delivery.archive not in unfinished and (delivery.archive in wanted or not unfinished):
             _want(session, result, delivery, RejectionCode.QUALITY, reason, now)
+
+
+def retract_reviewed(session: Session, job: JobRow, number: int, now: datetime) -> None:
+    """Once an archive has all that goes there of a review of a job, have what that replaces taken back from it.
+
+    A review that makes nothing for an archive, as it has rejected everything, has it taken back at once.
+    """
+    of_job = (ResultObjectRow.job_key == job.job_key, ResultObjectRow.retract_at.is_(None))
+    made = _deliveries(session, *of_job, ResultObjectRow.review == number, reviews=True)
+    unfinished = {delivery.archive for _, delivery in made if delivery.state is not DeliveryState.DELIVERED}
+    replaced = (*of_job, ResultObjectRow.replaced_by == number)
+    for result, delivery in _deliveries(session, _perhaps_there(), *replaced, reviews=True):
+        if delivery.archive not in unfinished:
+            _want(session, result, delivery, RejectionCode.QUALITY, REVIEWED, now, reviewed=True)
 
 
 def bring_back(session: Session, job: JobRow) -> bool:
@@ -111,6 +136,7 @@ def bring_back(session: Session, job: JobRow) -> bool:
             & (DeliveryRow.archive == RetractionRow.archive),
         )
         .where(ResultObjectRow.job_key == job.job_key, ResultObjectRow.edition == job.edition)
+        .where(ResultObjectRow.replaced_by.is_(None), ResultObjectRow.review.is_(None))
     ).all()
     ours = [row for row in rows if (row[0].profile, row[0].kind) in wanted.get(row[1].archive, ())]
     if any(retraction.note_uid is not None and retraction.state in _BY_NOTE for _, _, retraction in ours):
@@ -143,8 +169,16 @@ def note_sent(
 
 
 def _want(
-    session: Session, result: ResultObjectRow, delivery: DeliveryRow, code: RejectionCode, reason: str, now: datetime
+    session: Session,
+    result: ResultObjectRow,
+    delivery: DeliveryRow,
+    code: RejectionCode,
+    reason: str,
+    now: datetime,
+    *,
+    reviewed: bool = False,
 ) -> None:
+    """Have an object taken back; `reviewed`: a reviewer says so, also of what another has verified."""
     delivery.confirm_at = None  # it need not be there any more
     row = session.get(RetractionRow, (result.sop_instance_uid, delivery.archive))
     if row is None:
@@ -153,12 +187,14 @@ def _want(
             sop_instance_uid=result.sop_instance_uid, archive=delivery.archive, study_uid=study_uid, attempts=0
         )
         session.add(row)
+    elif reviewed and row.state is RetractionState.KEPT:
+        pass  # it was kept for an earlier review's sake
     elif row.code is not RejectionCode.QUALITY or code is RejectionCode.QUALITY:
         return  # the graver of two reasons stands, and opens anew what the lesser one had ended
     row.code, row.reason, row.wanted_at, row.wake_at = code, reason, now, now
     row.state, row.note_uid, row.done_at = RetractionState.WANTED, None, None
     row.told = "" if delivery.delivered_at is not None else "it was perhaps sent: no answer came"
-    if result.reviewed_by:
+    if result.reviewed_by and not reviewed:
         row.state, row.wake_at = RetractionState.KEPT, None
         row.told = f"{result.reviewed_by} has verified or corrected it"
         told = f"{result.kind.value} that {result.reviewed_by} has reviewed is not retracted: {reason}"
@@ -166,13 +202,19 @@ def _want(
     session.flush()
 
 
-def _deliveries(session: Session, *criteria: Any) -> Iterable[tuple[ResultObjectRow, DeliveryRow]]:
-    """Objects of jobs with their deliveries, notes left out, in the order in which they were saved."""
+def _deliveries(
+    session: Session, *criteria: Any, reviews: bool = False
+) -> Iterable[tuple[ResultObjectRow, DeliveryRow]]:
+    """Objects of jobs with their deliveries, notes left out, in the order in which they were saved.
+
+    `reviews`: those that a review made too.
+    """
+    which = ResultObjectRow.kind != ResultKind.REJECTION_NOTE if reviews else DeliveryRow.independent.is_(False)
     rows = (
         select(ResultObjectRow, DeliveryRow)
         .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
         .join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
-        .where(DeliveryRow.independent.is_(False), *criteria)
+        .where(which, *criteria)
         .order_by(ResultObjectRow.job_key, ResultObjectRow.ordinal)
     )
     return [(result, delivery) for result, delivery in session.execute(rows)]

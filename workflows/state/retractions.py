@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection
 from datetime import datetime, timedelta
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import Session
 
 from dicom_node.headers.rejection import RejectionCode
 from dicom_node.results.profiles import ResultKind
 from workflows.state.records import ClaimedRetraction, SavedNote
-from workflows.state.retracting import add_attention
+from workflows.state.retracting import REVIEWED, add_attention
 from workflows.state.states import DeliveryState, JobState, RetractionState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 from workflows.state.transactions import Transactions
@@ -47,9 +47,11 @@ class Retractions(Transactions):
             waiting = (
                 select(DeliveryRow.sop_instance_uid)
                 .join(JobRow, JobRow.job_key == DeliveryRow.job_key)
-                .where(JobRow.study_uid == study_uid, JobRow.state != JobState.SUPERSEDED)
-                .where(DeliveryRow.archive == archive, DeliveryRow.state == DeliveryState.DELIVERED)
-                .where(DeliveryRow.confirm_at.is_not(None), DeliveryRow.independent.is_(False))
+                .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == DeliveryRow.sop_instance_uid)
+                .where(JobRow.study_uid == study_uid, DeliveryRow.archive == archive)
+                .where(DeliveryRow.state == DeliveryState.DELIVERED, DeliveryRow.confirm_at.is_not(None))
+                .where(ResultObjectRow.kind != ResultKind.REJECTION_NOTE)
+                .where(or_(JobRow.state != JobState.SUPERSEDED, ResultObjectRow.review.is_not(None)))
             )
             return session.scalar(waiting.limit(1)) is not None
 
@@ -131,7 +133,8 @@ class Retractions(Transactions):
                 elif row is not None and row.state is RetractionState.WANTED:
                     row.state, row.told, row.wake_at = state, told, None
                     row.done_at = now if state is RetractionState.DONE else None
-                    if state is RetractionState.KEPT and row.code is not RejectionCode.QUALITY:
+                    grave = row.code is not RejectionCode.QUALITY or row.reason == REVIEWED
+                    if state is RetractionState.KEPT and grave:
                         add_attention(study, f"a wrong result stays in {archive}: {row.reason}")
 
     def _send_what_was_deleted(

@@ -13,11 +13,13 @@ from typing import assert_never
 from workflows.protocols.schema import Priority
 
 __all__ = [
-    "Backoff", "TroubleKind", "failure_of", "may_restart", "moved_in_queue", "place_in_queue", "spread_s", "too_late",
+    "Backoff", "TroubleKind", "failure_of", "may_restart", "moved_in_queue", "place_in_queue", "place_of_question",
+    "spread_s", "too_late",
 ]  # fmt: skip
 
 _BETWEEN_RESTARTS = timedelta(hours=1)
 _STAT_AHEAD = timedelta(hours=1)
+_QUESTION_AHEAD = timedelta(days=1)
 _TWICE = 2
 
 
@@ -117,6 +119,11 @@ def place_in_queue(queued_at: datetime, priority: Priority) -> datetime:
     So it goes before every routine job that has not waited an hour longer, and a routine job never waits for ever.
     """
     return queued_at - _ahead(priority)
+
+
+def place_of_question(asked_at: datetime) -> datetime:
+    """The place of a question that a person waits for: ahead of every job that has not waited a day longer."""
+    return asked_at - _QUESTION_AHEAD
 
 
 def moved_in_queue(turn_at: datetime, before: Priority, after: Priority) -> datetime:

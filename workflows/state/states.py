@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from enum import Enum
 
 __all__ = [
-    "RESULTS_STAND", "DeliveryState", "IllegalTransition", "JobState", "RetractionState", "StudyState",
+    "RESULTS_STAND", "DeliveryState", "IllegalTransition", "JobState", "QuestionState", "RetractionState", "StudyState",
     "check_transition", "study_state_of",
 ]  # fmt: skip
 
@@ -63,6 +63,14 @@ class RetractionState(Enum):
     DONE = "DONE"
     KEPT = "KEPT"
     FAILED = "FAILED"
+
+
+class QuestionState(Enum):
+    """What a person has decided of the answer to a question: nothing yet (it is preliminary), to keep it, or not."""
+
+    ASKED = "ASKED"
+    KEPT = "KEPT"
+    DROPPED = "DROPPED"
 
 
 class IllegalTransition(Exception):

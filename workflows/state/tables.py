@@ -27,7 +27,6 @@ from workflows.protocols.schema import ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
 from workflows.state.columns import JSON, BigInteger, Integer, Key, String, Text
-from workflows.state.keeping import AuditEntry
 from workflows.state.records import (
     AsIsReading,
     Delivery,
@@ -47,10 +46,10 @@ from workflows.state.records import (
     Trouble,
     TroubleKind,
 )
-from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
+from workflows.state.states import DeliveryState, JobState, QuestionState, RetractionState, StudyState
 
 __all__ = [
-    "AnnouncementRow", "AsIsRow", "AuditRow", "Base", "ClockRow", "CommitmentRow", "DeliveryRow", "InstanceRow",
+    "AnnouncementRow", "AsIsRow", "Base", "ClockRow", "CommitmentRow", "DeliveryRow", "InstanceRow",
     "JobRow", "NodeRow", "PurgeRow", "RecoveryRow", "RejectionRow", "ResultObjectRow", "RetractionRow", "SeriesRow",
     "StudyRow",
 ]  # fmt: skip
@@ -162,6 +161,7 @@ class StudyRow(Base):
         Index("ix_studies_due", "state", "wake_at"),
         Index("ix_studies_newest", "last_received_at", "study_uid"),
         Index("ix_studies_accession_number", "accession_number"),
+        Index("ix_studies_changed_at", "changed_at"),
     )
 
     def record(self) -> Study:
@@ -354,11 +354,13 @@ class JobRow(Base):
     waits: Mapped[int] = mapped_column(default=0)
     failure: Mapped[TroubleKind | None] = mapped_column(EnumColumn(TroubleKind), default=None)
     history: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
+    question: Mapped[QuestionState | None] = mapped_column(EnumColumn(QuestionState), default=None)  # no protocol's
 
     __table_args__ = (
         Index("ix_jobs_due", "state", "wake_at"),
         Index("ix_jobs_turn", "state", "turn_at", "ready_at", "generation", "study_uid"),
         Index("ix_jobs_useful", "state", "useful_until"),
+        Index("ix_jobs_changed_at", "changed_at"),
     )
 
     @property
@@ -413,11 +415,15 @@ class JobRow(Base):
             ready_at=self.ready_at,
             useful_until=self.useful_until,
             history=tuple(Event(datetime.fromisoformat(entry["at"]), entry["told"]) for entry in self.history),
+            question=self.question,
         )
 
 
 class ResultObjectRow(Base):
-    """One saved result object; `path` is relative to the data folder."""
+    """One saved result object; `path` is relative to the data folder.
+
+    `review`: the number of the review that made it. `replaced_by`: of the review that its own results replace.
+    """
 
     __tablename__ = "result_objects"
 
@@ -439,6 +445,8 @@ class ResultObjectRow(Base):
     reviewed_by: Mapped[str] = mapped_column(Text, default="")
     damaged_at: Mapped[datetime | None] = mapped_column(UtcDateTime, default=None)  # its file; it is made again
     remakes: Mapped[int] = mapped_column(default=0)
+    review: Mapped[int | None] = mapped_column(default=None)
+    replaced_by: Mapped[int | None] = mapped_column(default=None)
 
     def record(self) -> ResultObject:
         return ResultObject(
@@ -454,6 +462,8 @@ class ResultObjectRow(Base):
             retraction=self._retraction(),
             series_uid=self.series_uid,
             reviewed_by=self.reviewed_by,
+            review=self.review,
+            replaced_by=self.replaced_by,
         )
 
     def _retraction(self) -> Retraction | None:
@@ -577,19 +587,3 @@ class PurgeRow(Base):
 
     study_uid: Mapped[str] = mapped_column(UID, primary_key=True)
     purged_at: Mapped[datetime] = mapped_column(UtcDateTime)
-
-
-class AuditRow(Base):
-    """What a person had done, for ever. `subject`: UIDs or names of things; never whose images they are."""
-
-    __tablename__ = "audit"
-
-    number: Mapped[int] = mapped_column(primary_key=True)
-    at: Mapped[datetime] = mapped_column(UtcDateTime)
-    who: Mapped[str] = mapped_column(String(256))
-    action: Mapped[str] = mapped_column(String(32))
-    subject: Mapped[str] = mapped_column(Text)
-    counts: Mapped[dict[str, int]] = mapped_column(JSON, default=dict)
-
-    def record(self) -> AuditEntry:
-        return AuditEntry(self.number, self.at, self.who, self.action, self.subject, dict(self.counts))

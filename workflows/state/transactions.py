@@ -13,7 +13,14 @@ from sqlalchemy.orm import Session
 from dicom_node.headers.rejection import RejectionCode
 from dicom_node.results.profiles import ResultKind
 from workflows.state.engine import READ_ONLY, answering
-from workflows.state.retracting import WITHHELD_AS_WRONG, add_attention, retract_marked, retract_replaced, wanted_of
+from workflows.state.retracting import (
+    WITHHELD_AS_REVIEWED,
+    WITHHELD_AS_WRONG,
+    add_attention,
+    retract_marked,
+    retract_replaced,
+    wanted_of,
+)
 from workflows.state.retrying import TroubleKind
 from workflows.state.states import DeliveryState, JobState, StudyState, check_transition, study_state_of
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, StudyRow
@@ -132,16 +139,19 @@ class Transactions:
 
     @staticmethod
     def _withhold_retracted(session: Session, job_keys: Sequence[str], now: datetime) -> None:
-        """End the deliveries of what is to be retracted, but for those that somebody holds a lease on."""
-        marked = (ResultObjectRow.job_key.in_(job_keys), ResultObjectRow.retract_at.is_not(None))
+        """End the deliveries of what is to be retracted, or a review replaces; not those that are just being sent."""
         free = or_(DeliveryRow.lease_until.is_(None), DeliveryRow.lease_until < now)
-        pending = update(DeliveryRow).where(
-            DeliveryRow.sop_instance_uid.in_(select(ResultObjectRow.sop_instance_uid).where(*marked)),
-            DeliveryRow.state == DeliveryState.PENDING,
-            free,
-        )
-        withheld = {"state": DeliveryState.WITHHELD, "reason": WITHHELD_AS_WRONG}
-        session.execute(pending.values(**withheld, wake_at=None, lease_owner=None, lease_until=None))
+        whys = {
+            WITHHELD_AS_WRONG: ResultObjectRow.retract_at.is_not(None),
+            WITHHELD_AS_REVIEWED: ResultObjectRow.replaced_by.is_not(None),
+        }
+        for reason, marked in whys.items():
+            uids = select(ResultObjectRow.sop_instance_uid).where(ResultObjectRow.job_key.in_(job_keys), marked)
+            pending = update(DeliveryRow).where(
+                DeliveryRow.sop_instance_uid.in_(uids), DeliveryRow.state == DeliveryState.PENDING, free
+            )
+            withheld = {"state": DeliveryState.WITHHELD, "reason": reason}
+            session.execute(pending.values(**withheld, wake_at=None, lease_owner=None, lease_until=None))
 
     def _settle(self, session: Session, study: StudyRow, job: JobRow, now: datetime) -> None:
         """Let a job that is DELIVERING follow its deliveries: it ends once nothing of it is pending to any archive."""
@@ -158,17 +168,22 @@ class Transactions:
             if failed:
                 defects = any(delivery.state is DeliveryState.FAILED for _, delivery in failed)
                 job.failure = TroubleKind.DEFECT if defects else TroubleKind.ARCHIVE_REFUSED
+                if job.question is not None:  # the study does not follow it, so a person is told
+                    add_attention(study, f"an answer that was kept was not sent: {job.reason}")
             retract_replaced(session, job, now)
         self._refresh_study(session, study, now)
 
     @staticmethod
     def _current_deliveries(session: Session, job: JobRow) -> list[tuple[ResultObjectRow, DeliveryRow]]:
-        """The deliveries that decide what becomes of a job: of its edition's objects, where they are wanted."""
+        """The deliveries that decide what becomes of a job: of its edition's objects, where they are wanted.
+
+        What a review has made or replaced is not among them.
+        """
         rows = session.execute(
             select(ResultObjectRow, DeliveryRow)
             .join(DeliveryRow, DeliveryRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
             .where(DeliveryRow.job_key == job.job_key, DeliveryRow.independent.is_(False))
-            .where(ResultObjectRow.edition == job.edition)
+            .where(ResultObjectRow.edition == job.edition, ResultObjectRow.replaced_by.is_(None))
             .order_by(DeliveryRow.archive, ResultObjectRow.ordinal)
         ).all()
         wanted = wanted_of(job)
@@ -193,7 +208,11 @@ class Transactions:
 
     def _follow_jobs(self, session: Session, study: StudyRow, now: datetime) -> None:
         session.flush()
-        current = (JobRow.study_uid == study.study_uid, JobRow.generation == study.generation)
+        current = (
+            JobRow.study_uid == study.study_uid,
+            JobRow.generation == study.generation,
+            JobRow.question.is_(None),  # what a person asks beside changes nothing of where the study stands
+        )
         jobs = session.execute(
             select(JobRow.state, JobRow.reason, JobRow.protocol).where(*current, JobRow.state != JobState.SUPERSEDED)
         ).all()

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import exists, func, select
 from sqlalchemy.orm import Session
 
+from dicom_node.sop_classes import holds_images
 from workflows.state.columns import patient_id_column
 from workflows.state.patients import as_is_readings
 from workflows.state.records import (
@@ -25,7 +26,9 @@ from workflows.state.records import (
     Study,
 )
 from workflows.state.rejections import rejected_instances
-from workflows.state.states import JobState, StudyState
+from workflows.state.review_tables import ReviewRow
+from workflows.state.reviewing import Review, ReviewState
+from workflows.state.states import DeliveryState, JobState, QuestionState, RetractionState, StudyState
 from workflows.state.tables import (
     DeliveryRow,
     InstanceRow,
@@ -85,12 +88,13 @@ class StudyView:
     """A study with the jobs of its generation, in order of series and protocol.
 
     `to_retract`: its results of whatever generation that are to be retracted. A delivery of one that is DELIVERED
-    stays so: its archive has the object. WITHHELD: no archive said that it has it.
+    stays so: its archive has the object. WITHHELD: no archive said that it has it. `reviews`: but for withdrawn ones.
     """
 
     study: Study
     jobs: tuple[JobView, ...]
     to_retract: tuple[ObjectView, ...] = ()
+    reviews: tuple[Review, ...] = ()
 
     @property
     def ended_jobs(self) -> int:
@@ -134,8 +138,16 @@ class Views(Transactions):
             ordered = chosen.order_by(StudyRow.last_received_at.desc(), StudyRow.study_uid.desc())
             rows = session.scalars(ordered.limit(limit)).all()
             uids = [row.study_uid for row in rows]
-            jobs, marked = _jobs_of(session, uids), _to_retract(session, uids)
-            return [StudyView(row.record(), tuple(jobs[row.study_uid]), tuple(marked[row.study_uid])) for row in rows]
+            jobs, marked, reviews = _jobs_of(session, uids), _to_retract(session, uids), _reviews_of(session, uids)
+            return [
+                StudyView(
+                    row.record(),
+                    tuple(jobs[row.study_uid]),
+                    tuple(marked[row.study_uid]),
+                    tuple(reviews[row.study_uid]),
+                )
+                for row in rows
+            ]
 
     def study_uids(self, selection: Selection) -> list[str]:
         """The Study Instance UIDs of a selection, those that got an instance last first."""
@@ -148,6 +160,66 @@ class Views(Transactions):
         """How many studies a selection has."""
         with self._reading() as session:
             return session.scalar(select(func.count(StudyRow.study_uid)).where(*_criteria(selection))) or 0
+
+    def question_jobs(self, study_uid: str) -> list[JobView]:
+        """The answered questions of persons about a study, but for those that were not kept, the earliest first."""
+        with self._reading() as session:
+            asked = (JobRow.study_uid == study_uid, JobRow.question.in_([QuestionState.ASKED, QuestionState.KEPT]))
+            rows = session.scalars(select(JobRow).where(*asked).order_by(JobRow.created_at, JobRow.job_key)).all()
+            answered = [job for job in rows if job.answers and job.state is not JobState.SUPERSEDED]
+            objects = _objects_of(session, [job.job_key for job in answered])
+            return [JobView(job.record(), tuple(objects[job.job_key])) for job in answered]
+
+    def backlog_counts(self) -> dict[str, int]:
+        """How much waits: jobs to be read and being read, questions of persons, results and retractions on the way."""
+        waiting = select(JobRow.state, JobRow.question.is_not(None), func.count()).where(
+            JobRow.state.in_([JobState.PLANNED, JobState.PREDICTING])
+        )
+        sending = select(func.count()).where(DeliveryRow.state == DeliveryState.PENDING)
+        back = select(func.count()).where(RetractionRow.state == RetractionState.WANTED)
+        with self._reading() as session:
+            counts = {"planned": 0, "reading": 0, "questions": 0}
+            for state, asked, count in session.execute(waiting.group_by(JobRow.state, JobRow.question.is_not(None))):
+                counts["questions" if asked else "planned" if state is JobState.PLANNED else "reading"] += count
+            return {**counts, "sending": session.scalar(sending) or 0, "retracting": session.scalar(back) or 0}
+
+    def count_states(self) -> dict[StudyState, int]:
+        """How many studies are in each state that any is in."""
+        with self._reading() as session:
+            rows = session.execute(select(StudyRow.state, func.count()).group_by(StudyRow.state)).all()
+            return {row[0]: row[1] for row in rows}
+
+    def job_view(self, study_uid: str, job_key: str) -> JobView | None:
+        """A job of a study with its objects, replaced or not; None: the study has no such job."""
+        with self._reading() as session:
+            row = session.get(JobRow, job_key)
+            if row is None or row.study_uid != study_uid:
+                return None
+            return JobView(row.record(), tuple(_objects_of(session, [job_key])[job_key]))
+
+    def one_image(self, study_uid: str) -> Instance | None:
+        """An image of a study, one whose file is there if any is; None: the study has no image."""
+        with self._reading() as session:
+            own = select(InstanceRow).where(InstanceRow.study_uid == study_uid).order_by(InstanceRow.path)
+            there = own.where(InstanceRow.lost_at.is_(None), InstanceRow.removed_at.is_(None))
+            for chosen in (there, own):
+                for row in session.scalars(chosen.limit(20)):
+                    if holds_images(row.sop_class_uid):
+                        return row.record()
+            return None
+
+    def series_of(self, study_uid: str) -> list[Series]:
+        """The series of a study."""
+        with self._reading() as session:
+            rows = session.scalars(select(SeriesRow).where(SeriesRow.study_uid == study_uid))
+            return [row.record() for row in rows]
+
+    def series_instances(self, study_uid: str, series_uid: str) -> list[Instance]:
+        """Every instance of a series that was ever received: there, lost, removed or rejected."""
+        with self._reading() as session:
+            own = (InstanceRow.study_uid == study_uid, InstanceRow.series_uid == series_uid)
+            rows = session.scalars(select(InstanceRow).where(*own).order_by(InstanceRow.sop_instance_uid))
+            return [row.record() for row in rows]
 
     def study_details(self, study_uid: str) -> StudyDetails | None:
         """One study with its series and what was lost of it; None if it was never received here."""
@@ -167,6 +239,7 @@ class Views(Transactions):
                     row.record(),
                     tuple(_jobs_of(session, [study_uid])[study_uid]),
                     tuple(_to_retract(session, [study_uid])[study_uid]),
+                    tuple(_reviews_of(session, [study_uid])[study_uid]),
                 ),
                 earlier=_earlier_jobs(session, study_uid),
                 series=tuple(
@@ -213,6 +286,7 @@ def _jobs_of(session: Session, study_uids: Sequence[str]) -> dict[str, list[JobV
             select(JobRow)
             .join(StudyRow, current[0])
             .where(JobRow.study_uid.in_(portion), current[1], JobRow.state != JobState.SUPERSEDED)
+            .where(JobRow.question.is_(None))
             .order_by(JobRow.series_uid, JobRow.protocol)
         ).all()
         objects = _objects_of(session, [job.job_key for job in jobs])
@@ -223,6 +297,7 @@ def _jobs_of(session: Session, study_uids: Sequence[str]) -> dict[str, list[JobV
 
 def _earlier_jobs(session: Session, study_uid: str) -> tuple[JobView, ...]:
     replaced = select(JobRow).where(JobRow.study_uid == study_uid, JobRow.state == JobState.SUPERSEDED)
+    replaced = replaced.where(JobRow.question.is_(None))
     jobs = session.scalars(replaced.order_by(JobRow.created_at.desc(), JobRow.job_key)).all()
     objects = _objects_of(session, [job.job_key for job in jobs])
     return tuple(JobView(job.record(), tuple(objects[job.job_key])) for job in jobs if objects[job.job_key])
@@ -240,6 +315,16 @@ def _to_retract(session: Session, study_uids: Sequence[str]) -> dict[str, list[O
     found: dict[str, list[ObjectView]] = defaultdict(list)
     for job_key, study_uid in marked:
         found[study_uid] += [view for view in objects[job_key] if view.result.retraction is not None]
+    return found
+
+
+def _reviews_of(session: Session, study_uids: Sequence[str]) -> dict[str, list[Review]]:
+    """The reviews of each study, the first one first; no withdrawn ones."""
+    found: dict[str, list[Review]] = defaultdict(list)
+    for portion in in_portions(study_uids):
+        chosen = select(ReviewRow).where(ReviewRow.study_uid.in_(portion), ReviewRow.state != ReviewState.WITHDRAWN)
+        for row in session.scalars(chosen.order_by(ReviewRow.study_uid, ReviewRow.number)):
+            found[row.study_uid].append(row.record())
     return found
 
 
