@@ -13,6 +13,7 @@ from importlib.metadata import version
 
 import structlog
 
+from dicom_node.audit.syslog import SyslogReceiver
 from dicom_node.network.archive import Archive, ArchiveAddress, move, open_archive
 from dicom_node.network.availability import InstanceAvailability
 from dicom_node.network.commitment import CommitmentAnswer
@@ -36,18 +37,24 @@ from workflows.state.keeping import KeepingRules
 from workflows.state.records import Destination
 from workflows.state.repository import Repository
 from workflows.state.waker import Waker
+from workflows.steps.audit import AuditSender, Naming
 from workflows.steps.complete import completed, note_availability
 from workflows.steps.confirm import record_commitment
 from workflows.steps.evidence import ArchiveSource, Asking, Evidence, take_file
+from workflows.steps.fetch_shown import FetchedImages
 from workflows.steps.intake import IntakeSettings
 from workflows.steps.integrity import Recovery
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
+from workflows.steps.proposals import Segmentations
+from workflows.steps.questions import Asker
 from workflows.steps.receive import Receiver, index_waiting
+from workflows.steps.review import ReviewWriter
 from workflows.steps.room import RoomWatch, SinkWithRoom
 from workflows.steps.route import Route, Sender
+from workflows.steps.showing import Showing
 
-__all__ = ["Node", "address_of", "repository_to_read"]
+__all__ = ["Node", "address_of", "receiver_of", "repository_to_read"]
 
 log = structlog.get_logger()
 
@@ -149,21 +156,36 @@ class Node:
         """Protocols are read anew for each study, so that an edit needs no restart."""
         commissioning = self.settings.model.checkpoint == COMMISSIONING
         archives = self.settings.destinations
-        wishes = Wishes(when_nothing_seen=self.settings.results.when_nothing_seen)
-        waits = (Destination("", self.settings.results.profile, wishes),)
         return Planner(
             protocols=() if commissioning else load_directory(self.settings.protocols.directory),
             model=self.configured_weights(),
-            destinations=tuple(
-                Destination(one.name, self.settings.profile_of(one), self.settings.wishes_of(one)) for one in archives
-            )
-            or waits,
+            destinations=self.result_destinations,
             software=version("medseg-node"),
             node_uid=self.node_uid,
             low_confidence=self.settings.results.low_confidence,
             commissioning=commissioning,
             urgent_sources=frozenset(peer.ae_title for peer in self.settings.peers if peer.priority == "stat"),
             archives={one.name: partial(self._archive_to_ask, one) for one in archives},
+        )
+
+    @property
+    def result_destinations(self) -> tuple[Destination, ...]:
+        """Where results go, in which profile; without an archive they wait for one."""
+        settings = self.settings
+        wishes = Wishes(when_nothing_seen=settings.results.when_nothing_seen)
+        named = (
+            Destination(one.name, settings.profile_of(one), settings.wishes_of(one)) for one in settings.destinations
+        )
+        return tuple(named) or (Destination("", settings.results.profile, wishes),)
+
+    def asker(self) -> Asker:
+        """What a question that a person asks becomes a job with."""
+        return Asker(
+            model=self.configured_weights(),
+            destinations=self.result_destinations,
+            software=version("medseg-node"),
+            node_uid=self.node_uid,
+            low_confidence=self.settings.results.low_confidence,
         )
 
     def _archive_to_ask(self, archive: ArchiveSettings) -> Archive:
@@ -218,6 +240,17 @@ class Node:
             retry_s=node.rewake_s,
         )
 
+    def review_writer(self) -> ReviewWriter:
+        node = self.settings.node
+        return ReviewWriter(
+            owner=self.owner,
+            station_ae_title=node.ae_title,
+            organisation=self.settings.web.organisation,
+            node_uid=self.node_uid,
+            lease_s=2 * node.lease_s,
+            heartbeat_s=node.lease_s / 2,
+        )
+
     def sender(self) -> Sender:
         node, destinations = self.settings.node, self.settings.destinations
         routes = {archive.name: self.route(archive) for archive in self.settings.archives}
@@ -240,6 +273,18 @@ class Node:
             supersede=archive.supersede,
         )
 
+    # --- The audit ---------------------------------------------------------------------------------------------------
+
+    @property
+    def audit_naming(self) -> Naming:
+        """How audit messages name this node."""
+        host, title = socket.gethostname(), self.settings.node.ae_title
+        return Naming(self.settings.audit.source_id or f"{title}@{host}", title, host)
+
+    def audit_sender(self) -> AuditSender:
+        """Who sends the audit to its receiver, which the settings must name."""
+        return AuditSender(self.repository, receiver_of(self.settings), self.audit_naming)
+
     # --- Keeping ------------------------------------------------------------------------------------------------------
 
     def room_watch(self) -> RoomWatch:
@@ -259,6 +304,12 @@ class Node:
     def recovery(self) -> Recovery:
         """How what is lost is asked for again."""
         return Recovery(self.repository, self.store, self.folder, self.sources_of)
+
+    @cached_property
+    def segmentations(self) -> Segmentations:
+        """How SEGs of others are looked at as corrections."""
+        showing = Showing(self.repository, self.folder, FetchedImages(self.folder, self.sources_of))
+        return Segmentations(self.repository, self.folder, showing)
 
     def sources_of(self, calling_ae_title: str) -> list[ArchiveSource]:
         """Who may have what came from an AE title: that peer where it can be asked, then every archive."""
@@ -374,6 +425,12 @@ def address_of(archive: ArchiveSettings) -> ArchiveAddress:
         username=archive.username,
         password=archive.password.get_secret_value(),
     )
+
+
+def receiver_of(settings: Settings) -> SyslogReceiver:
+    """Where audit messages go."""
+    syslog = settings.audit.syslog
+    return SyslogReceiver(syslog.host, syslog.port, syslog.tls, syslog.ca, syslog.certificate, syslog.key)
 
 
 def _days(days: float | None) -> timedelta | None:

@@ -5,6 +5,7 @@
     DATA_DIR/instances/    what was received (`dicom_node.storage.InstanceStore`)
     DATA_DIR/quarantine/   what cannot be indexed (`workflows/quarantine.py`)
     DATA_DIR/results/      what was made of it
+    DATA_DIR/reviews/      masks that reviewers drew, a folder a study (`workflows/steps/corrections.py`)
     DATA_DIR/headers/      a header of each series whose images were removed
     DATA_DIR/run/          which roles run, when each last proved that it works, whether there is room; may be lost
 
@@ -57,6 +58,11 @@ class DataFolder:
     def results(self) -> Path:
         """Folder of the saved result objects."""
         return self.root / "results"
+
+    @property
+    def reviews(self) -> Path:
+        """Folder of the corrected masks."""
+        return self.root / "reviews"
 
     @property
     def headers(self) -> Path:

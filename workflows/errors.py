@@ -6,6 +6,10 @@ WorkflowError
 ├── ProtocolErrors       reading protocols with mistakes; `.mistakes` has them all (exit code 2)
 ├── DatabaseUnavailable  the database does not answer; trying again later may help
 ├── RowRefused           the database will not keep this, however often it is asked
+├── AccountRefused       an account that is not there, or that may not be changed so
+├── ReviewRefused        a verdict, a signature or a decision that cannot be taken as it is; nothing was changed
+├── NotShown             a picture that cannot be shown now; `.why` says whether it may come
+├── QuestionRefused      a question about a study that cannot be asked, or an answer that cannot be kept
 ├── CommissioningStopped the archive does not take, show or give back the synthetic body
 └── NotThisWorker        a job that this worker cannot take up, and another or a later one may
     ├── OtherWeights         it was planned for other weights than this worker's
@@ -20,8 +24,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 __all__ = [
-    "CallError", "CommissioningStopped", "DatabaseUnavailable", "FilesUnreadable", "NotThisWorker", "OtherWeights",
-    "ProtocolErrors", "ProtocolMistake", "RowRefused", "SettingsError", "WorkflowError", "defect",
+    "AccountRefused", "CallError", "CommissioningStopped", "DatabaseUnavailable", "FilesUnreadable", "NotShown",
+    "NotThisWorker", "OtherWeights", "ProtocolErrors", "ProtocolMistake", "QuestionRefused", "ReviewRefused",
+    "RowRefused", "SettingsError", "WorkflowError", "defect",
 ]  # fmt: skip
 
 
@@ -43,6 +48,22 @@ class DatabaseUnavailable(WorkflowError):
 
 class RowRefused(WorkflowError):
     """The database will not keep what it was given; nothing was changed. The message has no value of a row."""
+
+
+class AccountRefused(WorkflowError):
+    """An account that is not there, is disabled, or may not be changed so; the message says what to do."""
+
+
+class ReviewRefused(WorkflowError):
+    """What a reviewer wants cannot be done as things are; nothing was changed. The message says why and what to do."""
+
+
+class NotShown(WorkflowError):
+    """A picture cannot be shown; the message says what to do. `why`: "fetching", "gone", "damaged" or "refused"."""
+
+    def __init__(self, why: str, message: str) -> None:
+        super().__init__(message)
+        self.why = why
 
 
 class CommissioningStopped(WorkflowError):
@@ -85,6 +106,10 @@ class ProtocolMistake:
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}: {self.message}" if self.line else f"{self.file}: {self.message}"
+
+
+class QuestionRefused(WorkflowError):
+    """A question that cannot be asked, or an answer that cannot be kept; the message says why and what to do."""
 
 
 class ProtocolErrors(WorkflowError):

@@ -36,7 +36,16 @@ from workflows.state.answers import AnswerRecord, ChangeRecord, FindingRecord, M
 from workflows.state.keys import LOW_CONFIDENCE, object_key
 from workflows.state.records import Part, PartKind, SavedObject
 
-__all__ = ["LEAST_CONFIDENCE", "Reading", "ReadingContext", "code_answer", "read", "slice_stack"]
+__all__ = [
+    "LEAST_CONFIDENCE",
+    "Reading",
+    "ReadingContext",
+    "answer_record",
+    "code_answer",
+    "digest_of",
+    "read",
+    "slice_stack",
+]
 
 LEAST_CONFIDENCE = 0.05
 """Confidence is the overlap (IoU) that is expected with a reader's outline: a mask below this is expected to miss."""
@@ -123,7 +132,7 @@ def read(
     return Reading(
         model=predictor.description,
         parts=tuple(_part_record(part) for part in parts),
-        answers=tuple(_answer_record(answer, part) for part in parts for answer in part.answers),
+        answers=tuple(answer_record(answer, part) for part in parts for answer in part.answers),
         objects=tuple(objects),
         notes=tuple(notes),
     )
@@ -298,7 +307,7 @@ def _part_record(part: ReadPart) -> Part:
     return Part(part.ordinal, kind, int(part.volume.values.shape[0]), part.volume.name)
 
 
-def _answer_record(answer: ReadAnswer, part: ReadPart) -> AnswerRecord:
+def answer_record(answer: ReadAnswer, part: ReadPart) -> AnswerRecord:
     return AnswerRecord(
         question=answer.question,
         text=answer.text,
@@ -318,6 +327,7 @@ def _finding_record(finding: Finding, volume: SeriesVolume) -> FindingRecord:
         measurements=tuple(_measurement_record(measurement, volume) for measurement in finding.measurements),
         low_confidence=finding.low_confidence,
         changes=tuple(ChangeRecord.of(change) for change in finding.changes),
+        tracking_uid=finding.tracking_uid,
     )
 
 
@@ -385,12 +395,12 @@ def _save_objects(
             part=made.part,
             profile=profile,
             path=made.path,
-            digest=_digest_of(made.path),
+            digest=digest_of(made.path),
             references=made.references,
             series_uid=made.series_uid,
         )
 
 
-def _digest_of(path: Path) -> str:
+def digest_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,4 +1,4 @@
-"""The io role's lanes: planning, and for each archive one lane that sends and one that asks and takes back.
+"""The io role's lanes: planning, writing reviews, and for each archive one that sends and one that asks and takes back.
 
 No lane waits for another: an archive that is silent for minutes keeps its own two lanes, and nothing else.
 """
@@ -20,17 +20,20 @@ from workflows.steps.confirm import confirm_deliveries
 from workflows.steps.plan import plan_study
 from workflows.steps.publish import publish_job
 from workflows.steps.retract import retract_results
+from workflows.steps.review import write_review
 
 __all__ = ["io_lanes", "plan_or_hold"]
 
 log = structlog.get_logger()
 
 _PLANNERS = 2
+_REVIEWS_LOOK_S = 0.5
 
 
 def io_lanes(node: Node, waker: Waker) -> list[Lane[Any]]:
     """All lanes of the io role. What goes to an archive that is not configured has lanes too: it is told so."""
     lanes: list[Lane[Any]] = [_planning(f"plan-{number}", node, waker) for number in range(1, _PLANNERS + 1)]
+    lanes.append(_writing_reviews(node, waker))
     archives = [archive.name for archive in node.settings.archives]
     for archive in (*archives, None):
         name = archive or "others"
@@ -45,6 +48,16 @@ def _planning(name: str, node: Node, waker: Waker) -> Lane[str]:
         return True
 
     return Lane(name, "planning", lambda: node.repository.take_plan(), plan)
+
+
+def _writing_reviews(node: Node, waker: Waker) -> Lane[tuple[str, int]]:
+    """Nobody is woken when an undo time is over: the lane looks often enough that a reader sees no wait."""
+
+    def write(due: tuple[str, int]) -> bool:
+        write_review(*due, node.repository, node.folder, node.review_writer(), waker)
+        return True
+
+    return Lane("reviews", "delivery", lambda: node.repository.next_review(), write, look_s=_REVIEWS_LOOK_S)
 
 
 def _sending(name: str, node: Node, archive: str | None, archives: Sequence[str]) -> Lane[tuple[str, str]]:

@@ -24,7 +24,7 @@ Due = TypeVar("Due", bound=Hashable)
 
 
 class Lane(Generic[Due]):
-    """Takes what is due, does it, and looks again until nothing is; then waits for a ring, `LOOK_S` at most.
+    """Takes what is due, does it, and looks again until nothing is; then waits for a ring, `look_s` at most.
 
     `take`: the next piece of work, or None. `work`: does it; False says that whoever it is for cannot be reached, and
     only this lane then pauses, twice as long each time. An error ends one look, never the lane. `idle` is called while
@@ -40,10 +40,11 @@ class Lane(Generic[Due]):
         *,
         idle: Callable[[], None] | None = None,
         longest_pause_s: float = LONGEST_PAUSE_S,
+        look_s: float = LOOK_S,
     ) -> None:
         self.name, self.queue = name, queue
         self._take, self._work, self._idle = take, work, idle
-        self._longest_pause_s = longest_pause_s
+        self._longest_pause_s, self._look_s = longest_pause_s, look_s
         self._bell, self._stop = threading.Event(), threading.Event()
         self._last: Due | None = None
         self._away = 0
@@ -73,7 +74,7 @@ class Lane(Generic[Due]):
             self._bell.clear()  # before the look: what rings from now on is looked at again
             pause_s = self._look()
             if pause_s is None:
-                self._bell.wait(LOOK_S)
+                self._bell.wait(self._look_s)
             elif pause_s > 0:
                 self._stop.wait(pause_s)
 

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from dicom_node.headers.patient import Contradiction, Patient, first_contradiction
 from workflows.state.records import Instance
 
-__all__ = ["Disagreement", "disagreement"]
+__all__ = ["Disagreement", "contradiction_in", "disagreement"]
 
 _NAMED = 3
+_NEVER = ". A series that names two patients is never read"
+_SEND = ". Send the corrected images"
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,12 @@ def disagreement(images: Sequence[Instance]) -> Disagreement | None:
     return Disagreement(_between(between, by_series, images[0].study_uid), between.attributes, ())
 
 
+def contradiction_in(reason: str) -> tuple[str, bool]:
+    """What a HELD study's reason says contradicts, without what to do; and whether the study may be read as it is."""
+    told, never, _ = reason.partition(_NEVER)
+    return told.partition(_SEND)[0], not never
+
+
 def _within(found: Mapping[str, Contradiction]) -> str:
     named = "; ".join(
         f"images of series {series_uid} contradict each other in {one.attributes}: {one.first.told()}, and "
@@ -57,10 +65,7 @@ def _within(found: Mapping[str, Contradiction]) -> str:
         for series_uid, one in list(found.items())[:_NAMED]
     )
     more = f"; so do those of {len(found) - _NAMED} more series" if len(found) > _NAMED else ""
-    return (
-        f"{named}{more}. A series that names two patients is never read: send the corrected images, or a rejection "
-        "note for those that are wrong"
-    )
+    return f"{named}{more}{_NEVER}: send the corrected images, or a rejection note for those that are wrong"
 
 
 def _between(found: Contradiction, by_series: Mapping[str, Mapping[Patient, None]], study_uid: str) -> str:
@@ -70,6 +75,6 @@ def _between(found: Contradiction, by_series: Mapping[str, Mapping[Patient, None
     )
     return (
         f"series contradict each other in {found.attributes}: {first} is of {found.first.told()}, {second} is of "
-        f"{found.second.told()}. Send the corrected images, or a rejection note for those that are wrong; if each "
+        f"{found.second.told()}{_SEND}, or a rejection note for those that are wrong; if each "
         f"series is right as it is, `medseg-node reread --study {study_uid} --as-is` reads each under its own patient"
     )

@@ -13,7 +13,9 @@ import structlog
 from dicom_node.errors import DicomNodeError
 from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.results.comparing import ReadNow
-from dicom_node.results.profiles import Profile, ResultKind
+from dicom_node.results.profiles import Profile
+from dicom_node.showing.kept import STACKS_FILE, keep_stacks
+from dicom_node.showing.stack import shown_stacks
 from dicom_node.volumes.load import load_series
 from inference.errors import InferenceError, OutOfMemory
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SliceStack
@@ -24,7 +26,7 @@ from workflows.state.keys import LOW_CONFIDENCE, object_key
 from workflows.state.records import Instance, Job, Trouble, TroubleKind
 from workflows.state.repository import Repository
 from workflows.state.retrying import Backoff
-from workflows.state.states import JobState
+from workflows.state.states import JobState, QuestionState
 from workflows.state.waker import Waker
 from workflows.steps.inputs import images_of, inputs_of, require_intact, require_readable, unreadable
 from workflows.steps.priors import made_by
@@ -83,7 +85,9 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
         predictor = inference.predictor_for(job.model)
     except OtherWeights as error:
         bound.warning("job_not_taken_up", reason=str(error))
-        if not _read_anew(job, repository, str(error)):
+        if job.question is not None:
+            _give_up_question(job, repository, error)
+        elif not _read_anew(job, repository, str(error)):
             repository.hold_job(key, str(error), inference.wait_s(job))
         return
     except (NotThisWorker, InferenceError) as error:
@@ -135,6 +139,14 @@ def _read_anew(job: Job, repository: Repository, why: str) -> bool:
     return True
 
 
+def _give_up_question(job: Job, repository: Repository, error: OtherWeights) -> None:
+    """Nobody reads a study anew for a question; whoever wants to know asks again."""
+    if repository.has_damaged_results(job.job_key):
+        repository.give_up_damaged(job.job_key, f"{error}; ask the question again")
+    else:
+        repository.give_up_question(job.job_key, f"the weights have changed since it was asked: ask again ({error})")
+
+
 def _answer(
     job: Job,
     predictor: Predictor,
@@ -152,6 +164,7 @@ def _answer(
         raise FilesUnreadable("the series is not what it was when the job was planned; the next plan decides")
     reading = _read(job, instances, predictor, repository, folder, inference)
     fault_point(FaultPoint.SEG_SAVED)
+    _keep_stacks(job, instances, {saved.path.parent for saved in reading.objects}, folder)
     objects = [replace(saved, path=folder.relative(saved.path)) for saved in reading.objects]
     saved = repository.save_results(
         job.job_key, inference.owner, reading.model, reading.parts, reading.answers, objects, reading.notes
@@ -165,6 +178,8 @@ def _answer(
     bound.info(
         "job_answered", results=len(objects), model=weights.name, version=weights.version, digest=weights.digest[:16]
     )
+    if job.question is QuestionState.ASKED:  # its objects go nowhere until somebody keeps them
+        return
     for archive in dict.fromkeys(destination.archive for destination in job.destinations):
         waker.publish(job.job_key, archive)
 
@@ -202,10 +217,22 @@ def _read(
         low_confidence=inference.low_confidence,
         node_uid=inference.node_uid,
         wishes={profile: job.wishes(profile) for profile in missing},
-        earlier=None if job.prior is None else job.prior.result,
+        earlier=None if job.prior is None or repository.is_to_be_retracted(job.prior) else job.prior.result,
         now=_read_now(job, predictor),
+        only_findings=job.question is None,
     )
     return read(series, job.questions, _Watched(predictor), context)
+
+
+def _keep_stacks(job: Job, instances: Sequence[Instance], folders: set[Path], folder: DataFolder) -> None:
+    """Keep beside the masks which slices they lie on, so that who looks at them need not read every header."""
+    try:
+        stacks = shown_stacks([folder.absolute(instance.path) for instance in instances], job.frames)
+    except DicomNodeError as error:  # whoever looks is told then
+        log.warning("slices_not_kept", study_uid=job.study_uid, job_key=job.job_key, reason=type(error).__name__)
+        return
+    for made in folders:
+        keep_stacks(made / STACKS_FILE, stacks)
 
 
 class _Watched:
@@ -239,9 +266,9 @@ def _folder_of(job: Job, profile: Profile, folder: DataFolder) -> Path:
 
 
 def _predecessors(job: Job, profile: Profile, repository: Repository) -> list[tuple[str, str]]:
-    """The report that this one replaces: the same profile's, else any."""
+    """The report that this one replaces, perhaps a reviewer's: the last one of the same profile, else of any."""
     if job.predecessor_key is None:
         return []
-    earlier = [one for one in repository.objects(job.predecessor_key) if one.kind is ResultKind.REPORT]
+    earlier = repository.reports(job.predecessor_key)
     same = [one for one in earlier if one.profile is profile] or earlier
     return [(one.sop_class_uid, one.sop_instance_uid) for one in same[:1]]

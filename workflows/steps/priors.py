@@ -169,7 +169,8 @@ def candidate_of(earlier: EarlierJob, folder: DataFolder) -> Candidate:
             with suppress(InstanceRefused, OSError):
                 kind = read_series_kind(folder.absolute(earlier.image.path))
     result = None if kind.date is None else earlier_result(job, kind)
-    return Candidate(Prior(job.answer_key, study_uid=job.study_uid, result=result), kind, earlier.patients)
+    prior = Prior(job.answer_key, study_uid=job.study_uid, result=result, review=earlier.review)
+    return Candidate(prior, kind, earlier.patients)
 
 
 def earlier_result(job: Job, kind: SeriesKind) -> EarlierResult:

@@ -106,6 +106,7 @@ class _Sending:
         self._folder, self._sender, self._log = folder, sender, bound
         self._results = [one.result for one in claimed]
         self._states: dict[str, DeliveryState] = {one.result.sop_instance_uid: one.delivery.state for one in claimed}
+        self._mine = {one.result.sop_instance_uid for one in claimed if one.held}
         self._tried: set[str] = set()
         self._held = True
         self.damaged: list[ResultObject] = []
@@ -155,6 +156,7 @@ class _Sending:
             result
             for result in self._results
             if self._states[result.sop_instance_uid] is DeliveryState.PENDING
+            and result.sop_instance_uid in self._mine
             and result.sop_instance_uid not in self._tried
             and all(self._states.get(uid) is DeliveryState.DELIVERED for uid in result.references)
         ]

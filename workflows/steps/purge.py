@@ -42,7 +42,7 @@ def finish_purges(repository: Repository, store: InstanceStore, folder: DataFold
     """Remove the files of every study that was purged and has some left, in quarantine too. May run twice."""
     for study_uid, purged_at in repository.unfinished_purges().items():
         _remove_instances(study_uid, repository, store)
-        for of_study in (folder.results / study_uid, folder.headers / study_uid):
+        for of_study in (folder.results / study_uid, folder.reviews / study_uid, folder.headers / study_uid):
             _remove_older(of_study, purged_at, again=repository.study(study_uid) is not None)
         _empty_quarantine(study_uid, purged_at, Quarantine(folder.quarantine))
         repository.finish_purge(study_uid)

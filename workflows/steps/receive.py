@@ -22,7 +22,7 @@ from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.headers.instance import InstanceHeader
 from dicom_node.headers.rejection import RejectionNote
 from dicom_node.results.equipment import is_a_nodes_result
-from dicom_node.sop_classes import WRITTEN_CLASSES, holds_images
+from dicom_node.sop_classes import SEGMENTATION_CLASSES, WRITTEN_CLASSES, holds_images
 from dicom_node.storage.backlog import backlog
 from dicom_node.storage.instance import StoredInstance, WriteOutcome
 from dicom_node.storage.instance_store import InstanceStore
@@ -105,6 +105,9 @@ class Receiver:
             if one.outcome is WriteOutcome.CHANGED:
                 self._know_whom_it_named(one)
         replaced = self.repository.record_instances([self._row(one) for one in stored], self.quiet_period_s)
+        for one in stored:
+            if one.sop_class_uid in SEGMENTATION_CLASSES:
+                self._note_segmentation(one)
         for path in replaced:
             if path is not None:
                 self.store.discard(self.store_path(Path(path)))
@@ -127,6 +130,16 @@ class Receiver:
             accession_number=stored.header.accession_number,
             keep_late=self.keeps_late(stored.calling_ae_title),
         )
+
+    def _note_segmentation(self, stored: StoredInstance) -> None:
+        """Have a SEG that is not ours looked at as a correction, beside all else (`steps/proposals.py`)."""
+        try:
+            anew = stored.outcome is not WriteOutcome.IDENTICAL
+            self.repository.note_segmentation(stored.study_uid, stored.sop_instance_uid, anew=anew)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:  # it is received all the same
+            log.exception("segmentation_not_noted", study_uid=stored.study_uid, reason=defect(error))
 
     def _reject(self, stored: StoredInstance, note: RejectionNote) -> None:
         quiet_period_s = self.quiet_period_s(stored.calling_ae_title)
