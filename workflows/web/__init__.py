@@ -1,0 +1,1 @@
+"""The review worklist and the administrator's pages: FastAPI, Jinja2, server-sent events, no build step."""
