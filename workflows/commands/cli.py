@@ -11,9 +11,11 @@ from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import asdict
 from enum import StrEnum
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
+import structlog
 import typer
 from rich.console import Console
 from rich.markup import escape
@@ -23,20 +25,22 @@ from dicom_node.results.profiles import Profile
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
 from workflows.bootstrap import Node, repository_to_read
+from workflows.commands import agreement, audit, operate, purge, quarantine, users, web
 from workflows.commands import ask as asking
 from workflows.commands import commission as commissioning
 from workflows.commands import demo as demonstration
 from workflows.commands import doctor as examination
-from workflows.commands import operate, purge, quarantine
 from workflows.commands import reread as rereading
 from workflows.commands.commissioned import show_commissioned
 from workflows.commands.doctor import Outcome
-from workflows.commands.reporting import explain_study, explained, seen, status_of_all
-from workflows.commands.selection import json_asks_nothing, selection_of
+from workflows.commands.reporting import explain_study, named_studies, status_of_all
+from workflows.commands.selection import json_asks_nothing, with_selectors
+from workflows.commands.telling import explained, progress_told, seen
 from workflows.data_folder import DataFolder
 from workflows.errors import CallError, ProtocolErrors, SettingsError, WorkflowError, defect
 from workflows.logs import configure_logging
 from workflows.protocols.loader import load_directory
+from workflows.quarantine import Quarantine
 from workflows.roles.running import sole_supervisor
 from workflows.roles.scheduler import run_scheduler
 from workflows.roles.scp import run_scp
@@ -44,7 +48,7 @@ from workflows.roles.supervisor import Supervisor
 from workflows.roles.worker import run_worker
 from workflows.settings import Settings, load_settings
 from workflows.state.answers import FindingRecord
-from workflows.state.views import EVERY_STUDY
+from workflows.state.views import EVERY_STUDY, Selection
 from workflows.steps.room import told_of_room
 
 __all__ = ["main"]
@@ -55,11 +59,29 @@ app = typer.Typer(
 )  # fmt: skip
 protocols_app = typer.Typer(no_args_is_help=True, help="Reading protocols.")
 app.add_typer(protocols_app, name="protocols")
-for commands in (quarantine, operate, purge):
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(f"medseg-node {version('medseg-node')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _node(
+    asked: Annotated[
+        bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Print the version.")
+    ] = False,
+) -> None:
+    """A PACS-integrated DICOM worker for reasoning segmentation: studies in, SEG and SR back."""
+
+
+for commands in (quarantine, operate, purge, web, users, audit, agreement):
     commands.register(app)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+log = structlog.get_logger()
 out = Console(soft_wrap=True)
 err = Console(stderr=True, soft_wrap=True)
 
@@ -94,6 +116,10 @@ def up(config: Config = None) -> None:
         "io": ["worker", "--role", "io"],
         "inference": ["worker", "--role", "inference"],
     }
+    if told := web.why_no_pages(node.settings):
+        log.warning("no_pages", reason=told)
+    else:
+        roles["web"] = ["web"]
     command = [sys.executable, "-m", "workflows.commands.cli"]
     run_folder = node.folder.run
     with sole_supervisor(run_folder):
@@ -131,25 +157,11 @@ def scheduler(config: Config = None) -> None:
     run_scheduler(Node(_settings(config)), _stop_event())
 
 
-Study = Annotated[str | None, typer.Option("--study", metavar="UID", help="Study Instance UID.")]
-Accession = Annotated[str | None, typer.Option("--accession", metavar="N", help="Accession number.")]
-State = Annotated[str | None, typer.Option("--state", help="A study's state, such as FAILED.")]
-PatientID = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Patient ID of any of its instances.")]
-ProtocolName = Annotated[str | None, typer.Option("--protocol", metavar="NAME", help="Asked by this reading protocol.")]
-Since = Annotated[str | None, typer.Option("--since", help="Last instance since then: 2d, 12h, or 2026-11-01.")]
-Until = Annotated[str | None, typer.Option("--until", help="Last instance until then: 2d, 12h, or 2026-11-01.")]
-
-
 @app.command()
+@with_selectors
 def status(
+    selection: Selection,
     config: Config = None,
-    study: Study = None,
-    accession: Accession = None,
-    state: State = None,
-    protocol: ProtocolName = None,
-    patient: PatientID = None,
-    since: Since = None,
-    until: Until = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many studies.")] = 50,
     as_json: AsJson = False,
 ) -> None:
@@ -158,17 +170,19 @@ def status(
     Example: medseg-node status --state FAILED --since 2d
     """
     settings = _settings(config)
-    selection = selection_of(study, accession, state, protocol, since, until, patient)
     repository = repository_to_read(settings)
-    studies = status_of_all(repository, DataFolder(settings.node.data_dir), selection, limit)
+    folder = DataFolder(settings.node.data_dir)
+    studies = status_of_all(repository, folder, selection, limit)
     if as_json:
-        print(json.dumps(studies, indent=2))
+        node = {"quarantine": len(Quarantine(folder.quarantine)), "room": told_of_room(folder)[0]}
+        print(json.dumps([{**known, **node} for known in studies], indent=2))
         return
     for known in studies:  # a UID is needed whole: `explain` takes it
         progress = known["progress"]
-        done = f"  {progress['done']} of {progress['of']} jobs done" if progress["of"] else ""
+        done = f"  {progress_told(progress)}" if progress["of"] else ""
         head = f"[bold]{known['state']:<10}[/] {known['study_uid']}  generation {known['generation']}{done}"
-        out.print(f"{head}  {escape(known['protocol'] or '')}", highlight=False)
+        accession = f"accession number {known['accession_number']}  " if known["accession_number"] else ""
+        out.print(f"{head}  {escape(accession + (known['protocol'] or ''))}", highlight=False)
         out.print(f"{'':<11}{escape(known['reason'])}", highlight=False)
         if known["remedy"]:
             out.print(f"{'':<11}once its cause is mended: {known['remedy']}", highlight=False)
@@ -176,9 +190,9 @@ def status(
             out.print(f"  needs attention: {known['attention']}", style="red", markup=False, highlight=False)
         if known["to_retract"]:
             out.print(f"{'':<11}results are to be retracted: medseg-node explain {known['study_uid']}", highlight=False)
-    if told := quarantine.in_quarantine(DataFolder(settings.node.data_dir)):
+    if told := quarantine.in_quarantine(folder):
         out.print(told, style="red", markup=False, highlight=False)
-    if short := told_of_room(DataFolder(settings.node.data_dir))[0]:
+    if short := told_of_room(folder)[0]:
         out.print(short, style="red", markup=False, highlight=False)
     count = repository.count_studies(selection)
     if count > len(studies):
@@ -194,15 +208,10 @@ def _print_terms(terms: Iterable[str | None]) -> None:
 
 
 @app.command()
+@with_selectors
 def reread(
+    selection: Selection,
     config: Config = None,
-    study: Study = None,
-    accession: Accession = None,
-    state: State = None,
-    protocol: ProtocolName = None,
-    patient: PatientID = None,
-    since: Since = None,
-    until: Until = None,
     as_is: Annotated[
         bool,
         typer.Option("--as-is", help="HELD studies: read each series under its own patient; who wanted it is kept."),
@@ -219,21 +228,20 @@ def reread(
     Example: medseg-node reread --state UNMATCHED --since 7d
     """
     settings = _settings(config)
-    selection = selection_of(study, accession, state, protocol, since, until, patient)
     json_asks_nothing(as_json=as_json, yes=yes, dry_run=dry_run)
     if selection == EVERY_STUDY:
         raise CallError("name the studies: --study, --accession, --state, --protocol, --patient, --since or --until")
     choose = rereading.candidates_as_is if as_is else rereading.candidates
     chosen = choose(repository_to_read(settings), selection)
-    if study is not None and not chosen:
-        raise CallError(f"no study {study} was received here; `medseg-node status` lists those that were")
+    if selection.study_uid is not None and not chosen:
+        raise CallError(f"no study {selection.study_uid} was received here; `medseg-node status` lists those that were")
     if any(one.ready for one in chosen) and not (dry_run or yes):
         how = "as they are, each series under its own patient" if as_is else "again"
         typer.confirm(f"read {sum(one.ready for one in chosen)} of {len(chosen)} studies {how}?", abort=True)
     if not dry_run and as_is:
         chosen = rereading.reopen_as_is(Node(settings).repository, chosen, rereading.operator())
     elif not dry_run:
-        chosen = rereading.reopen(Node(settings).repository, chosen)
+        chosen = rereading.reopen(Node(settings).repository, chosen, rereading.operator())
     if as_json:
         print(json.dumps([asdict(one) for one in chosen], indent=2))
     else:
@@ -246,23 +254,39 @@ def reread(
 
 
 @app.command()
-def explain(study_uid: str, config: Config = None, as_json: AsJson = False) -> None:
-    """Say what happened to one study and why: what matched, what was seen and not seen, where each result went.
+def explain(
+    study: Annotated[
+        str, typer.Argument(metavar="STUDY_UID|ACCESSION", help="Study Instance UID, or an accession number.")
+    ],
+    config: Config = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say what happened to a study and why: what matched, what was seen and not seen, where each result went.
 
-    Example: medseg-node explain 1.2.840.113619.2.55.3
+    An accession number may name several studies; each is explained, that which got an instance last first.
+
+    Example: medseg-node explain A-20917
     """
     settings = _settings(config)
-    known = explain_study(repository_to_read(settings), DataFolder(settings.node.data_dir), study_uid)
-    if known is None:
-        raise CallError(f"no study {study_uid} was received here; `medseg-node status` lists those that were")
+    repository, folder = repository_to_read(settings), DataFolder(settings.node.data_dir)
+    found = [one for uid in named_studies(repository, study) if (one := explain_study(repository, folder, uid))]
+    if not found:
+        raise CallError(
+            f"no study has the UID or the accession number {study!r} here; `medseg-node status` lists those that came"
+        )
     if as_json:
-        print(json.dumps(known, indent=2))
+        print(json.dumps(found[0] if len(found) == 1 else found, indent=2))
         return
-    head, *lines = explained(known)
-    out.print(head, style="bold", markup=False, highlight=False)
-    for line in lines:
-        out.print(line, markup=False, highlight=False)
-    _print_terms(job["terms"] for job in known["jobs"])
+    if len(found) > 1:
+        out.print(f"{len(found)} studies have the accession number {study}", markup=False, highlight=False)
+    for known in found:
+        if len(found) > 1:
+            out.print(f"study {known['study_uid']}", markup=False, highlight=False)
+        head, *lines = explained(known)
+        out.print(head, style="bold", markup=False, highlight=False)
+        for line in lines:
+            out.print(line, markup=False, highlight=False)
+    _print_terms(job["terms"] for known in found for job in known["jobs"])
 
 
 @app.command()
@@ -425,7 +449,7 @@ def main() -> None:
         if isinstance(error, ProtocolErrors):  # each line begins with its file
             err.print(escape(str(error)), style="red", highlight=False)
         elif isinstance(error, _FORESEEN):
-            err.print(f"[red]{type(error).__name__}[/]: {escape(str(error))}", highlight=False)
+            err.print(f"[red]{escape(str(error))}[/]", highlight=False)
         else:
             err.print(f"[red]{escape(defect(error))}[/]", highlight=False)
         sys.exit(2 if isinstance(error, _WRONG_CALL) else 1)

@@ -34,7 +34,9 @@ from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.whole import WholeInstances
 from workflows.bootstrap import Node
 from workflows.commands.ask import series_in
-from workflows.commands.reporting import overlay_of, size_of, status_of_all
+from workflows.commands.demo_pages import show_pages
+from workflows.commands.reporting import overlay_of, status_of_all
+from workflows.commands.telling import size_of
 from workflows.errors import CallError, WorkflowError
 from workflows.settings import CHECKOUT, COMMISSIONING, Settings
 from workflows.state.answers import FindingRecord
@@ -77,6 +79,8 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
         acts.append(_Act("commissioning", _ABOUT_MARKER, root / "commissioning", COMMISSIONING, marked, own, True))
     peer, received, receiver = _archive(archive, root)
     good = True
+    for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed ends the node too
+        signal.signal(number, _end)
     try:
         for act in acts:
             console.rule(act.title)
@@ -87,16 +91,26 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
             good &= _came_back(studies, received, console)
             if act.marked:
                 good &= _marker_came_back(studies, markers, console)
+        _conclude(good, marked=bool(marked), root=root, console=console)
+        if console.is_terminal and sys.stdin.isatty():
+            show_pages(_of(acts[0], settings), acts[0].folder, console)
     finally:
         if receiver is not None:
             receiver.stop()
+    return good
+
+
+def _end(_number: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _conclude(good: bool, *, marked: bool, root: Path, console: Console) -> None:
     if not marked:
         console.print("[yellow]no single-frame image with a position in this study: no marker could be burnt in[/]")
     verdict = "[bold green]all came back[/]" if good else "[bold red]something is missing: see above[/]"
     console.print(f"{verdict}; everything lies in {escape(str(root))}", highlight=False)
     look = f"MEDSEG_NODE__NODE__DATA_DIR={root / 'model' / 'data'} medseg-node status"
     console.print(f"look at it again: {escape(look)}", highlight=False, soft_wrap=True)
-    return good
 
 
 def _files(study: Path | None) -> list[Path]:
@@ -254,6 +268,8 @@ directory = {quoted(_protocols(act, settings, act.own_study))}
 checkpoint = {quoted(act.checkpoint)}
 device = {quoted(settings.model.device)}
 accept_research_use = {str(settings.model.accept_research_use).lower()}
+[web]
+enabled = false
 """
 
 

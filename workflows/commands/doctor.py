@@ -11,14 +11,16 @@ from typing import Any
 
 from kombu import Connection
 
+from dicom_node.audit.syslog import check_receiver
 from dicom_node.errors import PeerError, PeerRejected
 from dicom_node.network.storage_scu import Peer, Timeouts, echo
 from dicom_node.volumes.decoders import decodable_syntaxes
 from inference.open import describe_predictor
-from workflows.bootstrap import Node, repository_to_read
+from workflows.bootstrap import Node, receiver_of, repository_to_read
 from workflows.commands.archive_checks import check_archive
 from workflows.commands.checks import Check, Outcome, Warned, run_check
 from workflows.commands.quarantine import in_quarantine
+from workflows.commands.web import check_accounts, check_pages
 from workflows.data_folder import DataFolder
 from workflows.errors import SettingsError
 from workflows.ownership import check_own_folder
@@ -48,6 +50,9 @@ def examine(settings: Settings) -> list[Check]:
         "checkpoint": _checkpoint,
         "protocols": _protocols,
         "pixels": _pixels,
+        "pages": check_pages,
+        "accounts": check_accounts,
+        "audit": _audit,
     }
     if not settings.destinations:
         checks["archive"] = _no_archive
@@ -194,6 +199,21 @@ def _protocols(settings: Settings) -> str:
         return "not used: a commissioning node asks every image series"
     found = load_directory(settings.protocols.directory)
     return ", ".join(f"{protocol.name} {protocol.version}" for protocol in found)
+
+
+def _audit(settings: Settings) -> str:
+    """Whether the audit record repository takes connections, and how many rows wait for it."""
+    if not settings.audit.syslog.host:
+        return "kept in the database; [audit.syslog] host would send it to a repository too"
+    answered = check_receiver(receiver_of(settings))
+    if find_database(settings.database_url) is not None:
+        return answered
+    try:
+        repository = repository_to_read(settings)
+    except SettingsError as error:
+        raise Warned(str(error)) from error
+    waiting = repository.audit_head().count - repository.audit_receiver().number
+    return f"{answered}; {waiting} rows wait for it"
 
 
 def _pixels(_settings: Settings) -> str:

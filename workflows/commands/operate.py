@@ -3,62 +3,43 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
-import structlog
 import typer
 from rich.console import Console
 
 from workflows.bootstrap import Node, repository_to_read
 from workflows.commands.reread import operator
-from workflows.commands.selection import json_asks_nothing, selection_of
+from workflows.commands.selection import json_asks_nothing, with_selectors
 from workflows.errors import CallError
 from workflows.logs import configure_logging
 from workflows.settings import Settings, load_settings
-from workflows.state.repository import Repository
 from workflows.state.requeueing import StudyOutcome
 from workflows.state.views import EVERY_STUDY, Selection
+from workflows.steps.operating import Action, Order, carry_out, foresee
 
 __all__ = ["register"]
 
-log = structlog.get_logger()
-
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
-Study = Annotated[str | None, typer.Option("--study", metavar="UID", help="Study Instance UID.")]
-Accession = Annotated[str | None, typer.Option("--accession", metavar="N", help="Accession number.")]
-State = Annotated[str | None, typer.Option("--state", help="A study's state, such as FAILED.")]
-PatientID = Annotated[str | None, typer.Option("--patient", metavar="ID", help="Patient ID of any of its instances.")]
-ProtocolName = Annotated[
-    str | None, typer.Option("--protocol", metavar="NAME", help="Only what this reading protocol asks.")
-]
-Since = Annotated[str | None, typer.Option("--since", help="Last instance since then: 2d, 12h, or 2026-11-01.")]
-Until = Annotated[str | None, typer.Option("--until", help="Last instance until then: 2d, 12h, or 2026-11-01.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON; with --yes or --dry-run.")]
 
-Wish = Callable[[Repository, str, bool], StudyOutcome]
-"""What is wanted of one study, by its UID; True: say it, and keep nothing of it."""
+_DONE = {Action.REQUEUE: "put back", Action.CANCEL: "cancelled", Action.RESEND: "sent again"}
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this module."""
     for command in (requeue, cancel, resend):
-        app.command()(command)
+        app.command()(with_selectors(command))
 
 
 def requeue(
+    selection: Selection,
     config: Config = None,
-    study: Study = None,
-    accession: Accession = None,
-    state: State = None,
-    protocol: ProtocolName = None,
-    patient: PatientID = None,
-    since: Since = None,
-    until: Until = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
@@ -66,53 +47,34 @@ def requeue(
     """Put back what failed or was cancelled, as it is: no new generation, the same weights, the same UIDs.
 
     A job that was not answered is read, one that was answered is sent; a study that could not be planned is planned.
+    With --protocol only jobs of that protocol.
 
     Example: medseg-node requeue --state FAILED --since 2d
     """
-    by, settings = operator(), _settings(config)
-
-    def wish(repository: Repository, study_uid: str, dry: bool) -> StudyOutcome:
-        return repository.requeue(study_uid, by, protocol, dry_run=dry)
-
-    selection = selection_of(study, accession, state, protocol, since, until, patient)
-    _carry_out("requeue", "put back", wish, by, settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
+    order = Order(Action.REQUEUE, operator(), selection.protocol)
+    _carry_out(order, _settings(config), selection, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def cancel(
+    selection: Selection,
     config: Config = None,
-    study: Study = None,
-    accession: Accession = None,
-    state: State = None,
-    protocol: ProtocolName = None,
-    patient: PatientID = None,
-    since: Since = None,
-    until: Until = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     as_json: AsJson = False,
 ) -> None:
     """Stop jobs that wait, are read or are sent. What an archive has stays there; `requeue` puts them back.
 
+    With --protocol only jobs of that protocol.
+
     Example: medseg-node cancel --protocol abdominal-ct --state PLANNED
     """
-    by, settings = operator(), _settings(config)
-
-    def wish(repository: Repository, study_uid: str, dry: bool) -> StudyOutcome:
-        return repository.cancel(study_uid, by, protocol, dry_run=dry)
-
-    selection = selection_of(study, accession, state, protocol, since, until, patient)
-    _carry_out("cancel", "cancelled", wish, by, settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
+    order = Order(Action.CANCEL, operator(), selection.protocol)
+    _carry_out(order, _settings(config), selection, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def resend(
+    selection: Selection,
     config: Config = None,
-    study: Study = None,
-    accession: Accession = None,
-    state: State = None,
-    protocol: ProtocolName = None,
-    patient: PatientID = None,
-    since: Since = None,
-    until: Until = None,
     archive: Annotated[
         str | None, typer.Option("--archive", metavar="NAME", help="Only to this archive of the settings.")
     ] = None,
@@ -122,18 +84,16 @@ def resend(
 ) -> None:
     """Send saved results to their archives again: the same bytes, the same UIDs, but nothing that is retracted.
 
+    With --protocol only results of that protocol.
+
     Example: medseg-node resend --archive pacs --since 2026-11-01
     """
-    by, settings = operator(), _settings(config)
+    settings = _settings(config)
     names = [one.name for one in settings.archives]
     if archive is not None and archive not in names:
         raise CallError(f"--archive {archive!r} is none of the settings; there are {', '.join(names) or 'none'}")
-
-    def wish(repository: Repository, study_uid: str, dry: bool) -> StudyOutcome:
-        return repository.resend(study_uid, by, archive, protocol, dry_run=dry)
-
-    selection = selection_of(study, accession, state, protocol, since, until, patient)
-    _carry_out("resend", "sent again", wish, by, settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
+    order = Order(Action.RESEND, operator(), selection.protocol, archive)
+    _carry_out(order, settings, selection, dry_run=dry_run, yes=yes, as_json=as_json)
 
 
 def _settings(config: Path | None) -> Settings:
@@ -143,16 +103,7 @@ def _settings(config: Path | None) -> Settings:
 
 
 def _carry_out(
-    event: str,
-    done: str,
-    wish: Wish,
-    by: str,
-    settings: Settings,
-    selection: Selection,
-    *,
-    dry_run: bool,
-    yes: bool,
-    as_json: bool,
+    order: Order, settings: Settings, selection: Selection, *, dry_run: bool, yes: bool, as_json: bool
 ) -> None:
     """Say what would be done, ask, do it study by study, and say what was done.
 
@@ -163,8 +114,9 @@ def _carry_out(
     json_asks_nothing(as_json=as_json, yes=yes, dry_run=dry_run)
     if selection == EVERY_STUDY:
         raise CallError("name the studies: --study, --accession, --state, --protocol, --patient, --since or --until")
+    done = _DONE[order.action]
     repository = repository_to_read(settings)
-    chosen = [wish(repository, uid, True) for uid in repository.study_uids(selection)]
+    chosen = foresee(repository, order, repository.study_uids(selection))
     if selection.study_uid is not None and not chosen:
         uid = selection.study_uid
         raise CallError(
@@ -175,18 +127,14 @@ def _carry_out(
         if not yes:
             jobs = sum(one.jobs for one in ready)
             typer.confirm(f"{len(ready)} of {len(chosen)} studies, {jobs} jobs: to be {done}?", abort=True)
-        writing = Node(settings).repository
-        after = {one.study_uid: wish(writing, one.study_uid, False) for one in ready}
-        for one in after.values():
-            log.warning(event, study_uid=one.study_uid, wanted_by=by, jobs=one.jobs, objects=one.objects)
-        chosen = [after.get(one.study_uid, one) for one in chosen]
-    tense = "would be " if dry_run else "will be " if event == "resend" else ""  # the others are done by now
+        chosen = carry_out(Node(settings).repository, order, chosen)
+    tense = "would be " if dry_run else "will be " if order.action is Action.RESEND else ""  # the others are done
     _show(chosen, f"{tense}{done}", as_json=as_json)
     if chosen and not any(one.ready for one in chosen):
         raise typer.Exit(1)
 
 
-def _show(chosen: list[StudyOutcome], done: str, *, as_json: bool) -> None:
+def _show(chosen: Sequence[StudyOutcome], done: str, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps([asdict(one) for one in chosen], indent=2))
         return

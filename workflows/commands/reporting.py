@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Any, assert_never
 
 from workflows.data_folder import DataFolder
-from workflows.state.answers import AnswerRecord, FindingRecord
-from workflows.state.records import Delivery, Job, Prior, Priority, Retraction, RetractionOf, Study, TroubleKind
+from workflows.state.answers import AnswerRecord
+from workflows.state.asking import AskedQuestion
+from workflows.state.records import Delivery, Job, Prior, Retraction, RetractionOf, Study, TroubleKind
 from workflows.state.repository import Repository
+from workflows.state.reviewing import Review
 from workflows.state.states import DeliveryState, JobState, RetractionState, StudyState
 from workflows.state.views import EVERY_STUDY, JobView, ObjectView, Selection, StudyDetails, StudyView
 
-__all__ = ["explain_study", "explained", "seen", "size_of", "status_of", "status_of_all"]
-
-_NAMED = 3
+__all__ = ["explain_study", "named_studies", "overlay_of", "status_of", "status_of_all"]
 
 
 def status_of_all(
@@ -30,14 +31,18 @@ def status_of_all(
     return [status_of(view, folder) for view in repository.study_views(selection, limit)]
 
 
-def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
+def status_of(
+    view: StudyView, folder: DataFolder, reviewed: Mapping[str, Sequence[AnswerRecord]] | None = None
+) -> dict[str, Any]:
     """One study: `{study_uid, generation, state, reason, remedy, attention, evidence, accession_number, protocol,
-    progress, jobs, to_retract}`.
+    progress, jobs, to_retract, reviews}`.
 
-    `jobs` has an entry per question and part; `progress` counts jobs, series asked by a protocol: `{done, of}`.
+    `jobs` has an entry per question and part; `progress` counts jobs, series asked by a protocol: `{done, of, failed,
+    cancelled}`; what has failed or was cancelled is done too.
     `to_retract`: results of whatever generation that are to be retracted, each once for every archive. `attention`:
     why a person has to look at the study, or "". `evidence`: why it counts as complete, "" while it is received.
-    `remedy`: the command that goes on with a study that is FAILED, or "".
+    `remedy`: the command that goes on with a study that is FAILED, or "". `reviews`: the first one first.
+    `reviewed`: by job key, the answers as reviewers have them.
     """
     study = view.study
     return {
@@ -50,10 +55,39 @@ def status_of(view: StudyView, folder: DataFolder) -> dict[str, Any]:
         "evidence": study.evidence,
         "accession_number": study.accession_number,
         "protocol": ", ".join(sorted({one.job.protocol_name for one in view.jobs})) or None,
-        "progress": {"done": view.ended_jobs, "of": len(view.jobs)},
-        "jobs": [entry for one in view.jobs for entry in _questions(one, folder)],
+        "progress": _progress(view),
+        "jobs": [entry for one in view.jobs for entry in _questions(one, folder, reviewed or {})],
         "to_retract": [one for one in _results(view.to_retract, folder) if not _is_taken_back(one)],
+        "reviews": [_review(one) for one in view.reviews],
     }
+
+
+def _review(review: Review) -> dict[str, Any]:
+    """What a person has said of a study's results, in numbers, and how far it has come."""
+    return {
+        "number": review.number,
+        "state": review.state.value,
+        "reason": review.reason,
+        "reviewer": review.reviewer,
+        "name": review.name,
+        "verdicts": dict(Counter(verdict.kind.value for verdict in review.verdicts)),
+        "missed": len(review.missed),
+        "signed_at": _time(review.signed_at),
+        "written_at": _time(review.written_at),
+    }
+
+
+def _progress(view: StudyView) -> dict[str, int]:
+    states = [one.job.state for one in view.jobs]
+    ended = {"failed": states.count(JobState.FAILED), "cancelled": states.count(JobState.CANCELLED)}
+    return {"done": view.ended_jobs, "of": len(states), **ended}
+
+
+def named_studies(repository: Repository, name: str) -> list[str]:
+    """The studies with this UID or accession number, those that got an instance last first."""
+    if repository.study(name) is not None:
+        return [name]
+    return repository.study_uids(Selection(accession_number=name))
 
 
 def _remedy(study: Study) -> str:
@@ -62,12 +96,17 @@ def _remedy(study: Study) -> str:
     return f"medseg-node requeue --study {study.study_uid}"
 
 
-def _questions(view: JobView, folder: DataFolder) -> Iterator[dict[str, Any]]:
+def _questions(
+    view: JobView, folder: DataFolder, reviewed: Mapping[str, Sequence[AnswerRecord]]
+) -> Iterator[dict[str, Any]]:
     job, results = view.job, _results(view.objects, folder)
+    told = dict(enumerate(one.text for one in reviewed.get(job.job_key, ())))
     for question in job.questions:
-        answers: Sequence[AnswerRecord | None] = [one for one in job.answers if one.question == question.text]
-        for answer in answers or [None]:
-            yield _question(job, question.text, answer, results)
+        answers = [(place, one) for place, one in enumerate(job.answers) if one.question == question.text]
+        for place, answer in answers:
+            yield _question(job, question.text, answer, results) | {"reviewed_answer": told.get(place)}
+        if not answers:
+            yield _question(job, question.text, None, results) | {"reviewed_answer": None}
 
 
 def _results(objects: Sequence[ObjectView], folder: DataFolder) -> list[dict[str, Any]]:
@@ -133,20 +172,6 @@ def _prior(prior: Prior) -> dict[str, Any]:
     }
 
 
-def _compared_with(study_uid: str, prior: dict[str, Any] | None) -> Iterator[str]:
-    """With which earlier result a job is compared, and why not with others."""
-    if prior is None:
-        return
-    if prior["date"] is not None:
-        where = f" in {prior['archive']}" if prior["archive"] else ""
-        yield f"compared with the result of {prior['date']}{where}, study {prior['study_uid']}"
-        if prior["to_retract"]:
-            again = f"`medseg-node reread --study {study_uid}` compares anew"
-            yield f"that result is to be retracted since, so the comparison is wrong; {again}"
-    if prior["note"]:
-        yield f"{'no other' if prior['date'] else 'no'} earlier result: {prior['note']}"
-
-
 def _result(view: ObjectView, delivery: Delivery | None, folder: DataFolder) -> dict[str, Any]:
     """A result object and one of the archives that it goes to.
 
@@ -170,6 +195,9 @@ def _result(view: ObjectView, delivery: Delivery | None, folder: DataFolder) -> 
         "unconfirmed": "" if delivery is None else delivery.confirm_reason,
         "retract": None if result.retraction is None else _retraction(result.retraction),
         "retraction": None if retraction is None else _taken_back(retraction),
+        "review": result.review,
+        "replaced_by_review": result.replaced_by,
+        "reviewed_by": result.reviewed_by,
     }
 
 
@@ -212,19 +240,40 @@ def explain_study(repository: Repository, folder: DataFolder, study_uid: str) ->
         for one in details.view.jobs
         if one.job.prior is not None and repository.is_to_be_retracted(one.job.prior)
     }
-    known = _details(details, folder)
+    reviewed = repository.reviewed_answers(study_uid)
+    known = {**_details(details, folder, reviewed), **_whose(repository, study_uid)}
+    known["questions"] = [_asked_by_a_person(one) for one in repository.questions(study_uid)]
     for prior in (job["prior"] for job in known["jobs"] if job["prior"] is not None):
         prior["to_retract"] = prior["answer_key"] in wrong
     return known
 
 
-def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
+def _asked_by_a_person(asked: AskedQuestion) -> dict[str, Any]:
+    return {
+        "job_key": asked.job.job_key,
+        "question": asked.text,
+        "asked_by": asked.asked_by,
+        "asked_at": asked.asked_at.isoformat(),
+        "state": asked.state.value,
+        "told": asked.told,
+    }
+
+
+def _whose(repository: Repository, study_uid: str) -> dict[str, str | None]:
+    """The day of a study, as far as the database knows it."""
+    row = repository.worklist_row(study_uid)
+    return {"study_date": (row.study_date if row is not None else "") or None}
+
+
+def _details(
+    details: StudyDetails, folder: DataFolder, reviewed: Mapping[str, Sequence[AnswerRecord]]
+) -> dict[str, Any]:
     study = details.view.study
     verdicts = [(verdict.asked, asdict(verdict)) for verdict in study.verdicts]
     for _, entry in verdicts:
         del entry["asked"]
     return {
-        **status_of(details.view, folder),
+        **status_of(details.view, folder, reviewed),
         "source_ae_title": study.source_ae_title,
         "first_received_at": study.first_received_at.isoformat(),
         "last_received_at": study.last_received_at.isoformat(),
@@ -273,171 +322,6 @@ def _details(details: StudyDetails, folder: DataFolder) -> dict[str, Any]:
         "asked": [entry for asked, entry in verdicts if asked],
         "not_asked": [entry for asked, entry in verdicts if not asked],
     }
-
-
-# --- As lines to read -------------------------------------------------------------------------------------------------
-
-
-def explained(known: dict[str, Any]) -> Iterator[str]:
-    """What `explain_study` returned as lines to read, without markup."""
-    yield f"{known['state']} generation {known['generation']}: {known['reason']}"
-    if known["remedy"]:
-        yield f"once its cause is mended: {known['remedy']}"
-    if known["attention"]:
-        yield f"needs attention: {known['attention']}"
-    when = f"the first instance at {known['first_received_at']}, the last at {known['last_received_at']}"
-    yield f"received from {known['source_ae_title']}, {when}"
-    if known["evidence"]:
-        yield f"complete, {known['evidence']}"
-    if known["jobs"]:
-        yield f"{known['progress']['done']} of {known['progress']['of']} jobs done"
-    for series in known["series"]:
-        what = f"{series['modality']} {series['series_description']}".strip()
-        yield f"series {series['series_uid']}: {what}, {series['instances']} instances"
-        yield from _asked_of(series["series_uid"], known)
-    yield from _asked_of(None, known)
-    for job in known["earlier"]:
-        weights = f"{job['model']['name']} {job['model']['version']}"
-        yield f"earlier, {job['protocol']} of series {job['series_uid']} by {weights}:"
-        yield from (f"    {line}" for line in _sent(job["results"]))
-    for marked in known["to_retract"]:
-        to = f" {marked['state']} to {marked['archive']}" if marked["archive"] else f" {marked['state']}"
-        retract = marked["retract"]
-        yield f"to be retracted since {retract['at']}: {marked['kind']}{to}, {marked['path']}; {retract['reason']}"
-    for reading in known["read_as_is"]:
-        yield f"generation {reading['generation']} read as it is: {reading['by']} wanted it at {reading['at']}"
-    yield from _rejected(known["rejected"])
-    if removed := known["inputs_removed"]:
-        yield (
-            f"inputs removed on {removed['at'][:10]} by retention: {removed['instances']} images; headers and results "
-            "are kept; send the study again to have it read again"
-        )
-    for lost in known["lost"]:
-        why = f" ({lost['reason']})" if lost["reason"] else ""
-        yield f"gone from the store: instance {lost['sop_instance_uid']}{why}; send it again"
-
-
-def _rejected(rejected: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """A line for each note, with some of the instances that it names."""
-    for note_uid, code in dict.fromkeys((one["note_uid"], one["code"]) for one in rejected):
-        named = [
-            f"{one['sop_instance_uid']}{'' if one['received'] else ' (not received)'}"
-            for one in rejected
-            if one["note_uid"] == note_uid
-        ]
-        more = f" and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
-        yield f"rejected by note {note_uid} ({code}), not read: {', '.join(named[:_NAMED])}{more}"
-
-
-def _asked_of(series_uid: str | None, known: dict[str, Any]) -> Iterator[str]:
-    """What was asked of a series and why, what became of it, and why it was not asked; None: of the study."""
-    because = {one["protocol"]: one["reason"] for one in known["asked"] if one["series_uid"] == series_uid}
-    jobs = [job for job in known["jobs"] if job["series_uid"] == series_uid]
-    for protocol in dict.fromkeys(job["protocol"] for job in jobs):
-        yield f"  asked by {protocol}" + (f": {because[protocol]}" if because.get(protocol) else "")
-        yield from _answered(known["study_uid"], [job for job in jobs if job["protocol"] == protocol])
-    for refusal in known["not_asked"]:
-        if refusal["series_uid"] == series_uid:
-            yield f"  not asked by {refusal['protocol']}: {refusal['reason']}"
-
-
-def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """One job's questions with their answers, then the objects that hold them all and where each went."""
-    job = questions[0]
-    yield f"    {job['state']}" + (f": {job['reason']}" if job["reason"] else "")
-    yield from (f"    {line}" for line in _when(job))
-    parts = {question["part"] for question in questions}
-    for question in questions:
-        which = ", ".join(filter(None, [f"part {question['part'] + 1}", question["part_name"]]))
-        where = f" ({which})" if len(parts) > 1 or question["part_name"] else ""
-        yield f"    asked: {question['question']}{where}"
-        if question["answer"] is not None:
-            yield f"      answer: {question['answer']}"
-            findings = [FindingRecord.from_json(finding) for finding in question["findings"]]
-            yield from (f"      {line}" for line in seen(findings, question["not_seen"], question["compared"]))
-    yield from (f"    {line}" for line in _compared_with(study_uid, job["prior"]))
-    yield from (f"    {note}" for note in job["notes"])
-    yield from (f"    {line}" for line in _sent(job["results"]))
-
-
-def _when(job: dict[str, Any]) -> Iterator[str]:
-    """How urgent a job is, when it is tried next, and what was before it was put back."""
-    urgent = f"priority {job['priority']}" if job["priority"] != Priority.ROUTINE.value else ""
-    following = f"next attempt at {job['next_attempt_at']}" if job["next_attempt_at"] else ""
-    until = f"of use until {job['useful_until']}" if job["next_attempt_at"] and job["useful_until"] else ""
-    if told := ", ".join(filter(None, [urgent, following, until])):
-        yield told
-    yield from (f"before, at {event['at']}: {event['told']}" for event in job["history"])
-
-
-def _sent(results: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Where each object went."""
-    for result in results:
-        to = f" to {result['archive']}" if result["archive"] else ""
-        there = result["state"] == DeliveryState.DELIVERED.value
-        when = f"{'' if there else ', taken before'} at {result['delivered_at']}" if result["delivered_at"] else ""
-        why = f" ({result['reason']})" if result["reason"] else ""
-        yield f"{result['kind']} {result['state']}{to}{when}{why}: {result['path']}"
-        if result["delivered_at"] and there:
-            yield f"  {_kept_there(result)}"
-        if result["retraction"]:
-            yield f"  {_retracted(result['retraction'])}"
-
-
-def _kept_there(result: dict[str, Any]) -> str:
-    """What the archive said of an object after it took it."""
-    if result["committed_at"]:
-        return f"committed by {result['archive']} at {result['committed_at']}"
-    if result["seen_at"]:
-        why = f" ({result['unconfirmed']})" if result["unconfirmed"] else ""
-        return f"seen again in {result['archive']} at {result['seen_at']}{why}"
-    return f"not confirmed yet: {result['unconfirmed'] or 'the archive was not asked'}"
-
-
-def _retracted(retraction: dict[str, Any]) -> str:
-    """How far the retraction of an object from an archive has come."""
-    told = f" ({retraction['told']})" if retraction["told"] else ""
-    why = f"{retraction['code']}: {retraction['reason']}"
-    match RetractionState(retraction["state"]):
-        case RetractionState.WANTED:
-            return f"to be taken back, {why}{told}"
-        case RetractionState.NOTED:
-            return f"a rejection note is on its way, {why}{told}"
-        case RetractionState.DONE:
-            return f"taken back at {retraction['done_at']}, {why}{told}"
-        case RetractionState.KEPT:
-            return f"stays although it is replaced or wrong, {why}{told}"
-        case RetractionState.FAILED:
-            return f"could not be taken back, {why}{told}"
-        case state:
-            assert_never(state)
-
-
-def seen(
-    findings: Sequence[FindingRecord], not_seen: Sequence[str] | None, compared: Sequence[str] = ()
-) -> Iterator[str]:
-    """What an answer marked, with its size and its changes, and what was asked for and not seen; None: not recorded.
-
-    `compared`: what else is to be said beside an earlier result.
-    """
-    for finding in findings:
-        yield f"seen: {size_of(finding)}"
-        yield from (f"  since then: {change.text}" for change in finding.changes)
-    if not findings:
-        yield "seen: nothing"
-    if not_seen is not None:
-        yield f"asked for and not seen: {', '.join(not_seen) or 'nothing'}"
-    yield from (f"compared: {sentence}" for sentence in compared)
-
-
-def size_of(finding: FindingRecord) -> str:
-    """A finding's size and confidence; of one with a low confidence that alone."""
-    if finding.low_confidence:
-        return f"{finding.label}: low confidence {finding.confidence:.2f}, not measured"
-    measured = [one.text for one in finding.measurements if one.kind in ("volume", "area")]
-    in_all = " in all" if any(" in frame " in text for text in measured) else ""
-    sizes = ", ".join([*measured, f"{finding.voxels} voxels{in_all}"])
-    return f"{finding.label}: {sizes}, confidence {finding.confidence:.2f}"
 
 
 def overlay_of(result: dict[str, Any]) -> Path:

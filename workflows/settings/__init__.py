@@ -1,6 +1,7 @@
 """Settings: typed, described, frozen, read once and passed down. The only reader of environment and files."""
 
 from workflows.settings.load import load_settings
+from workflows.settings.pages import AuditSettings, OidcSettings, SyslogSettings, WebSettings
 from workflows.settings.sections import (
     CHECKOUT,
     COMMISSIONING,
@@ -20,7 +21,7 @@ from workflows.settings.sections import (
 )
 
 __all__ = [
-    "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
-    "LimitsSettings", "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings",
-    "RetentionSettings", "Settings", "Supersede", "load_settings",
+    "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "AuditSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
+    "LimitsSettings", "ModelSettings", "NodeSettings", "OidcSettings", "PeerSettings", "ProtocolsSettings",
+    "ResultsSettings", "RetentionSettings", "Settings", "Supersede", "SyslogSettings", "WebSettings", "load_settings",
 ]  # fmt: skip

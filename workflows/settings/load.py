@@ -21,20 +21,25 @@ from workflows.settings.sections import COMMISSIONING, SHIPPED, NodeSettings, Se
 __all__ = ["load_settings"]
 
 PREFIX = "MEDSEG_NODE__"
-_PATHS: dict[tuple[str, str], tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
+_PATHS: dict[tuple[str, ...], tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
     ("node", "data_dir"): ("",),
     ("protocols", "directory"): ("",),
     ("model", "checkpoint"): ("", SHIPPED, COMMISSIONING),
+    ("web", "certificate"): ("",),
+    ("web", "key"): ("",),
+    ("audit", "syslog", "ca"): ("",),
+    ("audit", "syslog", "certificate"): ("",),
+    ("audit", "syslog", "key"): ("",),
 }
+_NESTED = (("web", "oidc"), ("audit", "syslog"))  # sections within sections
 
 
 def load_settings(path: Path | None = None, environ: Mapping[str, str] | None = None) -> Settings:
     """Read the TOML file, lay the environment over it, and check the whole.
 
-    MEDSEG_NODE__SECTION__KEY in `environ` (the process's own if None) overrides `[section] key`; MEDSEG_NODE__PEERS and
-    MEDSEG_NODE__ARCHIVES give those lists as JSON. A relative path in the file, the default data_dir too, is relative
-    to the file's folder; one in `environ`, and data_dir where there is no file, to the current directory.
-    Raises SettingsError with every mistake: file and line, or the variable, then what to do.
+    X those lists as JSON. A relative path in the file, the default data_dir too, is relative
+        to the file's folder; one in `environ`, and data_dir where there is no file, to the current directory.
+        Raises SettingsError with every mistake: file and line, or the variable, then what to do.
     """
     text, values = _read(path) if path is not None else ("", {})
     mistakes, variables = _override(values, os.environ if environ is None else environ)
@@ -66,8 +71,10 @@ def _place(values: dict[str, Any], folder: Path) -> None:
     node, database = values.setdefault("node", {}), values.get("database")
     if isinstance(node, dict):
         node.setdefault("data_dir", str(NodeSettings.model_fields["data_dir"].default))
-    for (section, key), names in _PATHS.items():
-        table = values.get(section)
+    for (*sections, key), names in _PATHS.items():
+        table: Any = values
+        for section in sections:
+            table = table.get(section) if isinstance(table, dict) else None
         written = table.get(key) if isinstance(table, dict) else None
         if isinstance(table, dict) and isinstance(written, str) and written not in names:
             table[key] = str(folder / Path(written).expanduser())
@@ -82,19 +89,36 @@ def _override(values: dict[str, Any], environ: Mapping[str, str]) -> tuple[list[
     mistakes: list[str] = []
     given: dict[Location, str] = {}
     for name in sorted(name for name in environ if name.startswith(PREFIX)):
-        section, _, key = name.removeprefix(PREFIX).lower().partition("__")
-        if section in LISTS and not key:
+        sections, key = _named(name.removeprefix(PREFIX).lower())
+        if sections[0] in LISTS and not key:
             try:
-                values[section] = json.loads(environ[name])
-                given[(section,)] = name
+                values[sections[0]] = json.loads(environ[name])
+                given[(sections[0],)] = name
             except json.JSONDecodeError as error:
                 mistakes.append(f"{name}: not JSON: {error}")
-        elif section in LISTS or not key or not isinstance(values.setdefault(section, {}), dict):
+        elif sections[0] in LISTS or not key or (table := _table(values, sections)) is None:
             mistakes.append(f"{name}: names no setting; {PREFIX}SECTION__KEY does, lists as JSON in {PREFIX}ARCHIVES")
         else:
-            values[section][key] = _from_text(environ[name])
-            given[(section, key)] = name
+            table[key] = _from_text(environ[name])
+            given[(*sections, key)] = name
     return mistakes, given
+
+
+def _named(written: str) -> tuple[tuple[str, ...], str]:
+    """Sections and key of `section__key` or `section__section__key`; the key "" where there is none."""
+    section, _, key = written.partition("__")
+    inner, _, rest = key.partition("__")
+    if rest and (section, inner) in _NESTED:
+        return (section, inner), rest
+    return (section,), key
+
+
+def _table(values: dict[str, Any], sections: tuple[str, ...]) -> dict[str, Any] | None:
+    """The values of a section, which is made if it is not there; None: something else stands there."""
+    table: Any = values
+    for section in sections:
+        table = table.setdefault(section, {}) if isinstance(table, dict) else None
+    return table if isinstance(table, dict) else None
 
 
 def _from_text(text: str) -> Any:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from inference.suggestions import similar_name
 from workflows.settings.sections import Settings
@@ -24,7 +24,7 @@ def mistakes_of(
     """A line for each mistake of `text`, the file `path`, and of `variables`, by the setting that each one gave."""
     for mistake in error.errors(include_url=False):
         location: Location = mistake["loc"]
-        variable = next((variables[location[:n]] for n in range(1, 3) if location[:n] in variables), None)
+        variable = next((variables[location[:n]] for n in range(1, 4) if location[:n] in variables), None)
         line = _line_of(text, location)
         where = variable or (f"{path}:{line}" if line else str(path or "settings"))
         name = _written(location)
@@ -43,8 +43,24 @@ def _written(location: Location) -> str:
     """A setting as a person writes it: `[node] port`, `[[archives]] 2 host`."""
     if not location:
         return ""
-    section = f"[[{location[0]}]]" if location[0] in LISTS else f"[{location[0]}]"
-    return " ".join([section, *(str(part + 1) if isinstance(part, int) else part for part in location[1:])])
+    inner = _sections_of(location)
+    section = f"[[{location[0]}]]" if location[0] in LISTS else f"[{'.'.join(inner)}]"
+    rest = location[len(inner) :]
+    return " ".join([section, *(str(part + 1) if isinstance(part, int) else part for part in rest)])
+
+
+def _sections_of(location: Location) -> list[str]:
+    """The section that a setting stands in: `web`, or `web` and `oidc`."""
+    sections: list[str] = []
+    owner: Any = Settings
+    for part in location:
+        field = owner.model_fields.get(part) if isinstance(part, str) else None
+        kind: Any = None if field is None else next(iter(get_args(field.annotation)), field.annotation)
+        if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+            break
+        sections.append(str(part))
+        owner = kind
+    return sections or [str(location[0])]
 
 
 def _near(location: Location) -> str:
@@ -61,11 +77,13 @@ def _line_of(text: str, location: Location) -> int | None:
     """The line on which a setting stands, or at least its section's; tomllib keeps none."""
     if not location:
         return None
-    section, key = str(location[0]), location[-1] if len(location) > 1 else None
+    sections = _sections_of(location)
+    section = ".".join(sections)
+    key = next((part for part in location[len(sections) :] if isinstance(part, str)), None)
     wanted = next((part for part in location if isinstance(part, int)), 0)
     current, count, section_line = "", -1, None
     for number, line in enumerate(text.splitlines(), start=1):
-        if header := re.match(r"\s*\[+\s*([\w-]+)\s*\]+", line):
+        if header := re.match(r"\s*\[+\s*([\w.-]+)\s*\]+", line):
             current = header[1]
             count += current == section
             section_line = number if current == section and count == wanted else section_line

@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     SecretStr,
     field_validator,
@@ -19,6 +16,8 @@ from pydantic import (
 )
 
 from dicom_node.results.profiles import ADDED_KINDS, Profile, ResultKind, WhenNothingSeen, Wishes
+from workflows.settings.pages import AuditSettings, WebSettings
+from workflows.settings.values import AETitle, Folder, Section, listed, named, of_scheme
 
 __all__ = [
     "CHECKOUT", "COMMISSIONING", "SHIPPED", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
@@ -32,51 +31,18 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 PROTOCOLS = CHECKOUT / "deploy" / "protocols"
 
 
-def _ae_title(value: str) -> str:
-    # PS3.5 6.2, VR AE: spaces at either end mean nothing; no backslash, no control characters, not only spaces.
-    title = value.strip(" ")
-    if not title or len(title) > 16 or "\\" in title or not title.isascii() or not title.isprintable():
-        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash")
-    return title
-
-
-def _listed(value: object) -> object:
-    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
-
-
-def _of_scheme(url: str, *schemes: str) -> str:
-    if url and url.partition("://")[0] not in schemes:
-        raise ValueError(f"begins with none of {', '.join(f'{scheme}://' for scheme in schemes)}")
-    return url
-
-
-def _named(value: object) -> object:
-    if value == "":
-        raise ValueError("name a folder")
-    return value
-
-
-AETitle = Annotated[str, AfterValidator(_ae_title)]
-Folder = Annotated[Path, AfterValidator(lambda path: Path(os.path.abspath(path.expanduser())))]
-
-
-class _Section(BaseModel):
-    # Without the input in errors: a URL may hold a password.
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class NodeSettings(_Section):
+class NodeSettings(Section):
     """[node]: the DICOM side and where everything is kept."""
 
     ae_title: AETitle = Field(default="MEDSEG", description="AE title of the node.")
     host: str = Field(default="127.0.0.1", description="Address the storage SCP listens on.")
     port: int = Field(default=11112, ge=0, le=65535, description="Port the storage SCP listens on; 0 takes a free one.")
-    data_dir: Annotated[Folder, BeforeValidator(_named)] = Field(
+    data_dir: Annotated[Folder, BeforeValidator(named)] = Field(
         default=Path("data"),
         validate_default=True,
         description="Folder for instances, results, database and queue, beside the file; mode 0700.",
     )
-    allowed_calling_ae: Annotated[tuple[AETitle, ...], BeforeValidator(_listed)] = Field(
+    allowed_calling_ae: Annotated[tuple[AETitle, ...], BeforeValidator(listed)] = Field(
         default=(), description="Calling AE titles allowed; empty allows all."
     )
     quiet_period_s: float = Field(
@@ -105,7 +71,7 @@ class NodeSettings(_Section):
     log_format: Literal["auto", "console", "json"] = Field(default="auto", description="auto: readable on a terminal.")
 
 
-class PeerSettings(_Section):
+class PeerSettings(Section):
     """[[peers]]: what is special about one source."""
 
     ae_title: AETitle = Field(description="Calling AE title of the source.")
@@ -124,7 +90,7 @@ class PeerSettings(_Section):
     @field_validator("dicomweb_url")
     @classmethod
     def _web(cls, value: str) -> str:
-        return _of_scheme(value, "http", "https").rstrip("/")
+        return of_scheme(value, "http", "https").rstrip("/")
 
     @model_validator(mode="after")
     def _can_be_asked(self) -> PeerSettings:
@@ -135,7 +101,7 @@ class PeerSettings(_Section):
         return self
 
 
-class DatabaseSettings(_Section):
+class DatabaseSettings(Section):
     """[database]: the truth."""
 
     url: str = Field(default="", repr=False, description="SQLAlchemy URL; empty: SQLite under data_dir.")
@@ -143,10 +109,10 @@ class DatabaseSettings(_Section):
     @field_validator("url")
     @classmethod
     def _known(cls, value: str) -> str:
-        return _of_scheme(value, "sqlite", "postgresql", "postgresql+psycopg")
+        return of_scheme(value, "sqlite", "postgresql", "postgresql+psycopg")
 
 
-class BrokerSettings(_Section):
+class BrokerSettings(Section):
     """[broker]: the wake-up."""
 
     url: str = Field(default="", repr=False, description="amqp://... for RabbitMQ; empty: folders under data_dir.")
@@ -156,7 +122,7 @@ class BrokerSettings(_Section):
     def _known(cls, value: str) -> str:
         if value.startswith("filesystem://") and not value.startswith("filesystem:///"):
             raise ValueError("write filesystem:///FOLDER, the whole path")
-        return _of_scheme(value, "amqp", "amqps", "filesystem")
+        return of_scheme(value, "amqp", "amqps", "filesystem")
 
 
 class Delivery(Enum):
@@ -183,7 +149,7 @@ _ALSO = {"pdf": ResultKind.DOCUMENT, "key-objects": ResultKind.KEY_OBJECTS,
 assert frozenset(_ALSO.values()) == ADDED_KINDS
 
 
-class ArchiveSettings(_Section):
+class ArchiveSettings(Section):
     """[[archives]]: where results may go."""
 
     name: str = Field(min_length=1, description="Name that [results] archive refers to.")
@@ -191,7 +157,7 @@ class ArchiveSettings(_Section):
     host: str = Field(description="Its address.")
     port: int = Field(ge=1, le=65535, description="Its port.")
     profile: Profile | None = Field(default=None, description="Its own profile; without one `[results] profile` holds.")
-    also: Annotated[tuple[Literal["pdf", "key-objects", "presentation-states"], ...], BeforeValidator(_listed)] = Field(
+    also: Annotated[tuple[Literal["pdf", "key-objects", "presentation-states"], ...], BeforeValidator(listed)] = Field(
         default=(),
         description="Objects beside those of its profile: `pdf`, `key-objects`, `presentation-states`.",
     )
@@ -224,7 +190,7 @@ class ArchiveSettings(_Section):
     @field_validator("dicomweb_url", "orthanc_url")
     @classmethod
     def _web(cls, value: str) -> str:
-        return _of_scheme(value, "http", "https").rstrip("/")
+        return of_scheme(value, "http", "https").rstrip("/")
 
     @model_validator(mode="after")
     def _complete(self) -> ArchiveSettings:
@@ -235,10 +201,10 @@ class ArchiveSettings(_Section):
         return self
 
 
-class ResultsSettings(_Section):
+class ResultsSettings(Section):
     """[results]: where results go, and in which shape."""
 
-    archive: Annotated[tuple[str, ...], BeforeValidator(_listed)] = Field(
+    archive: Annotated[tuple[str, ...], BeforeValidator(listed)] = Field(
         default=(),
         description="Archives that get the results: one, several with commas, or a list; empty: the only one there is.",
     )
@@ -257,7 +223,7 @@ class ResultsSettings(_Section):
     )
 
 
-class ProtocolsSettings(_Section):
+class ProtocolsSettings(Section):
     """[protocols]: which questions are asked of which series."""
 
     directory: Annotated[Folder, BeforeValidator(lambda written: written or PROTOCOLS)] = Field(
@@ -265,7 +231,7 @@ class ProtocolsSettings(_Section):
     )
 
 
-class ModelSettings(_Section):
+class ModelSettings(Section):
     """[model]: who answers."""
 
     checkpoint: str = Field(
@@ -283,7 +249,7 @@ class ModelSettings(_Section):
         return value if value in (SHIPPED, COMMISSIONING) else os.path.abspath(Path(value).expanduser())
 
 
-class LimitsSettings(_Section):
+class LimitsSettings(Section):
     """[limits]: what one sender, one message, one job may take."""
 
     instance_mb: int = Field(default=4096, ge=1, description="Largest instance that is taken, in MB.")
@@ -294,7 +260,7 @@ class LimitsSettings(_Section):
     job_memory_gb: float = Field(default=0.0, ge=0, description="Memory of a job's process, in GB; 0: no limit.")
 
 
-class RetentionSettings(_Section):
+class RetentionSettings(Section):
     """[retention]: how long what was received is kept."""
 
     inputs_days_after_commitment: float | None = Field(
@@ -309,7 +275,7 @@ class RetentionSettings(_Section):
     warn_at: float = Field(default=0.8, gt=0, le=1, description="Part of the budget at which the node warns.")
 
 
-class Settings(_Section):
+class Settings(Section):
     """All settings of a node."""
 
     node: NodeSettings = Field(default_factory=NodeSettings)
@@ -322,6 +288,8 @@ class Settings(_Section):
     model: ModelSettings = Field(default_factory=ModelSettings)
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
+    web: WebSettings = Field(default_factory=WebSettings)
+    audit: AuditSettings = Field(default_factory=AuditSettings)
 
     @model_validator(mode="after")
     def _consistent(self) -> Settings:
