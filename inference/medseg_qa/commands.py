@@ -5,12 +5,14 @@ Exit 2 where the call or what it names is wrong; 1 where the disk or an endpoint
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import socket
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -25,22 +27,35 @@ from inference.progress import Counter
 __all__ = ["make_app"]
 
 
-def make_app(extra_sources: tuple[Opener, ...] = ()) -> typer.Typer:
-    """The command line application; `extra_sources` open folders that this package cannot, such as DICOM."""
+FrontDoor = Callable[[Any, str], tuple[Any, str]]
+"""Puts a front door before an ASGI application that listens on a host: the application to serve, and the path by which
+one comes in."""
+
+
+def make_app(extra_sources: tuple[Opener, ...] = (), front_door: FrontDoor | None = None) -> typer.Typer:
+    """The command line application; `extra_sources` open folders that this package cannot, such as DICOM.
+
+    `front_door`: stands before the review page; without one the page listens on the loopback interface only.
+    """
     app = typer.Typer(no_args_is_help=True, add_completion=False, help="Build, check and review MedSeg-QA sets.")
     _add_build(app, extra_sources)
     app.command("stats")(_stats)
     app.command("check")(_check)
     app.command("sample")(_sample)
     app.command("export")(_export)
-    app.command("review")(_review)
+    _add_review(app, front_door)
     return app
 
 
 def _add_build(app: typer.Typer, extra_sources: tuple[Opener, ...]) -> None:
     @app.command("build")
     def build_set(
-        images: Annotated[Path, typer.Option(help="Folder with a manifest, image and mask folders, NIfTI or DICOM.")],
+        images: Annotated[
+            Path,
+            typer.Option(
+                help="Folder with a manifest, image and mask folders, NIfTI, DICOM; reviewed:CONFIG: a node's reviews."
+            ),
+        ],
         out: Annotated[Path, typer.Option(help="Folder to write; it must not exist.")],
         seed: Annotated[int, typer.Option(help="The same seed gives the same bytes.")] = 0,
         allow_unknown_labels: Annotated[
@@ -162,30 +177,44 @@ def _export(
     typer.echo(f"{count} records written to {out}")
 
 
-def _review(
-    directory: Path,
-    database: Annotated[Path | None, typer.Option(help="Queue file; default DIR/review.sqlite3.")] = None,
-    readers: Annotated[int, typer.Option(min=1, max=2, help="Readers per item.")] = 1,
-    limit: Annotated[int | None, typer.Option(help="Queue at most this many new items.")] = None,
-    host: str = "127.0.0.1",
-    port: int = 8765,
-) -> None:
-    """Serve the review page on this machine."""
-    import uvicorn
+def _add_review(app: typer.Typer, front_door: FrontDoor | None) -> None:
+    @app.command("review")
+    def review(
+        directory: Path,
+        database: Annotated[Path | None, typer.Option(help="Queue file; default DIR/review.sqlite3.")] = None,
+        readers: Annotated[int, typer.Option(min=1, max=2, help="Readers per item.")] = 1,
+        limit: Annotated[int | None, typer.Option(help="Queue at most this many new items.")] = None,
+        host: Annotated[str, typer.Option(help="Address of this machine's loopback interface.")] = "127.0.0.1",
+        port: int = 8765,
+    ) -> None:
+        """Serve the review page on this machine, to whoever opens the address that is printed."""
+        import uvicorn
 
-    from inference.medseg_qa.review.app import make_review_app
-    from inference.medseg_qa.review.store import ReviewStore
+        from inference.medseg_qa.review.app import make_review_app
+        from inference.medseg_qa.review.store import ReviewStore
 
-    with socket.socket() as probe:
-        if probe.connect_ex((host, port)) == 0:
-            raise _failed(ReviewError(f"something listens on {host}:{port} already; name another --port"))
+        if not _is_loopback(host):
+            raise _failed(ReviewError(f"the page is for this machine only: --host {host} could be reached from others"))
+        with socket.socket() as probe:
+            if probe.connect_ex((host, port)) == 0:
+                raise _failed(ReviewError(f"something listens on {host}:{port} already; name another --port"))
+        try:
+            store = ReviewStore(database or directory / "review.sqlite3")
+            added = store.queue(directory, readers=readers, limit=limit)
+        except MedSegQAError as error:
+            raise _failed(error) from error
+        page, path = make_review_app(directory, store), "/"
+        if front_door is not None:
+            page, path = front_door(page, host)
+        typer.echo(f"{added} items queued; open http://{host}:{port}{path}")
+        uvicorn.run(page, host=host, port=port, log_level="warning", access_log=False)
+
+
+def _is_loopback(host: str) -> bool:
     try:
-        store = ReviewStore(database or directory / "review.sqlite3")
-        added = store.queue(directory, readers=readers, limit=limit)
-    except MedSegQAError as error:
-        raise _failed(error) from error
-    typer.echo(f"{added} items queued; open http://{host}:{port}/?reader=YOUR-NAME")
-    uvicorn.run(make_review_app(directory, store), host=host, port=port, log_level="warning")
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class _Phases:

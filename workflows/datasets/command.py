@@ -1,4 +1,4 @@
-"""The command medseg-qa, with the DICOM source that inference cannot have."""
+"""The command medseg-qa, with the DICOM source and the front door that inference cannot have."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ def main() -> None:
     try:
         from inference.medseg_qa.commands import make_app
         from workflows.datasets.dicom_source import open_dicom
+        from workflows.datasets.front_door import behind_front_door
+        from workflows.datasets.reviewed_source import open_reviewed
     except ModuleNotFoundError as error:
         print(
             f"medseg-qa needs {error.name}: install the extra with pip install -c constraints.txt -e '.[qa]'",
             file=sys.stderr,
         )
         raise SystemExit(2) from error
-    make_app((open_dicom,))()
+    make_app((open_dicom, open_reviewed), behind_front_door)()

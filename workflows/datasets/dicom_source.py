@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from dicom_node.volumes.display import display_view
 from dicom_node.volumes.load import LoadedSeries, SeriesVolume, load_series
 from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage
 
-__all__ = ["DicomSegSource", "open_dicom"]
+__all__ = ["DicomSegSource", "SliceNaming", "open_dicom", "slices_of"]
 
 _SEG_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
 _CT_WINDOW_HU = (-160.0, 240.0)
@@ -77,7 +78,17 @@ class DicomSegSource:
             label = _NAMES.get(segment.label, segment.label)
             mask = _on_grid(segment, volume, f"SEG {number} segment {segment.number}")
             masks[label] = masks.get(label, np.zeros_like(mask)) | mask
-        yield from _slices(volume, masks, _hash(segments[0].series_uid), number)
+        name = _hash(segments[0].series_uid)
+        naming = SliceNaming(
+            name=name,
+            number=number,
+            dataset="dicom",
+            group=_hash(text(volume.source, "PatientID") or name),
+            source=f"DICOM series {name}",
+            licence="the hospital's own",
+            searched=tuple(masks),
+        )
+        yield from slices_of(volume, masks, naming)
 
 
 def _the_volume(loaded: LoadedSeries, number: int) -> SeriesVolume:
@@ -104,30 +115,46 @@ def _on_grid(segment: ReadSegment, volume: SeriesVolume, name: str) -> NDArray[n
     return mask
 
 
-def _slices(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], name: str, number: int) -> Iterator[SourceImage]:
+@dataclass(frozen=True)
+class SliceNaming:
+    """How slices of a volume are named: none of it says whose they are. `searched`: as `SourceImage` has it."""
+
+    name: str
+    number: int
+    dataset: str
+    group: str
+    source: str
+    licence: str
+    searched: tuple[str, ...]
+
+
+def slices_of(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], naming: SliceNaming) -> Iterator[SourceImage]:
+    """The slices of a volume on which something is marked, in display orientation.
+
+    `masks`: by label, each bool `slices rows columns` on the volume's grid.
+    """
     view = display_view(volume)
     values = view.apply(_windowed(volume))
     shown = {label: view.apply(mask) for label, mask in masks.items()}
     spacing = volume.pixel_spacing_mm
     if spacing is not None and view.transpose:
         spacing = (spacing[1], spacing[0])
-    patient = text(volume.source, "PatientID") or name
     marked = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in shown.values()], axis=0))
     for k in (int(index) for index in marked):
         pixels = Pixels(values[k], {label: mask[k] for label, mask in shown.items() if mask[k].any()})
         yield SourceImage(
-            id=f"{name}_{number:03d}_slice_{k:03d}",
-            dataset="dicom",
-            group=_hash(patient),
+            id=f"{naming.name}_{naming.number:03d}_slice_{k:03d}",
+            dataset=naming.dataset,
+            group=naming.group,
             split=None,
             modality=volume.modality,
-            source=f"DICOM series {name}",
-            licence="the hospital's own",
+            source=naming.source,
+            licence=naming.licence,
             load=lambda pixels=pixels: pixels,  # type: ignore[misc]
             spacing_mm=spacing,
             orientation=_orientation(volume),
             laterality=_laterality(volume),
-            searched=tuple(shown),
+            searched=naming.searched,
         )
 
 

@@ -9,6 +9,7 @@ from typing import Annotated
 
 from fastapi import FastAPI, Query, Request, Response
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.staticfiles import StaticFiles
 from jinja2 import Environment, PackageLoader, select_autoescape
 from pydantic import BaseModel
 
@@ -42,10 +43,12 @@ class Verdict(BaseModel):
 
 
 def make_review_app(directory: Path, store: ReviewStore) -> FastAPI:
-    """The page over one set and its queue. It asks nobody to log in: serve it on the loopback interface."""
+    """The page over one set and its queue. It asks nobody to sign in: who serves it puts a front door before it."""
     app = FastAPI(title="MedSeg-QA review", docs_url=None, redoc_url=None, openapi_url=None)
     pages = Environment(loader=PackageLoader("inference.medseg_qa.review"), autoescape=select_autoescape())
     pages.globals["mask_colour"] = mask_colour
+
+    app.mount("/static", StaticFiles(directory=Path(__file__).parent / "static"), name="static")
 
     @app.exception_handler(MedSegQAError)
     def refused(request: Request, error: MedSegQAError) -> JSONResponse:

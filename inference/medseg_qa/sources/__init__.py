@@ -19,10 +19,14 @@ Opener = Callable[[Path], Source | None]
 def open_source(directory: Path, extra: tuple[Opener, ...] = ()) -> Source:
     """The source that fits a folder: a manifest, image and mask folders, NIfTI pairs, or one of `extra`.
 
-    Raises SourceError if none fits.
+    `KIND:NAME`, which is no folder, is for `extra` alone. Raises SourceError if none fits.
     """
     if not directory.is_dir():
-        raise SourceError(f"{directory} is not a folder")
+        named = (opener(directory) for opener in extra) if ":" in str(directory) else iter(())
+        source = next((found for found in named if found is not None), None)
+        if source is None:
+            raise SourceError(f"{directory} is not a folder")
+        return source
     for opener in (open_manifest, open_nifti, open_folder, *extra):
         source = opener(directory)
         if source is not None:
