@@ -1,4 +1,4 @@
-"""Real services for tests: Debian's Orthanc, RabbitMQ and PostgreSQL, each on loopback, in a folder of its own.
+"""Real services for tests: Debian's Orthanc, RabbitMQ, PostgreSQL, rsyslog, each on loopback, in a folder of its own.
 
 A missing program skips the test on a laptop and fails it where CI=true: see `missing`.
 """
@@ -31,6 +31,7 @@ __all__ = [
     "Orthanc",
     "Postgres",
     "RabbitMQ",
+    "Rsyslog",
     "Service",
     "await_true",
     "free_port",
@@ -40,6 +41,7 @@ __all__ = [
     "running_orthanc",
     "running_postgres",
     "running_rabbitmq",
+    "running_rsyslog",
 ]
 
 _START_S = 60.0
@@ -378,6 +380,77 @@ def running_rabbitmq() -> Iterator[RabbitMQ]:
             epmd = _which("epmd")
             assert epmd is not None
             subprocess.run([epmd, "-kill"], env=environment, capture_output=True, timeout=20, check=False)
+
+
+# --- rsyslog ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Rsyslog:
+    """A running rsyslog that takes RFC 5425 over TLS, and asks for a certificate; the files are PEM."""
+
+    host: str
+    port: int
+    folder: Path
+    service: Service = field(init=False, repr=False, compare=False)
+
+    @property
+    def ca(self) -> Path:
+        return self.folder / "ca.pem"
+
+    @property
+    def certificate(self) -> Path:
+        return self.folder / "client.pem"
+
+    @property
+    def key(self) -> Path:
+        return self.folder / "client.key"
+
+    def messages(self) -> list[str]:
+        """What it took so far, a message a line, with its header."""
+        taken = self.folder / "taken.log"
+        return taken.read_text(encoding="utf-8").splitlines() if taken.exists() else []
+
+
+@contextlib.contextmanager
+def running_rsyslog() -> Iterator[Rsyslog]:
+    """Debian's rsyslog with GnuTLS, and certificates of an authority of its own for it and for who sends."""
+    program, openssl = _which("rsyslogd"), _which("openssl")
+    if program is None or not list(Path("/usr/lib").glob("*/rsyslog/lmnsd_gtls.so")):
+        missing("rsyslog with TLS", "rsyslog-gnutls")
+    if openssl is None:
+        missing("openssl", "openssl")
+    with tempfile.TemporaryDirectory(prefix="medseg-rsyslog-", ignore_cleanup_errors=True) as name:
+        receiver = Rsyslog("127.0.0.1", free_port(), Path(name))
+        _certificates(openssl, receiver.folder)
+        configuration = f"""
+global(workDirectory="{name}" maxMessageSize="64k" defaultNetstreamDriver="gtls"
+       defaultNetstreamDriverCAFile="{name}/ca.pem"
+       defaultNetstreamDriverCertFile="{name}/server.pem" defaultNetstreamDriverKeyFile="{name}/server.key")
+module(load="imtcp" streamDriver.name="gtls" streamDriver.mode="1" streamDriver.authMode="x509/certvalid")
+template(name="whole" type="string" string="%rawmsg%\n")
+input(type="imtcp" address="{receiver.host}" port="{receiver.port}")
+action(type="omfile" file="{name}/taken.log" template="whole")
+"""
+        (receiver.folder / "rsyslog.conf").write_text(configuration)
+        command = [program, "-n", "-f", f"{name}/rsyslog.conf", "-i", f"{name}/pid"]
+        with _running(command, receiver.folder, lambda: listens(receiver.port), signal.SIGTERM) as service:
+            receiver.service = service
+            yield receiver
+
+
+def _certificates(openssl: str, folder: Path) -> None:
+    """An authority, and a certificate by it for a server on loopback and one for who connects."""
+    key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2", "-x509"]
+    by_ca = ["-CA", "ca.pem", "-CAkey", "ca.key"]
+    made = {
+        "ca": ["-subj", "/CN=authority of a test"],
+        "server": ["-subj", "/CN=receiver of a test", "-addext", "subjectAltName=IP:127.0.0.1", *by_ca],
+        "client": ["-subj", "/CN=node", "-addext", "extendedKeyUsage=clientAuth", *by_ca],
+    }
+    for name, more in made.items():
+        command = [openssl, "req", *key, "-keyout", f"{name}.key", "-out", f"{name}.pem", *more]
+        subprocess.run(command, check=True, capture_output=True, cwd=folder, timeout=60)
 
 
 # --- PostgreSQL -------------------------------------------------------------------------------------------------------

@@ -50,6 +50,7 @@ JOB_STATES = {
     StudyState.FAILED: JobState.FAILED,
 }
 WITHOUT_JOBS = (StudyState.RECEIVING, StudyState.COMPLETE, StudyState.UNMATCHED)
+GIVEN = ("Alpha", "Béta", "Gamma", "Delta", "Épsilon", "Zeta", "Eta", "Theta")
 _AT_ONCE = 500
 Rows = dict[type[Any], list[dict[str, Any]]]
 
@@ -161,6 +162,8 @@ class _Study:
             "generation": self.generation,
             "received_at": self.received,
             "lost_at": None,
+            "patient_id": f"P{self.number % 7000:06}",
+            "patient_name": f"PHANTOM{self.number % 977:03}^{GIVEN[self.number % len(GIVEN)]}",
         }
 
     def _add_job(self, rows: Rows, series_uid: str, generation: int, inputs: list[str]) -> None:

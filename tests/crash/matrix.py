@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from dicom_node.fault_points import FaultPoint
+from dicom_node.fault_points import WITHOUT_A_PERSON
 from tests.crash.lines import Line
 from tests.crash.scenes import Hospital, hospital, killed_at
 from tests.crash.surroundings import (
@@ -76,7 +76,7 @@ def _line(stage: str, fault: str, database: str, broker: str) -> Line:
 
 
 def _in_ward(database: str, broker: str) -> Iterator[tuple[Line, Callable[[Hospital], None]]]:
-    for point in FaultPoint:
+    for point in WITHOUT_A_PERSON:
         for whole in (False, True):
             fault = "SIGKILL of the whole node" if whole else "SIGKILL"
             yield _line(point.value, fault, database, broker), partial(killed_at, point=point, whole_node=whole)

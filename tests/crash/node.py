@@ -65,6 +65,8 @@ lease_s = 3.0
 rewake_s = 1.0
 log_format = "json"
 {self.sections}
+[web]
+enabled = false
 [model]
 checkpoint = "{self.checkpoint}"
 device = "cpu"

@@ -1,4 +1,4 @@
-"""A hospital for end-to-end tests: an archive that routes to a node, and the node as four processes."""
+"""A hospital for end-to-end tests: an archive that routes to a node, and the node, a process for each role."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ ROLES = {
     "scheduler": ("scheduler",),
     "io": ("worker", "--role", "io"),
     "inference": ("worker", "--role", "inference"),
+    "web": ("web",),
 }
 PATIENCE_S = 120.0
 LEASE_S = 3.0
@@ -37,12 +38,13 @@ LEASE_S = 3.0
 
 @dataclass
 class Node:
-    """A node of four processes, and what it writes."""
+    """A node, a process for each role, and what it writes."""
 
     folder: Path
     port: int
     database_url: str
     broker_url: str
+    web_port: int = field(default_factory=free_port)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     @property
@@ -77,6 +79,10 @@ class Node:
             [model]
             checkpoint = "{checkpoint}"
             device = "cpu"
+            [web]
+            port = {self.web_port}
+            organisation = "PHANTOM Hospital"
+            undo_s = 1.0
         """)
 
     def start(self, role: str) -> None:
@@ -86,6 +92,15 @@ class Node:
                 [COMMAND, *ROLES[role], "--config", str(self.config)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
+
+    @property
+    def pages(self) -> str:
+        """The address of the pages."""
+        return f"http://127.0.0.1:{self.web_port}"
+
+    def add_account(self, account: str, role: str, name: str, password: str) -> None:
+        command = [COMMAND, "users", "add", account, "--role", role, "--name", name, "--config", str(self.config)]
+        subprocess.run(command, input=f"{password}\n", text=True, check=True, timeout=PATIENCE_S, capture_output=True)
 
     def kill(self, role: str) -> None:
         os.killpg(self.processes[role].pid, signal.SIGKILL)
@@ -127,6 +142,10 @@ class Node:
     def query(self, sql: str, *values: str) -> list[tuple[Any, ...]]:
         with psycopg.connect(self.database_url.replace("+psycopg", "")) as connection:
             return connection.execute(sql, values).fetchall()  # type: ignore[arg-type]
+
+    def execute(self, sql: str, *values: str) -> None:
+        with psycopg.connect(self.database_url.replace("+psycopg", "")) as connection:
+            connection.execute(sql, values)  # type: ignore[arg-type]
 
     def state(self, study_uid: str) -> str | None:
         """The study's state in the database, or None."""

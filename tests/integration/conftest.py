@@ -182,6 +182,8 @@ host = "127.0.0.1"
 port = {archive.port}
 [results]
 archive = {json.dumps(["pacs", *silent])}
+[web]
+enabled = false
 [model]
 checkpoint = "commissioning"
 {archives}"""

@@ -26,6 +26,8 @@ minimum_free_mb = 0
 quiet_period_s = 0.5
 scheduler_interval_s = 0.2
 log_format = "json"
+[web]
+enabled = false
 [model]
 checkpoint = "commissioning"
 """

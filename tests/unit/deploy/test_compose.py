@@ -14,8 +14,9 @@ import yaml
 
 from tests.services import missing
 from workflows.settings import load_settings
+from workflows.web.exposure import require_protected
 
-ROLES = {"scp", "worker-gpu", "worker-io", "scheduler"}
+ROLES = {"scp", "worker-gpu", "worker-io", "scheduler", "web"}
 needs_compose = pytest.mark.service("docker-compose")
 PASSWORDS = dict.fromkeys(("POSTGRES_PASSWORD", "RABBITMQ_PASSWORD", "ORTHANC_PASSWORD"), "x")
 
@@ -85,6 +86,10 @@ def test_each_role_gets_settings_that_the_node_takes_and_hosts_that_exist(
         assert settings.node.allowed_calling_ae == ("ORTHANC",)
     (published,) = services["scp"]["ports"]
     assert published["target"] == settings.node.port
+    web = load_settings(None, services["web"]["environment"]).web
+    published_by = (checkout / "docker-compose.yml").read_text()
+    assert f'"127.0.0.1:${{MEDSEG_WEB_PORT:-8080}}:{web.port}"' in published_by, "a proxy with TLS stands before it"
+    require_protected(web)
 
 
 @needs_compose
@@ -97,7 +102,7 @@ def test_what_is_built_can_be_built_from_the_checkout(checkout: Path, services: 
         text = (context / build.get("dockerfile", "Dockerfile")).read_text()
         targets = re.findall(r"^FROM \S+ AS (\w+)$", text, flags=re.MULTILINE)
         assert build.get("target") is None or build["target"] in targets
-        for line in re.findall(r"^COPY (.+)$", text, flags=re.MULTILINE):
+        for line in re.findall(r"^COPY (?!--from=)(.+)$", text, flags=re.MULTILINE):
             assert all((context / source).exists() for source in line.split()[:-1]), line
     assert {"node", "gpu"} <= set(re.findall(r" AS (\w+)$", (checkout / "deploy/Dockerfile").read_text(), re.MULTILINE))
 

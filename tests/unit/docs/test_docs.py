@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import get_args
 
 import pytest
+from pydantic import BaseModel
 from pynetdicom import AE
 
 from dicom_node.network.contexts import MOST_CONTEXTS
@@ -137,26 +138,30 @@ def test_the_conformance_statement_has_the_numbers_of_the_code() -> None:
         assert row in written.replace("\n", " "), row
 
 
+def settings_of(owner: type[BaseModel], within: str = "") -> Iterator[tuple[str, str]]:
+    """Section and key of every setting; sections within sections as `web.oidc`."""
+    for name, field in owner.model_fields.items():
+        kind = next(iter(get_args(field.annotation)), field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from settings_of(kind, f"{within}.{name}".lstrip("."))
+        yield within, name
+
+
 def test_every_setting_named_exists() -> None:
-    sections = importlib.import_module("workflows.settings").Settings.model_fields
-    known = {
-        (name, key)
-        for name, field in sections.items()
-        for key in next(iter(get_args(field.annotation)), field.annotation).model_fields
-    }
-    named = set(re.findall(r"`\[+(\w+)\]+ (\w+)", everything_written()))
+    known = set(settings_of(importlib.import_module("workflows.settings").Settings))
+    named = set(re.findall(r"`\[+([\w.]+)\]+ (\w+)", everything_written()))
     named |= {
-        (section.lower(), key.lower())
-        for section, key in re.findall(r"MEDSEG_NODE__([A-Z]+)__([A-Z_]*[A-Z])", everything_written())
+        (".".join(sections.rstrip("_").lower().split("__")), key.lower())
+        for sections, key in re.findall(r"MEDSEG_NODE__((?:[A-Z]+__)+)([A-Z_]*[A-Z])", everything_written())
     }
     assert named - {("section", "key")} - known == set()
     assert len(named) > 5
 
 
 def test_every_make_target_named_exists() -> None:
-    code = re.findall(r"`make ([a-z]+)`|^ *(?:\$ )?make ([a-z]+)", everything_written(), flags=re.MULTILINE)
+    code = re.findall(r"`make ([a-z-]+)`|^ *(?:\$ )?make ([a-z-]+)", everything_written(), flags=re.MULTILINE)
     named = {name for pair in code for name in pair if name}
-    targets = set(re.findall(r"^([a-z]+):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE))
+    targets = set(re.findall(r"^([a-z-]+):", (CHECKOUT / "Makefile").read_text(), flags=re.MULTILINE))
     assert named <= targets
 
 

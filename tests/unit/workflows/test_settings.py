@@ -182,24 +182,32 @@ def test_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 
 
 def test_settings_cannot_be_changed_and_do_not_show_passwords() -> None:
-    settings = load_settings(None, {"MEDSEG_NODE__DATABASE__URL": "postgresql+psycopg://medseg:secret@db/medseg"})
+    settings = load_settings(None, {"MEDSEG_NODE__DATABASE__URL": "postgresql+psycopg://medseg:hunter2@db/medseg"})
     with pytest.raises(ValidationError):
         settings.node.port = 1  # type: ignore[misc]
-    assert "secret" not in repr(settings)
+    assert "hunter2" not in repr(settings)
     with pytest.raises(SettingsError) as raised:
-        load_settings(None, {"MEDSEG_NODE__DATABASE__URLS": "postgresql+psycopg://medseg:secret@db/medseg"})
-    assert "secret" not in str(raised.value)
+        load_settings(None, {"MEDSEG_NODE__DATABASE__URLS": "postgresql+psycopg://medseg:hunter2@db/medseg"})
+    assert "hunter2" not in str(raised.value)
 
 
-def sections() -> Iterator[tuple[str, type[BaseModel]]]:
-    for name, field in Settings.model_fields.items():
-        kind: Any = field.annotation
-        yield name, next(iter(get_args(kind)), kind)
+def sections(of: type[BaseModel] = Settings, within: str = "") -> Iterator[tuple[str, type[BaseModel], list[str]]]:
+    """Each section with its settings; sections within sections too, as `web.oidc`."""
+    for name, field in of.model_fields.items():
+        kind: Any = next(iter(get_args(field.annotation)), field.annotation)
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            inner = list(sections(kind, f"{within}{name}."))
+            named = {section.split(".")[-1] for section, _, _ in inner}
+            yield f"{within}{name}", kind, [key for key in kind.model_fields if key not in named]
+            yield from inner
 
 
 def test_every_setting_is_described() -> None:
     undescribed = [
-        f"{s}.{k}" for s, kind in sections() for k, field in kind.model_fields.items() if not field.description
+        f"{section}.{key}"
+        for section, kind, keys in sections()
+        for key in keys
+        if not kind.model_fields[key].description
     ]
     assert not undescribed
 
@@ -210,12 +218,12 @@ def test_the_example_shows_every_setting_with_a_comment_and_loads(checkout: Path
     shown: set[tuple[str, str]] = set()
     section = ""
     for before, line in zip(["", *taken_up], taken_up, strict=False):
-        if header := re.match(r"\[+(\w+)\]+$", line):
+        if header := re.match(r"\[+([\w.]+)\]+$", line):
             section = header[1]
         elif setting := re.match(r"(\w+) = ", line):
             shown.add((section, setting[1]))
             assert before.startswith("# "), f"{section}.{setting[1]} has no comment"
-    assert shown == {(name, key) for name, kind in sections() for key in kind.model_fields}
+    assert shown == {(name, key) for name, _, keys in sections() for key in keys}
     (tmp_path / "all.toml").write_text("\n".join(taken_up))
     assert [archive.name for archive in load_settings(tmp_path / "all.toml", {}).destinations] == ["pacs"]
 
@@ -238,3 +246,36 @@ def test_a_copy_of_the_example_is_the_defaults_with_its_data_beside_it(checkout:
 )
 def test_a_source_that_is_to_be_asked_needs_an_address(tmp_path: Path, peer: str, needed: str) -> None:
     assert needed in mistakes(tmp_path, f'[[peers]]\nae_title = "CT1"\n{peer}\n')[0]
+
+
+def test_a_section_within_a_section_is_set_by_file_and_variable(tmp_path: Path) -> None:
+    written = '[web]\ncertificate = "tls/cert.pem"\nkey = "tls/key.pem"\n[web.oidc]\nclient_id = "a"\n'
+    (tmp_path / "node.toml").write_text(written)
+    variables = {"MEDSEG_NODE__WEB__OIDC__ISSUER": "https://login.invalid/x/", "MEDSEG_NODE__WEB__OIDC__VIEWERS": "a,b",
+                 "MEDSEG_NODE__AUDIT__SYSLOG__PORT": "6515", "MEDSEG_NODE__WEB__PORT": "8443"}  # fmt: skip
+    web = load_settings(tmp_path / "node.toml", variables).web
+    assert (web.oidc.issuer, web.oidc.client_id, web.oidc.viewers) == ("https://login.invalid/x", "a", ("a", "b"))
+    assert web.certificate == tmp_path / "tls" / "cert.pem" and web.port == 8443
+    assert load_settings(None, variables).audit.syslog.port == 6515
+
+
+@pytest.mark.parametrize(
+    ("text", "variables", "told"),
+    [
+        ('[web]\nport = 1\n[web.oidc]\nissuers = "x"\n', {},
+         "node.toml:4: [web.oidc] issuers is no setting; did you mean 'issuer'?"),
+        ('[web.oidc]\nissuer = "ftp://x"\n', {}, "node.toml:2: [web.oidc] issuer: begins with none of"),
+        ("", {"MEDSEG_NODE__WEB__OIDC__ISSUER": "ftp://x"}, "__WEB__OIDC__ISSUER: [web.oidc] issuer: begins with"),
+        ("", {"MEDSEG_NODE__WEB__OIDC": "x"}, "MEDSEG_NODE__WEB__OIDC"),
+        ("web = 1", {"MEDSEG_NODE__WEB__OIDC__ISSUER": "https://x"}, "names no setting"),
+        ('[web]\nproxies = ["proxy.hospital"]\n', {}, "neither an address nor a network"),
+        ('[web]\nbase_path = "/a b"\n', {}, "such as /medseg"),
+    ],
+)  # fmt: skip
+def test_a_mistake_within_a_section_is_told_with_its_place(
+    text: str, variables: dict[str, str], told: str, tmp_path: Path
+) -> None:
+    (tmp_path / "node.toml").write_text(text)
+    with pytest.raises(SettingsError) as raised:
+        load_settings(tmp_path / "node.toml", variables)
+    assert told in str(raised.value)

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -145,7 +146,7 @@ def test_a_new_node_has_no_studies(tmp_path: Path) -> None:
     assert (done.returncode, json.loads(done.stdout)) == (0, [])
     assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
     done = medseg_node(tmp_path, "explain", "1.2.3")
-    assert done.returncode == 2 and "no study 1.2.3 was received here" in done.stderr
+    assert done.returncode == 2 and "no study has the UID or the accession number '1.2.3' here" in done.stderr
 
 
 @pytest.mark.parametrize("words", [("status",), ("status", "--json"), ("explain", "1.2.3")])
@@ -376,3 +377,10 @@ def test_a_role_does_not_start_on_another_nodes_folder(tmp_path: Path) -> None:
     for words in (["scp"], ["scheduler"], ["worker", "--role", "io"], ["up"]):
         done = medseg_node(tmp_path, *words, DATABASE__URL=url, NODE__PORT="0")
         assert done.returncode == 2 and "belongs to another node" in done.stderr, done.stderr
+
+
+def test_the_version_is_told_and_an_error_has_no_name_of_a_class_before_it(tmp_path: Path) -> None:
+    told = medseg_node(tmp_path, "--version")
+    assert (told.returncode, told.stdout) == (0, f"medseg-node {version('medseg-node')}\n")
+    wrong = medseg_node(tmp_path, "status", "--state", "DONE")
+    assert wrong.stderr.startswith("--state 'DONE' is no state")

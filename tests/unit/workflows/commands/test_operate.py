@@ -23,6 +23,7 @@ from workflows.state.answers import AnswerRecord
 from workflows.state.records import Destination, JobPlan, NewInstance, Part, PartKind, SavedObject
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState
+from workflows.steps import operating
 
 STUDY = "1.2.3"
 QUESTION = ProtocolQuestion("where", "Where?", (LABELS["liver"],))
@@ -41,7 +42,7 @@ class Log:
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     log = Log()
-    monkeypatch.setattr(operate, "log", log)
+    monkeypatch.setattr(operating, "log", log)
     return log
 
 
@@ -171,3 +172,42 @@ def test_status_and_explain_name_the_way_on(config: Path, repository: Repository
     call(config, "requeue", "--study", STUDY, "--yes")
     told = call(config, "explain", STUDY).stdout
     assert "before, at " in told and "the slices have no common direction" in told
+
+
+def test_who_wanted_it_stands_in_the_audit_and_a_dry_run_leaves_no_line(config: Path, repository: Repository) -> None:
+    assert call(config, "cancel", "--study", STUDY, "--dry-run").exit_code == 0
+    assert repository.audit_entries() == []
+    assert call(config, "cancel", "--study", STUDY, "--yes").exit_code == 0
+    assert call(config, "requeue", "--study", STUDY, "--yes").exit_code == 0
+    lines = [(one.who, one.action, one.subject) for one in repository.audit_entries()]
+    assert lines == [("anna", "cancel", STUDY), ("anna", "requeue", STUDY)]
+
+
+def test_a_study_that_nothing_matched_is_read_again(config: Path, repository: Repository) -> None:
+    repository.reopen(STUDY, "again")
+    assert repository.save_plan(STUDY, 2, [], [], "nothing matches") == []
+    assert state(repository) == "UNMATCHED"
+    assert call(config, "reread", "--state", "UNMATCHED", "--yes").exit_code == 0
+    assert state(repository) == "COMPLETE"
+    assert [one.action for one in repository.audit_entries()] == ["reread"]
+
+
+def test_explain_takes_an_accession_number_and_explains_each_study_of_it(config: Path, repository: Repository) -> None:
+    done = call(config, "explain", "A1", "--json")
+    assert json.loads(done.output)["study_uid"] == STUDY
+    other = NewInstance("1.2.4", "1.2.4.1", "1.2.4.1.1", "1.2.840.10008.5.1.4.1.1.2", "1.2.840.10008.1.2.1",
+                        Path("2.dcm"), 10, "d", "CT1", accession_number="A1")  # fmt: skip
+    repository.record_instances([other], lambda _title: 0)
+    done = call(config, "explain", "A1")
+    assert "2 studies have the accession number A1" in done.output
+    assert {one["study_uid"] for one in json.loads(call(config, "explain", "A1", "--json").output)} == {STUDY, "1.2.4"}
+
+
+def test_status_counts_what_came_to_nothing_and_says_what_is_in_quarantine(
+    config: Path, repository: Repository
+) -> None:
+    assert call(config, "cancel", "--study", STUDY, "--yes").exit_code == 0
+    (study,) = json.loads(call(config, "status", "--accession", "A1", "--json").output)
+    assert study["progress"] == {"done": 1, "of": 1, "failed": 0, "cancelled": 1}
+    assert (study["quarantine"], study["room"]) == (0, "")
+    assert "1 of 1 jobs done (1 cancelled)" in call(config, "status").output

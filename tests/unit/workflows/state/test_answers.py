@@ -6,7 +6,7 @@ import dataclasses
 import json
 from dataclasses import asdict
 
-from workflows.commands.reporting import size_of
+from workflows.commands.telling import size_of
 from workflows.state.answers import AnswerRecord, ChangeRecord, FindingRecord, MeasurementRecord
 
 VOLUME = MeasurementRecord("volume", "volume", 12.3, "ml", "at least 12.3 ml", at_least=True)

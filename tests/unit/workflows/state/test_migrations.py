@@ -18,6 +18,7 @@ from dicom_node.results.profiles import Profile
 from workflows.errors import SettingsError
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
 from workflows.state.keys import answer_key, request_key
+from workflows.state.people import Role
 from workflows.state.records import Destination
 from workflows.state.repository import Repository
 from workflows.state.states import DeliveryState, JobState, StudyState
@@ -192,6 +193,31 @@ def test_a_job_that_waited_before_priorities_keeps_its_turn_and_a_cancelled_one_
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
     assert repository.requeue("1.2", "anna").ready, "whatever is FAILED can be put back"
+
+
+def test_what_the_pages_keep_leads_there_and_back_and_there_again(engine: Engine) -> None:
+    at_schema(
+        engine,
+        "0002",
+        "INSERT INTO studies VALUES ('1.2', 1, 'DELIVERING', '', 'A1', 'CT1', '[]', :now, :now, :now, :now)",
+        job_of_0_1("DELIVERING"),
+        delivery_of_0_1("SEG", 0, "DELIVERED"),
+    )
+    upgrade_schema(engine)
+    repository = Repository(engine)
+    repository.record_audit("anna", "purge", "1.2", {"instances": 1})
+    repository.add_account("anna", "PHANTOM^Anna", Role.REVIEWER, "hash")
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE result_objects SET replaced_by = 1"))
+    downgrade_schema(engine, "0010")
+    with engine.connect() as connection:
+        assert connection.execute(text("SELECT who, subject FROM audit")).all() == [("anna", "1.2")]
+    upgrade_schema(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    (view,) = repository.study_views()
+    assert [one.deliveries[0].state.value for one in view.jobs[0].objects] == ["DELIVERED"]
+    assert (repository.review("1.2"), repository.accounts(), repository.verify_audit()) == (None, [], [])
 
 
 def downgrade_schema(engine: Engine, revision: str) -> None:

@@ -58,10 +58,10 @@ def test_a_page_of_studies_takes_as_many_queries_as_one_study(world: World, url:
             assert len(views) == limit
             assert [len(one.deliveries) for one in views[0].jobs[0].objects] == [1, 1, 1, 1]
             counted.append(len([one for one in sent if one.startswith("SELECT")]))
-    assert counted[0] == counted[1] <= 6
+    assert counted[0] == counted[1] <= 7
     with statements(url) as (repository, sent):
         assert repository.study_details("1.3.5") is not None
-        assert len([one for one in sent if one.startswith("SELECT")]) <= 13
+        assert len([one for one in sent if one.startswith("SELECT")]) <= 14
 
 
 def test_selections_restrict_what_is_listed(world: World) -> None:

@@ -294,6 +294,7 @@ class Marking(Predictor):
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
         self.marked: dict[str, tuple[float, tuple[slice, slice, slice]]] = {}
+        self.text = "answered"
         self.asked = 0
 
     @property
@@ -309,7 +310,7 @@ class Marking(Predictor):
             mask = np.zeros(stack.values.shape[:3], dtype=bool)
             mask[box] = True
             targets.append(SeenTarget(phrase, confidence, mask))
-        return tuple(Answer(question, "answered", tuple(targets), ()) for question in questions)
+        return tuple(Answer(question, self.text, tuple(targets), ()) for question in questions)
 
 
 SMALL, LARGE = np.s_[1:3, 4:8, 4:8], np.s_[1:3, 4:8, 4:12]

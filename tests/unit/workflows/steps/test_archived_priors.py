@@ -18,7 +18,8 @@ from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorag
 
 from dicom_node.errors import PeerUnreachable
 from dicom_node.network.archive import FoundInstance, FoundSeries, FoundStudy
-from workflows.commands.reporting import explain_study, explained
+from workflows.commands.reporting import explain_study
+from workflows.commands.telling import explained
 from workflows.state.records import Job, Prior
 
 from .conftest import Steps

@@ -16,7 +16,8 @@ from dicom_node.network.archive import FoundInstance, FoundSeries, FoundStudy
 from dicom_node.network.availability import InstanceAvailability
 from dicom_node.results.equipment import MANUFACTURER
 from dicom_node.storage.whole import WholeInstances
-from workflows.commands.reporting import explain_study, explained, status_of_all
+from workflows.commands.reporting import explain_study, status_of_all
+from workflows.commands.telling import explained
 from workflows.steps.complete import complete_quiet_studies, note_availability
 from workflows.steps.evidence import ArchiveSource, Asking, Evidence, take_file
 

@@ -11,7 +11,8 @@ import pytest
 from dicom_node.volumes.frames import FrameChoice
 from tests.corpus.kinds import KINDS
 from tests.corpus.predictors import MarkingPredictor, bright
-from workflows.commands.reporting import explain_study, explained
+from workflows.commands.reporting import explain_study
+from workflows.commands.telling import explained
 from workflows.protocols.schema import ReadingProtocol, Selector
 from workflows.state.records import PartKind
 from workflows.steps.plan import COMMISSIONING_QUESTION

@@ -10,8 +10,9 @@ import pytest
 import structlog
 from sqlalchemy import text
 
-from workflows.commands.reporting import explain_study, explained, status_of_all
-from workflows.commands.reread import candidates_as_is, reopen_as_is
+from workflows.commands.reporting import explain_study, status_of_all
+from workflows.commands.reread import candidates, candidates_as_is, reopen_as_is
+from workflows.commands.telling import explained
 from workflows.state.engine import open_engine
 from workflows.state.states import DeliveryState
 from workflows.state.views import EVERY_STUDY, Selection
@@ -161,6 +162,17 @@ def test_series_are_read_as_they_are_each_under_its_own_patient_and_who_wanted_i
     assert f"generation 2 read as it is: someone wanted it at {steps.now.replace(microsecond=0).isoformat()}" in lines(
         steps
     )
+
+
+def test_a_held_study_is_not_said_to_be_read_again_while_its_images_contradict(steps: Steps, phantom: Phantom) -> None:
+    steps.receive(*series(phantom), *series(phantom, 2, **OTHER))
+    steps.to_plan()
+    (one,) = candidates(steps.repository, EVERY_STUDY)
+    assert not one.ready and "would be held again" in one.outcome and "--as-is" in one.outcome
+    steps.receive(phantom(1, 1, **OTHER))
+    steps.to_plan()
+    (one,) = candidates(steps.repository, EVERY_STUDY)
+    assert not one.ready and "never read" in one.outcome and "--as-is" not in one.outcome
 
 
 def test_as_is_holds_for_one_generation_only(steps: Steps, phantom: Phantom) -> None:

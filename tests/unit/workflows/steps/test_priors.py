@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from workflows.commands.reporting import explain_study, explained
+from workflows.commands.reporting import explain_study
+from workflows.commands.telling import explained
 from workflows.protocols.schema import Selector
 from workflows.state.answers import FindingRecord
 from workflows.state.records import Job
@@ -224,7 +225,7 @@ def test_a_job_whose_prior_is_to_be_retracted_is_planned_without_it(
     steps.receive(*study(1, THEN, PatientID="P9", PatientName="Other^Berta"))
     steps.to_plan()
     told = lines(steps, now)
-    assert "is to be retracted since" in told and f"reread --study {now}" in told
+    assert "is to be retracted since, or a reviewer has corrected it" in told and f"reread --study {now}" in told
     steps.receive(*study(2, NOW, series=7, Modality="MR", slices=1))
     steps.to_plan()
     assert only_job(steps, now).prior is None and only_job(steps, now).job_key != job.job_key

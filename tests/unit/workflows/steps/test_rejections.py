@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, KeyObjectSelectionDocumentStorage
 
 from inference.interface import Answer, Predictor, Progress, Question, SliceStack
-from workflows.commands.reporting import explain_study, explained
+from workflows.commands.reporting import explain_study
+from workflows.commands.telling import explained
 from workflows.state.states import DeliveryState
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ import pytest
 from dicom_node.commissioning.marker import Marker
 from dicom_node.network.storage_scu import Peer
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
-from workflows.commands.reporting import explain_study, explained, status_of_all
+from workflows.commands.reporting import explain_study, status_of_all
+from workflows.commands.telling import explained
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector, TextPattern
 
 if TYPE_CHECKING:
@@ -38,16 +39,19 @@ def explain(steps: Steps, study_uid: str) -> dict[str, Any]:
     return found
 
 
+NONE = {"failed": 0, "cancelled": 0}
+
+
 def test_progress_counts_the_jobs_that_ended(asking: Steps, marked: Marked) -> None:
     asking.receive(*marked[0])
     (study,) = status_of_all(asking.repository, asking.folder)
-    assert (study["state"], study["progress"]) == ("RECEIVING", {"done": 0, "of": 0})
+    assert (study["state"], study["progress"]) == ("RECEIVING", {"done": 0, "of": 0, **NONE})
     (key,) = asking.keys(asking.to_plan())
-    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 0, "of": 1}
+    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 0, "of": 1, **NONE}
     asking.predict(key)
-    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 0, "of": 1}
+    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 0, "of": 1, **NONE}
     asking.publish(key)
-    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 1, "of": 1}
+    assert status_of_all(asking.repository, asking.folder)[0]["progress"] == {"done": 1, "of": 1, **NONE}
 
 
 def test_status_keeps_its_keys(asking: Steps, marked: Marked) -> None:

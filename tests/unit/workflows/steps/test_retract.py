@@ -13,7 +13,8 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import PeerUnreachable
 from dicom_node.headers.rejection import RejectionCode, rejection_note
-from workflows.commands.reporting import explain_study, explained
+from workflows.commands.reporting import explain_study
+from workflows.commands.telling import explained
 from workflows.settings import Supersede
 from workflows.state.records import ResultObject
 from workflows.steps.retract import retract_results
