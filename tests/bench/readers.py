@@ -25,6 +25,8 @@ from tests.bench.receivers import NODE_PROGRAM, REPOSITORY, await_answer, await_
 from tests.bench.state import Filled
 
 READERS, INSTANCES_A_SECOND = 50, 20
+ACCOUNTS = 5
+"""An account has a limited number of streams of events at once."""
 PASSWORD = "a-long-Password-1"
 Asked = tuple[dict[str, list[str]], str]
 
@@ -45,9 +47,11 @@ def read_along(node: Filled, seconds: float, lists: Sequence[Asked]) -> Read:
     sent: list[int] = []
     stop = threading.Event()
     receiver = running(node.settings.node.port, sys.executable, "-c", NODE_PROGRAM, node.configuration)
-    with serving(node) as (port, cookie), receiver:
+    with serving(node) as (port, cookies), receiver:
         await_answer(node.settings.node.port)
-        everybody = [Reader(port, cookie, number, lists, stop, answers, errors) for number in range(READERS)]
+        everybody = [
+            Reader(port, cookies[number % ACCOUNTS], number, lists, stop, answers, errors) for number in range(READERS)
+        ]
         threads = [threading.Thread(target=reader.run, daemon=True) for reader in everybody]
         threads.append(threading.Thread(target=_send, args=(node.settings.node.port, stop, sent, errors), daemon=True))
         for thread in threads:
@@ -62,27 +66,33 @@ def read_along(node: Filled, seconds: float, lists: Sequence[Asked]) -> Read:
 
 
 @contextmanager
-def serving(node: Filled) -> Iterator[tuple[int, str]]:
-    """`medseg-node web` on a node, and the cookie of a session."""
+def serving(node: Filled) -> Iterator[tuple[int, list[str]]]:
+    """`medseg-node web` on a node, and the cookies of a session of each account."""
     port = free_port()
     with node.configuration.open("a") as file:
         file.write(f"[web]\nport = {port}\n")
     command = [sys.executable, "-m", "workflows.commands.cli"]
     options = ["--config", str(node.configuration)]
-    adding = [*command, "users", "add", "reader", "--role", "reviewer", "--name", "PHANTOM^Reader", *options]
-    subprocess.run(adding, input=f"{PASSWORD}\n", text=True, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
+    accounts = [f"reader{number}" for number in range(ACCOUNTS)]
+    for account in accounts:
+        adding = [*command, "users", "add", account, "--role", "reviewer", "--name", "PHANTOM^Reader", *options]
+        subprocess.run(adding, input=f"{PASSWORD}\n", text=True, cwd=REPOSITORY, check=True, stdout=subprocess.DEVNULL)
     with subprocess.Popen([*command, "web", *options], cwd=REPOSITORY, stdout=subprocess.DEVNULL,
                           stderr=subprocess.DEVNULL) as server:  # fmt: skip
         try:
             await_listening(port, server)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=30) as client:
-                csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
-                page = client.post("/login", data={"account": "reader", "password": PASSWORD, "csrf": csrf})
-                if "data-study" not in page.text:
-                    raise SystemExit(f"signing in failed: {page.status_code}")
-                yield port, "; ".join(f"{name}={value}" for name, value in client.cookies.items())
+            yield port, [_signed_in(port, account) for account in accounts]
         finally:
             server.terminate()
+
+
+def _signed_in(port: int, account: str) -> str:
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}", follow_redirects=True, timeout=30) as client:
+        csrf = client.get("/login").text.partition('name="csrf" value="')[2].partition('"')[0]
+        page = client.post("/login", data={"account": account, "password": PASSWORD, "csrf": csrf})
+        if "data-study" not in page.text:
+            raise SystemExit(f"signing in failed: {page.status_code}")
+        return "; ".join(f"{name}={value}" for name, value in client.cookies.items())
 
 
 @dataclass
