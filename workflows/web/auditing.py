@@ -1,4 +1,4 @@
-"""What the pages record in the audit: looks, sign-ins, refusals, exports.
+"""What the pages record in the audit: looks, refusals, exports; `told.py` has sign-ins.
 
 All of it writes to the database: call it from a route that is no coroutine, or by `run_in_threadpool`. Where it cannot
 be written DatabaseUnavailable is raised, and nothing is shown.
@@ -17,8 +17,7 @@ from workflows.state.auditing import AuditAction, AuditEvent, Detail, Outcome
 from workflows.web.access import node_of, person_of
 
 __all__ = [
-    "AGAIN_S", "address_of", "audit_forbidden", "audit_login", "audit_logout", "exported", "looked", "looked_at_audit",
-    "recorded",
+    "AGAIN_S", "address_of", "audit_forbidden", "exported", "looked", "looked_at_audit", "recorded",
 ]  # fmt: skip
 
 AGAIN_S = 600.0
@@ -109,31 +108,9 @@ def exported(request: Request, what: str, *, study_uid: str | None = None, count
     recorded(request, AuditAction.EXPORT, what, study_uid=study_uid, counts=counts)
 
 
-def audit_login(request: Request, account: str, outcome: Outcome = Outcome.SUCCESS, how: str = "password") -> None:
-    """Somebody signed in as `account`, or was refused: MINOR_FAILURE.
-
-    `how`: `password`, `oidc`, `link`. Of an account that does not exist name what was typed only if it may be logged:
-    people type passwords there. Then `account` is "unknown".
-    """
-    action = AuditAction.LOGIN if outcome is Outcome.SUCCESS else AuditAction.LOGIN_REFUSED
-    _anybody(request, action, account, outcome, {"how": how})
-
-
-def audit_logout(request: Request, account: str, why: str = "signed out") -> None:
-    """A session ended: the person signed out, or it had been idle, or somebody ended it."""
-    _anybody(request, AuditAction.LOGOUT, account, Outcome.SUCCESS, {"why": why})
-
-
 def audit_forbidden(request: Request, account: str, what: str) -> None:
     """A signed-in person asked for something that the role has not: `what`, a permission's name."""
-    _anybody(request, AuditAction.FORBIDDEN, account, Outcome.MINOR_FAILURE, {"needs": what})
-
-
-def _anybody(
-    request: Request, action: AuditAction, account: str, outcome: Outcome, details: Mapping[str, Detail]
-) -> None:
-    event = AuditEvent(account, action, account, outcome=outcome, address=address_of(request), details=details)
-    node_of(request).repository.record_event(event)
+    recorded(request, AuditAction.FORBIDDEN, account, outcome=Outcome.MINOR_FAILURE, details={"needs": what})
 
 
 def _looks(request: Request) -> _Looks:

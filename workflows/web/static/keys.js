@@ -17,10 +17,6 @@ export function bind(key, what, action) {
   bound.set(key, { what, action });
 }
 
-export function unbind(key) {
-  bound.delete(key);
-}
-
 function nameOf(event) {
   const control = event.ctrlKey || event.metaKey ? "Ctrl+" : "";
   const shift = event.shiftKey && event.key.length > 1 ? "Shift+" : "";
