@@ -265,6 +265,7 @@ class _Builder:
             spacing_mm=source.spacing_mm,
             orientation=source.orientation or known.get("orientation", "image"),
             laterality=source.laterality,
+            window=source.window,
             context=source.context,
             targets=stored.targets,
             conversations=(),

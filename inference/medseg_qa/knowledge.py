@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from typing import Any, Literal
@@ -24,6 +24,7 @@ __all__ = [
     "WordingSplit",
     "folded",
     "load_knowledge",
+    "split_of",
     "unknown_label",
 ]
 
@@ -71,7 +72,17 @@ class LabelKnowledge:
     confused_with: tuple[str, ...]
     training_cues: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
     validation_cues: Mapping[QuestionKind, tuple[str, ...]] = field(default_factory=dict)
-    wordings: tuple[Wording, ...] = field(default=(), repr=False)
+    frames: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    training_frames: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    @property
+    def wordings(self) -> tuple[Wording, ...]:
+        """All its questions, made when they are asked for: there are thousands, and an answer needs none."""
+        return tuple(wording for kind in (*OPEN_KINDS, *IMPLICIT_KINDS) for wording in self._of_kind[kind])
+
+    @cached_property
+    def _of_kind(self) -> Mapping[QuestionKind, tuple[Wording, ...]]:
+        return _OfKind(self)
 
     @property
     def phrase(self) -> str:
@@ -80,8 +91,19 @@ class LabelKnowledge:
 
     def of_kind(self, kind: QuestionKind, split: WordingSplit) -> tuple[Wording, ...]:
         """Wordings of one kind and split; training ones stand in where there are none for validation."""
-        found = tuple(wording for wording in self.wordings if wording.kind is kind and wording.split == split)
+        found = tuple(wording for wording in self._of_kind[kind] if wording.split == split)
         return found if found or split != "val" else self.of_kind(kind, "train")
+
+
+class _OfKind(dict[QuestionKind, tuple[Wording, ...]]):
+    """The wordings of a label by kind, each kind made once."""
+
+    def __init__(self, label: LabelKnowledge) -> None:
+        self._label = label
+
+    def __missing__(self, kind: QuestionKind) -> tuple[Wording, ...]:
+        self[kind] = _wordings(self._label, kind) if self._label.frames else ()
+        return self[kind]
 
 
 @dataclass(frozen=True)
@@ -107,7 +129,7 @@ class Knowledge:
         """Pairs of wording id and frame of a follow-up kind in one split; validation has those of training."""
         side = "test" if split == "test" else "train"
         numbered = enumerate(self.details[kind])
-        found = [(f"{kind.value}:{i}", text) for i, text in numbered if _split_of(i) == side]
+        found = [(f"{kind.value}:{i}", text) for i, text in numbered if split_of(i) == side]
         if side == "train":
             found += [(f"{kind.value}:t{i}", text) for i, text in enumerate(self.training_details.get(kind, ()))]
         return tuple(found)
@@ -118,7 +140,8 @@ def folded(question: str) -> str:
     return " ".join(re.sub(r"[\W\d_]+", " ", question.lower()).split())
 
 
-def _split_of(index: int) -> WordingSplit:
+def split_of(index: int) -> WordingSplit:
+    """Return the split of a frame or a cue by its place in its list: the last of four is kept for test."""
     return "test" if index % TEST_EVERY == TEST_EVERY - 1 else "train"
 
 
@@ -204,6 +227,8 @@ def _label(
             confused_with=tuple(entry["confused_with"]),
             training_cues=training_cues,
             validation_cues=validation_cues,
+            frames=frames,
+            training_frames=more,
         )
     except KeyError as error:
         raise KnowledgeError(f"label {label!r} lacks {error}") from error
@@ -220,43 +245,39 @@ def _label(
     ]
     if repeated:
         raise KnowledgeError(f"label {label!r}: cues that are there already: {repeated}")
-    return LabelKnowledge(**{**made.__dict__, "wordings": _wordings(made, frames, more)})
+    return made
 
 
-def _wordings(label: LabelKnowledge, frames: Mapping[str, Any], more: Mapping[str, Any]) -> tuple[Wording, ...]:
-    """Return a label's wordings; a `t` in the id marks a frame or cue for training only, a `v` one for validation."""
+def _wordings(label: LabelKnowledge, kind: QuestionKind) -> tuple[Wording, ...]:
+    """Return wordings of a kind; a `t` in the id marks a frame or cue for training only, a `v` one for validation."""
+    name = f"{label.label}/{kind.value}"
+    texts, extra = (
+        source.get(label.group, {}).get(kind.value) or source.get("finding", {}).get(kind.value, ())
+        for source in (label.frames, label.training_frames)
+    )
+    if kind in OPEN_KINDS:
+        found = [Wording(f"{name}:{i}", kind, text, "", split_of(i)) for i, text in enumerate(texts)]
+        found += [Wording(f"{name}:t{i}", kind, text, "", "train") for i, text in enumerate(extra)]
+        return tuple(found)
+    numbered = [(f"{i}", text) for i, text in enumerate(texts)]
+    numbered_for_training = numbered + [(f"t{i}", text) for i, text in enumerate(extra)]
+    cues = [(f"{c}", cue, split_of(c)) for c, cue in enumerate(label.cues.get(kind, ()))]
+    cues += [(f"t{c}", cue, "train") for c, cue in enumerate(label.training_cues.get(kind, ()))]
+    cues += [(f"v{c}", cue, "val") for c, cue in enumerate(label.validation_cues.get(kind, ()))]
     found = []
-    for kind in (*OPEN_KINDS, *IMPLICIT_KINDS):
-        name = f"{label.label}/{kind.value}"
-        texts, extra = (
-            source[label.group].get(kind.value) or source["finding"].get(kind.value, ()) for source in (frames, more)
-        )
-        if kind in OPEN_KINDS:
-            found += [Wording(f"{name}:{i}", kind, text, "", _split_of(i)) for i, text in enumerate(texts)]
-            found += [Wording(f"{name}:t{i}", kind, text, "", "train") for i, text in enumerate(extra)]
-            continue
-        numbered = [(f"{i}", text) for i, text in enumerate(texts)]
-        numbered_for_training = numbered + [(f"t{i}", text) for i, text in enumerate(extra)]
-        cues = [(f"{c}", cue, _split_of(c)) for c, cue in enumerate(label.cues[kind])]
-        cues += [(f"t{c}", cue, "train") for c, cue in enumerate(label.training_cues[kind])]
-        cues += [(f"v{c}", cue, "val") for c, cue in enumerate(label.validation_cues[kind])]
-        for c, cue, split in cues:
-            for i, text in numbered_for_training if split == "train" else numbered:
-                filled = text.replace("{cue}", cue).replace("{Cue}", cue[0].upper() + cue[1:])
-                found.append(Wording(f"{name}:{c}.{i}", kind, filled, cue, split))
+    for c, cue, split in cues:
+        for i, text in numbered_for_training if split == "train" else numbered:
+            filled = text.replace("{cue}", cue).replace("{Cue}", cue[0].upper() + cue[1:])
+            found.append(Wording(f"{name}:{c}.{i}", kind, filled, cue, split))
     return tuple(found)
 
 
 def unknown_label(label: str, knowledge: Knowledge) -> LabelKnowledge:
     """A label without knowledge that is only asked for openly (`--allow-unknown-labels`)."""
-    bare = LabelKnowledge(label, "structure", "structure", (label,), ("", label), None, "", False, "", {}, {}, ())
     frames = {"structure": {kind.value: knowledge.frames["structure"][kind.value] for kind in OPEN_KINDS}}
-    found = [
-        Wording(f"{label}/{kind.value}:{i}", kind, text, "", _split_of(i))
-        for kind in OPEN_KINDS
-        for i, text in enumerate(frames["structure"][kind.value])
-    ]
-    return LabelKnowledge(**{**bare.__dict__, "wordings": tuple(found)})
+    return LabelKnowledge(
+        label, "structure", "structure", (label,), ("", label), None, "", False, "", {}, {}, (), frames=frames
+    )
 
 
 class AnyLabel(dict[str, LabelKnowledge]):

@@ -21,6 +21,7 @@ __all__ = [
     "read_records",
     "record_from_json",
     "record_to_json",
+    "windows_of",
 ]
 
 RECORDS_FILE = "records.jsonl"
@@ -110,6 +111,7 @@ class Record:
     `image`: path relative to the set, PNG, grey or RGB, `size` rows, columns. `spacing_mm`: row and column spacing of
     the stored image, or None. `group`: the patient. `orientation`: `radiological` where the patient's left is on the
     image's right, `image` where only sides of the image can be told. `laterality`: L, R or None, of the body part.
+    `window`: the values in units of the modality that the picture shows as black and as white, where they were fixed.
     """
 
     id: str
@@ -127,6 +129,7 @@ class Record:
     context: str
     targets: tuple[Target, ...]
     conversations: tuple[Conversation, ...]
+    window: tuple[float, float] | None = None
 
 
 def record_to_json(record: Record) -> str:
@@ -142,12 +145,14 @@ def record_from_json(line: str) -> Record:
         conversations = tuple(_conversation(item) for item in row.pop("conversations"))
         spacing = row.pop("spacing_mm")
         size = row.pop("size")
+        window = row.pop("window", None)
         return Record(
             split=Split(row.pop("split")),
             size=(size[0], size[1]),
             spacing_mm=None if spacing is None else (spacing[0], spacing[1]),
             targets=targets,
             conversations=conversations,
+            window=None if window is None else (float(window[0]), float(window[1])),
             **row,
         )
     except KeyError as error:
@@ -187,3 +192,19 @@ def read_records(directory: Path, split: Split | str | None = None) -> Iterator[
                 raise SourceError(f"{path}, line {number}: {error}") from error
             if wanted is None or record.split is wanted:
                 yield record
+
+
+def windows_of(directory: Path) -> dict[str, tuple[float, float]]:
+    """Return the window that the pictures of a set were made in, by modality, for the card of what learns from it.
+
+    A modality of which the set says none is left out. Raises SourceError where one was shown in two windows, and as
+    `read_records` does.
+    """
+    windows: dict[str, tuple[float, float]] = {}
+    for record in read_records(directory):
+        if record.window is not None and windows.setdefault(record.modality, record.window) != record.window:
+            raise SourceError(
+                f"{directory}: {record.modality} images are shown from {windows[record.modality]} and, {record.id}, "
+                f"from {record.window}; build the set with one window for all of a modality"
+            )
+    return windows

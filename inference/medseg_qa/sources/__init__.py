@@ -9,9 +9,10 @@ from inference.medseg_qa.errors import SourceError
 from inference.medseg_qa.sources.folders import open_folder
 from inference.medseg_qa.sources.manifest import open_manifest
 from inference.medseg_qa.sources.nifti import open_nifti
+from inference.medseg_qa.sources.pixels import pictured
 from inference.medseg_qa.sources.types import Pixels, Problem, Skip, Source, SourceImage
 
-__all__ = ["Opener", "Pixels", "Problem", "Skip", "Source", "SourceImage", "open_source"]
+__all__ = ["Opener", "Pixels", "Problem", "Skip", "Source", "SourceImage", "open_source", "pictured"]
 
 Opener = Callable[[Path], Source | None]
 

@@ -19,7 +19,7 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff"}
 
 def read_settings(directory: Path) -> dict[str, Any]:
     """labels.json of a folder: `labels` (value to name), `modality`, and if known `spacing_mm`, `licence`,
-    and by name `groups`, `splits`, `lateralities` (L or R).
+    and by name `groups`, `splits`, `lateralities` (L or R); for volumes `window`, the values shown as black and white.
 
     Raises SourceError if it is missing or lacks a field.
     """

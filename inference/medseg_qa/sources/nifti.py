@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.medseg_qa.errors import SourceError
 from inference.medseg_qa.sources.folders import read_settings
-from inference.medseg_qa.sources.pixels import labelled_slices, split_labels
-from inference.medseg_qa.sources.types import Pixels, Problem, Skip, SourceImage
+from inference.medseg_qa.sources.pixels import labelled_slices, pictured, split_labels
+from inference.medseg_qa.sources.types import Problem, Skip, SourceImage
+from inference.pictures import is_fixed_window, view_of
 
 __all__ = ["NiftiSource", "open_nifti"]
-
-_CT_WINDOW_HU = (-160.0, 240.0)
 
 
 def open_nifti(directory: Path) -> NiftiSource | None:
@@ -33,7 +33,11 @@ def _pairs(directory: Path) -> list[tuple[Path, Path]]:
 
 
 class NiftiSource:
-    """Axial slices of NIfTI volumes, turned so that anterior is up and the patient's left on the image's right."""
+    """Axial slices of NIfTI volumes, turned so that anterior is up and the patient's left on the image's right.
+
+    They are the pictures that a model is shown when it answers (`inference/pictures.py`), in the `window` of
+    labels.json where it names one.
+    """
 
     def __init__(self, directory: Path, pairs: list[tuple[Path, Path]]) -> None:
         self._directory = directory
@@ -57,9 +61,12 @@ class NiftiSource:
         marked, _ = _canonical(mask)
         if values.shape != marked.shape:
             raise Skip(Problem.SIZE_MISMATCH, f"{name}: image {values.shape}, mask {marked.shape}")
-        grey = _windowed(values, settings["modality"])
+        shown = np.stack([_displayed(values[:, :, k]) for k in range(values.shape[2])]).astype(np.float32)
+        windows = {} if "window" not in settings else {settings["modality"]: _window(settings["window"])}
+        view = view_of(shown, settings["modality"], windows)
         for k in labelled_slices(marked, labels):
-            pixels = Pixels(_displayed(grey[:, :, k]), split_labels(_displayed(marked[:, :, k]), labels, strict=False))
+            masks = split_labels(_displayed(marked[:, :, k]), labels, strict=False)
+            pixels = pictured(view, shown[k], masks)
             yield SourceImage(
                 id=f"{name}_slice_{k:03d}",
                 dataset=str(settings.get("dataset", self._directory.name)),
@@ -73,6 +80,7 @@ class NiftiSource:
                 orientation="radiological",
                 laterality=settings.get("lateralities", {}).get(name),
                 searched=tuple(labels.values()),
+                window=view.limits if is_fixed_window(settings["modality"], windows) else None,
             )
 
 
@@ -90,10 +98,14 @@ def _canonical(path: Path) -> tuple[NDArray[Any], tuple[float, float, float]]:
     return values, (float(x), float(y), float(z))
 
 
-def _windowed(values: NDArray[Any], modality: str) -> NDArray[np.uint8]:
-    low, high = _CT_WINDOW_HU if modality == "CT" else tuple(np.percentile(values, (0.5, 99.5)))
-    scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    return np.asarray(scaled, dtype=np.uint8)
+def _window(stated: Any) -> tuple[float, float]:
+    try:
+        low, high = (float(value) for value in stated)
+    except (TypeError, ValueError) as error:
+        raise SourceError(f"labels.json: window is {stated!r}; give two numbers such as [-1024, 1100]") from error
+    if not low < high:
+        raise SourceError(f"labels.json: window is {stated!r}; the second number must be the greater")
+    return low, high
 
 
 def _displayed(plane: NDArray[Any]) -> NDArray[Any]:

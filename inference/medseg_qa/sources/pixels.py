@@ -10,9 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.medseg_qa.sources.types import Problem, Skip
+from inference.medseg_qa.sources.types import Pixels, Problem, Skip
+from inference.pictures import PictureView
 
-__all__ = ["as_uint8", "labelled_slices", "read_image", "read_label_mask", "read_masks", "split_labels"]
+__all__ = [
+    "as_uint8",
+    "labelled_slices",
+    "pictured",
+    "read_image",
+    "read_label_mask",
+    "read_masks",
+    "split_labels",
+]
 
 
 def as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
@@ -22,6 +31,13 @@ def as_uint8(values: NDArray[Any]) -> NDArray[np.uint8]:
     low, high = np.percentile(values, (0.5, 99.5))
     scaled = np.clip((values - low) / max(float(high - low), 1e-6), 0, 1) * 255
     return np.asarray(scaled, dtype=np.uint8)
+
+
+def pictured(view: PictureView, plane: NDArray[Any], masks: Mapping[str, NDArray[np.bool_]]) -> Pixels:
+    """Return a slice as a model will be shown it, with its masks; `view`: of the whole volume."""
+    picture = view.picture(plane)
+    grey = picture if view.limits is None else np.ascontiguousarray(picture[..., 0])
+    return Pixels(grey, {label: np.ascontiguousarray(view.cut(mask)) for label, mask in masks.items()})
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:

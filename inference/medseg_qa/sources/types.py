@@ -50,7 +50,8 @@ class SourceImage:
     """One image before it is read. `load` may raise Skip.
 
     `spacing_mm`: row and column spacing or None. `searched`: labels the annotators looked for, so that a missing mask
-    means "not there"; None takes what the knowledge says about the dataset. `context`: age and sex in words.
+    means "not there"; None takes what the knowledge says about the dataset. `context`: age and sex in words. `window`:
+    values shown as black and as white, HU for CT; None where they are not fixed, or where it was a picture before.
     """
 
     id: str
@@ -66,6 +67,7 @@ class SourceImage:
     laterality: str | None = None
     context: str = ""
     searched: tuple[str, ...] | None = None
+    window: tuple[float, float] | None = None
 
 
 class Source(Protocol):
