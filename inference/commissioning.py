@@ -53,7 +53,8 @@ class CommissioningPredictor:
                 progress(index + 1, slices)
         asked_slices = tuple(range(slices))
         if not mask.any():
-            return tuple(Answer(question, "No bright voxels are seen.", (), asked_slices) for question in questions)
+            none, said = ("bright voxels",), "No bright voxels are seen."
+            return tuple(Answer(one, said, (), asked_slices, not_seen=none) for one in questions)
         target = SeenTarget(phrase="bright voxels", confidence=1.0, mask=mask)
         text = "Voxels near the top of the values that occur are seen: bright voxels."
         return tuple(Answer(question, text, (target,), asked_slices) for question in questions)

@@ -4,6 +4,8 @@ checkpoint.json          name, version, terms, sizes, thresholds, calibration, a
 language_model/          transformers' own format, tokenizer and image processor included, sharded where large
 adapter/                 LoRA in peft's own format, where it is kept apart
 grounding.safetensors    grounding and P_l
+card.json                what it has learned: labels by kind of images, windows, limits of likeness; optional
+likeness.safetensors     what tells images unlike those it learned from; optional
 MODEL_CARD.md            for people
 
 Only safetensors are read: no file of a checkpoint can run code.
@@ -27,6 +29,7 @@ from torch import Tensor
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 from transformers.utils import logging as transformers_logging
 
+from inference.card import CARD_FILE, ModelCard, write_card
 from inference.errors import CheckpointError
 from inference.interface import PredictorDescription
 from inference.medseg_r.config import MedSegRConfig
@@ -43,6 +46,8 @@ from inference.medseg_r.description import (
     file_state,
     read_description,
 )
+from inference.medseg_r.footprint import require_room
+from inference.medseg_r.likeness import LIKENESS_FILE, Likeness
 from inference.medseg_r.lora import base_state, has_lora, load_lora, merge_lora, save_lora
 from inference.medseg_r.model import MedSegR, language_dtype
 from inference.medseg_r.tokenizer import ChatTokenizer
@@ -56,6 +61,7 @@ __all__ = [
     "load_described",
     "load_language_model",
     "save_checkpoint",
+    "set_card",
     "set_thresholds",
 ]
 
@@ -75,6 +81,8 @@ class Checkpoint:
     thresholds: Thresholds
     calibration: Calibration = ()
     calibrated: dict[str, Any] | None = None  # what both were chosen on, for people
+    card: ModelCard | None = None  # what it has learned
+    likeness: Likeness | None = None
 
 
 def load_checkpoint(
@@ -93,12 +101,14 @@ def load_described(described: CheckpointDescription, *, device: str = "cpu", mer
     """Load the model of a description on `device`, ready to answer: the weights of its digest, no others.
 
     An adapter kept apart is merged in memory, or left beside the weights, to be trained further.
+    Raises `OutOfMemory` before anything is loaded that would not fit.
     Raises `CheckpointError` for a file that is missing, truncated, altered or replaced meanwhile, or a tensor that is
     missing, extra or of another shape (named).
     """
     folder, config = described.folder, described.config
     states = _file_states(folder)
     check_complete(folder)
+    require_room(described, device)
     check_digest(described)
     with torch.random.fork_rng(devices=[]):
         language_model, tokenizer, image_processor = load_language_model(
@@ -120,12 +130,21 @@ def load_described(described: CheckpointDescription, *, device: str = "cpu", mer
         _log.warning("out of memory: the model stays on the CPU", device=device)
         model.place("cpu")
     _copy_from_files(model)
+    likeness = Likeness.load(folder)
     if states != _file_states(folder) or states.get(folder / DESCRIPTION_FILE) != described.state:
         raise CheckpointError(
             f"files of the checkpoint in {folder} were replaced or changed while it was loaded; load it again"
         )
     calibrated = None if described.calibrated is None else dict(described.calibrated)
-    return Checkpoint(model, described.predictor, described.thresholds, described.calibration, calibrated)
+    return Checkpoint(
+        model,
+        described.predictor,
+        described.thresholds,
+        described.calibration,
+        calibrated,
+        described.card,
+        likeness,
+    )
 
 
 def save_checkpoint(
@@ -142,12 +161,15 @@ def save_checkpoint(
 ) -> PredictorDescription:
     """Write a model to `folder` and return what it is now known as; the model is left as it is.
 
+    A card of other weights that lies there goes: `medseg-r card` makes a new one.
     `calibrated`: what thresholds and calibration were chosen on, as `set_thresholds` notes it.
     LoRA is merged into what is written, or with `keep_adapter` written apart from it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for part in (LANGUAGE_FOLDER, _ADAPTER):
         shutil.rmtree(folder / part, ignore_errors=True)
+    for part in (CARD_FILE, LIKENESS_FILE):
+        (folder / part).unlink(missing_ok=True)
     language = model.language_model
     storage = getattr(torch, model.config.language_storage)
     kept = keep_adapter and has_lora(language)
@@ -187,9 +209,31 @@ def set_thresholds(
 
     `by`: plain values that say what they were chosen on; kept for people.
     """
-    stated = dict(read_description(folder).stated)
+    described = read_description(folder)
+    stated = dict(described.stated)
+    if described.card is not None:  # one that the program knew by the old digest stays with the weights
+        write_card(folder, described.card)
     stated["calibrated"] = by | {"before": stated["thresholds"]}
     stated |= {"thresholds": vars(thresholds), "calibration": [list(pair) for pair in checked_calibration(calibration)]}
+    return _restated(folder, stated)
+
+
+def set_card(folder: Path, card: ModelCard, likeness: Likeness | None) -> PredictorDescription:
+    """Write what a model has learned beside its weights; the digest changes with it.
+
+    `likeness`: what tells images unlike those it learned from; None leaves the checkpoint without.
+    """
+    stated = dict(read_description(folder).stated)
+    write_card(folder, card)
+    if likeness is None:
+        (folder / LIKENESS_FILE).unlink(missing_ok=True)
+    else:
+        likeness.save(folder)
+    return _restated(folder, stated)
+
+
+def _restated(folder: Path, stated: dict[str, Any]) -> PredictorDescription:
+    """Write a checkpoint's description with the digest of what lies in its folder now."""
     stated["digest"] = digest_of(folder, stated)
     part = folder / f"{DESCRIPTION_FILE}.part"
     part.write_text(json.dumps(stated, indent=2) + "\n")
@@ -303,7 +347,8 @@ def digest_of(folder: Path, stated: Mapping[str, Any]) -> str:
 
 
 def _digested_files(folder: Path) -> list[Path]:
-    parts = [folder / GROUNDING_FILE, *(folder / LANGUAGE_FOLDER).rglob("*"), *(folder / _ADAPTER).rglob("*")]
+    beside = (folder / name for name in (GROUNDING_FILE, CARD_FILE, LIKENESS_FILE))
+    parts = [*beside, *(folder / LANGUAGE_FOLDER).rglob("*"), *(folder / _ADAPTER).rglob("*")]
     return sorted(part for part in parts if part.is_file() and part.name not in _NOT_DIGESTED)
 
 

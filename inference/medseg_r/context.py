@@ -24,7 +24,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from inference.errors import CheckpointError, InputRefused
-from inference.interface import Question
+from inference.interface import Exchange, Question
 from inference.medseg_r.tokenizer import ChatTokenizer, GrammarState
 
 __all__ = ["GeneratedAnswer", "GlobalContext", "Prefix"]
@@ -101,6 +101,11 @@ class GlobalContext(nn.Module):
             # A list with a tensor `tokens width` per image, or one tensor `images tokens width`.
             self._counted[key] = int(features[0].shape[0])
         return self._counted[key]
+
+    def visual_features(self, pixels: Mapping[str, Tensor]) -> Tensor:
+        """Return the visual tokens as the language model sees them: `images tokens width`."""
+        features = self.language_model.model.get_image_features(**pixels).pooler_output
+        return features if isinstance(features, Tensor) and features.ndim == 3 else torch.stack(list(features))
 
     @staticmethod
     def _first(pixels: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -181,6 +186,34 @@ class GlobalContext(nn.Module):
                 answers[number] = answers_of_one
         return answers
 
+    @torch.inference_mode()
+    def told(self, prefix: Prefix, exchanges: Sequence[Exchange]) -> Tensor:
+        """Return what the model thinks when it is told an answer, `exchanges images width`, in float32.
+
+        Each answer has one [SEG]; its state is the one that predicts it. One forward pass, and nothing is generated.
+        The prefix is left as it was.
+        """
+        prompts = [self.tokenizer.told(exchange) for exchange in exchanges]
+        states: list[Tensor] = [torch.empty(0)] * len(prompts)
+        for group in self._groups(prefix, prompts, 0):
+            batch = _Decoding(self.tokenizer, prefix, [prompts[number] for number in group], self._device)
+            last = self._next(batch).float()  # images * group width
+            for place, number in enumerate(group):
+                states[number] = last[place :: len(group)]
+        return torch.stack(states)
+
+    def _next(self, batch: _Decoding) -> Tensor:
+        """Return the state of each active row that predicts its next token, `active width`."""
+        output = self.language_model.model(
+            input_ids=batch.ids,
+            attention_mask=batch.attention,
+            position_ids=self._positions(batch.positions),
+            past_key_values=batch.cache,
+            use_cache=True,
+        )
+        states: Tensor = output.last_hidden_state[:, -1]
+        return states
+
     def _groups(self, prefix: Prefix, prompts: Sequence[Sequence[int]], most_tokens: int) -> list[list[int]]:
         """Return which questions may share a batch: all, unless padding would push tokens out of a sliding window."""
         window = min(
@@ -201,14 +234,7 @@ class GlobalContext(nn.Module):
         room = self.positions - prefix.length - max(map(len, prompts))
         forbidden: Tensor | None = None
         for _ in range(min(most_tokens, room)):
-            output = self.language_model.model(
-                input_ids=batch.ids,
-                attention_mask=batch.attention,
-                position_ids=self._positions(batch.positions),
-                past_key_values=batch.cache,
-                use_cache=True,
-            )
-            hidden_states = output.last_hidden_state[:, -1]  # active width: each predicts the next token
+            hidden_states = self._next(batch)  # active width: each predicts the next token
             logits = self.logits(hidden_states)  # active vocabulary
             forbidden = self.tokenizer.forbidden(logits.shape[1]).to(self._device) if forbidden is None else forbidden
             logits = logits.masked_fill(forbidden[batch.grammar_states], -torch.inf)

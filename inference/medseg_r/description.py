@@ -9,18 +9,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from inference.errors import CheckpointError, TermsNotAccepted
+from inference.card import ModelCard, card_from_json, read_card
+from inference.errors import CheckpointError, NotCalibrated, TermsNotAccepted
 from inference.interface import PredictorDescription
+from inference.labels import with_codes
 from inference.medseg_r.config import MedSegRConfig
 
 __all__ = [
     "DESCRIPTION_FILE", "GROUNDING_FILE", "LANGUAGE_FOLDER", "RESEARCH_ONLY", "SHIPPED", "SHIPPED_NAME", "UNTRAINED",
     "Calibration", "CheckpointDescription", "FileState", "Thresholds",
-    "check_complete", "checked_calibration", "checkpoint_folder", "file_state", "read_description",
+    "check_complete", "checked_calibration", "checkpoint_folder", "file_state", "read_description", "stand_in_card",
 ]  # fmt: skip
 
 SHIPPED_NAME = "tiny"
 SHIPPED = Path(__file__).resolve().parents[1] / "weights" / "tiny"
+_CARDS = Path(__file__).resolve().parents[1] / "weights" / "cards"
 RESEARCH_ONLY = "research use only"
 UNTRAINED = "0 untrained"
 """The version of a composed model: nothing has taught it to answer yet."""
@@ -45,10 +48,11 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class CheckpointDescription:
-    """What the checkpoint.json of a folder says, checked.
+    """What the checkpoint.json of a folder says, and the card.json beside it, checked.
 
     `folder`: where it was read, with no link in its path. `calibrated`: what thresholds and calibration were chosen
-    on, for people. `stated`: all of the file. `state`: of the file when it was read.
+    on, for people. `stated`: all of the file. `state`: of the file when it was read. `card`: what the model has
+    learned; None where the folder has no card and the program knows none for its digest.
     """
 
     folder: Path
@@ -62,6 +66,7 @@ class CheckpointDescription:
     calibrated: Mapping[str, Any] | None
     stated: Mapping[str, Any] = field(repr=False)
     state: FileState = field(repr=False)
+    card: ModelCard | None = field(default=None, repr=False)
 
     @property
     def predictor(self) -> PredictorDescription:
@@ -74,6 +79,15 @@ class CheckpointDescription:
             raise CheckpointError(
                 f"{self.folder} was composed and never trained: its answers would mean nothing; train it first "
                 "(medseg-r train)"
+            )
+
+    def check_calibrated(self, *, accept_uncalibrated: bool = False) -> None:
+        """Raise `NotCalibrated` for a model without calibration, unless accepted."""
+        if not self.calibration and not accept_uncalibrated:
+            raise NotCalibrated(
+                f"the weights in {self.folder} have no calibration: their confidence means nothing yet; set it with "
+                f"medseg-r calibrate --checkpoint {self.folder} --qa SET, or set accept_uncalibrated = true under "
+                "[model] of a node's settings: every answer then says so"
             )
 
     def check_terms(self, *, accept_research_use: bool = False) -> None:
@@ -136,6 +150,7 @@ def read_description(folder: Path) -> CheckpointDescription:
         calibrated=stated.get("calibrated"),
         stated=stated,
         state=state,
+        card=_card_of(path.parent, stated["digest"]),
     )
 
 
@@ -145,12 +160,28 @@ def file_state(status: os.stat_result) -> FileState:
 
 
 def checked_calibration(pairs: Sequence[Sequence[float]]) -> Calibration:
-    """Return a calibration table; raises ValueError where raw values fall or calibrated ones leave 0 to 1."""
+    """Return a calibration table, begun at (0, 0): a mask whose quality is nothing is worth nothing.
+
+    Without that a raw value below the table's first would be worth as much as the first. Raises ValueError where raw
+    values fall or calibrated ones leave 0 to 1.
+    """
     table = tuple((float(raw), float(calibrated)) for raw, calibrated in pairs)
     raws = [raw for raw, _ in table]
     if raws != sorted(raws) or any(not 0 <= calibrated <= 1 for _, calibrated in table):
         raise ValueError("a calibration table has rising raw values and calibrated ones from 0 to 1")
-    return table
+    return ((0.0, 0.0), *(pair for pair in table if pair[0] > 0)) if table else ()
+
+
+def _card_of(folder: Path, digest: str) -> ModelCard | None:
+    """Return a folder's card, with the codes of its `labels.json`; one kept for shipped weights where it has none."""
+    card = read_card(folder) or stand_in_card(digest)
+    return None if card is None else with_codes(card, folder)
+
+
+def stand_in_card(digest: str) -> ModelCard | None:
+    """Return the card of weights that were shipped before checkpoints had one; None for any others."""
+    path = _CARDS / f"{digest}.json"
+    return card_from_json(json.loads(path.read_bytes()), path.name) if path.is_file() else None
 
 
 def check_complete(folder: Path) -> None:

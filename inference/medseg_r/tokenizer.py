@@ -205,6 +205,11 @@ class ChatTokenizer:
             ids += [self._id(piece)] if piece in ADDED_TOKENS else self._plain(piece)
         return [*ids, self.end]
 
+    def told(self, exchange: Exchange) -> list[int]:
+        """Return the ids from the prefix up to the answer's first [SEG], which is left out: what comes next is it."""
+        answer = self.answer(exchange.answer)
+        return [*self.question(exchange.question), *answer[: answer.index(self.seg)]]
+
     def prompt(self, question: Question) -> list[int]:
         """Return the ids from the prefix to where the answer begins, the earlier exchanges in between."""
         ids: list[int] = []

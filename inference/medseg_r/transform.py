@@ -1,4 +1,4 @@
-"""From a stack's slices to the squares the model sees, and from its masks back to the stack's grid."""
+"""From pictures (`inference/pictures.py`) to the squares the model sees, and from its masks back to them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 
-from inference.interface import SliceStack
 from inference.medseg_r.config import Preprocessing
 
 __all__ = [
     "SIDE",
     "Extent",
-    "apply_window",
-    "choose_window",
     "from_square",
     "grounding_square",
     "standardise",
@@ -30,41 +27,8 @@ SIDE = 256
 Extent = tuple[int, int]
 """Rows and columns of the image inside its square; the rest, below and to the right, is padding."""
 
-CT_WINDOW_HU = (-1024.0, 1100.0)
-"""The abdominal CT it learned from is 8 bit, scaled from each image's least to its greatest value: air is 0 and liver
-about 135 of 255, so its window reached from -1024 to about 1100 HU."""
-
-_PERCENTILES = (0.5, 99.5)
-_SAMPLED_VOXELS = 2_000_000
 _SAM_MEAN = np.array([123.675, 116.28, 103.53], dtype=np.float32)  # segment_anything's build_sam.py
 _SAM_DEVIATION = np.array([58.395, 57.12, 57.375], dtype=np.float32)
-
-
-def choose_window(stack: SliceStack) -> tuple[float, float] | None:
-    """Return the values shown as black and as white: HU for CT, percentiles of the stack else, None for RGB.
-
-    Percentiles come from every n-th voxel of a large stack, so that the same stack always gives the same window.
-    """
-    if stack.values.ndim == 4:
-        return None
-    if stack.modality == "CT":
-        return CT_WINDOW_HU
-    flat = stack.values.reshape(-1)
-    low, high = np.percentile(flat[:: max(1, flat.size // _SAMPLED_VOXELS)], _PERCENTILES)
-    if high <= low:
-        low, high = flat.min(), flat.max()
-    return float(low), float(high)
-
-
-def apply_window(
-    values: NDArray[np.float32] | NDArray[np.uint8], limits: tuple[float, float] | None
-) -> NDArray[np.uint8]:
-    """Map one slice, `rows columns` or `rows columns 3`, to uint8 `rows columns 3`."""
-    if limits is None:
-        return values.astype(np.uint8)
-    low, high = limits
-    grey = np.clip((values.astype(np.float32) - low) * (255.0 / max(high - low, 1e-6)), 0, 255).astype(np.uint8)
-    return np.repeat(grey[..., None], 3, axis=2)
 
 
 def to_square(

@@ -13,12 +13,15 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from inference.errors import CheckpointError, TermsNotAccepted
+from inference.card import CARD_FILE
+from inference.errors import CheckpointError, NotCalibrated, TermsNotAccepted
 from inference.medseg_r import checkpoint
-from inference.medseg_r.checkpoint import digest_of, load_checkpoint, load_described, save_checkpoint
+from inference.medseg_r.checkpoint import digest_of, load_checkpoint, load_described, save_checkpoint, set_card
 from inference.medseg_r.description import SHIPPED, Thresholds, read_description
 from inference.medseg_r.model import MedSegR
+from inference.notices import UNCALIBRATED, WITHOUT_CARD
 from inference.open import describe_predictor, open_predictor
+from tests.unit.inference.fake_model import CARD
 
 
 def test_what_was_saved_is_loaded(checkpoint_folder: Path, model: MedSegR) -> None:
@@ -26,7 +29,7 @@ def test_what_was_saved_is_loaded(checkpoint_folder: Path, model: MedSegR) -> No
     for name, value in model.state_dict().items():
         assert torch.allclose(loaded.model.state_dict()[name], value, atol=2e-3, rtol=2e-3), name
     language = loaded.model.language_model
-    assert loaded.calibration == ((0.0, 0.1), (1.0, 0.9))
+    assert loaded.calibration == ((0.0, 0.0), (0.5, 0.5), (1.0, 0.9))
     assert language.lm_head.weight is language.get_input_embeddings().weight
 
 
@@ -57,7 +60,43 @@ def test_loading_leaves_the_random_state_alone(checkpoint_folder: Path) -> None:
 def test_research_only_weights_need_consent(checkpoint_folder: Path) -> None:
     with pytest.raises(TermsNotAccepted, match="accept_research_use"):
         open_predictor(str(checkpoint_folder))
+    described = describe_predictor(str(checkpoint_folder), accept_research_use=True)
+    assert described.terms == f"research use only; {WITHOUT_CARD}"
+
+
+def test_the_card_belongs_to_what_the_digest_is_of(checkpoint_folder: Path) -> None:
+    before = read_description(checkpoint_folder)
+    assert before.card is None
+    written = set_card(checkpoint_folder, CARD, None)
+    loaded = load_checkpoint(checkpoint_folder, accept_research_use=True)
+    assert loaded.card == CARD and loaded.description.digest == written.digest != before.digest
     assert describe_predictor(str(checkpoint_folder), accept_research_use=True).terms == "research use only"
+    path = checkpoint_folder / CARD_FILE
+    path.write_text(path.read_text().replace('"liver"', '"spine"'))
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_checkpoint(checkpoint_folder, accept_research_use=True)
+    path.write_text('{"labels": []}')
+    with pytest.raises(CheckpointError, match=rf"{CARD_FILE}: labels is empty"):
+        open_predictor(str(checkpoint_folder), accept_research_use=True)
+
+
+def test_weights_shipped_before_cards_keep_digest_and_have_one(tmp_path: Path) -> None:
+    described = read_description(SHIPPED)
+    if described.version != "0.6":
+        pytest.skip("the weights shipped now bring a card")
+    assert digest_of(SHIPPED, described.stated) == described.digest
+    assert described.card is not None and described.card.learned("liver", "CT")
+
+
+def test_weights_without_calibration_need_consent_and_say_so(model: MedSegR, tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, model, name="x", version="1", terms=None, thresholds=Thresholds())
+    with pytest.raises(NotCalibrated, match="accept_uncalibrated"):
+        open_predictor(str(tmp_path))
+    with pytest.raises(NotCalibrated, match="medseg-r calibrate"):
+        describe_predictor(str(tmp_path))
+    predictor = open_predictor(str(tmp_path), accept_uncalibrated=True)
+    assert UNCALIBRATED in (predictor.description.terms or "")
+    assert describe_predictor(str(tmp_path), accept_uncalibrated=True) == predictor.description
 
 
 def test_a_missing_folder_is_named(tmp_path: Path) -> None:
@@ -124,7 +163,7 @@ def test_changed_thresholds_are_another_digest(checkpoint_folder: Path) -> None:
 def test_terms_that_do_not_speak_of_research_are_only_passed_on(checkpoint_folder: Path) -> None:
     path = checkpoint_folder / "checkpoint.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"terms": "Apache-2.0"}))
-    assert describe_predictor(str(checkpoint_folder)).terms == "Apache-2.0"
+    assert describe_predictor(str(checkpoint_folder)).terms == f"Apache-2.0; {WITHOUT_CARD}"
 
 
 def test_a_description_without_terms_is_refused(checkpoint_folder: Path) -> None:

@@ -190,7 +190,7 @@ def test_a_volume_is_answered(composed: Checkpoint, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(context, "generate", grammatical)
     values = np.random.default_rng(0).normal(size=(3, 30, 50)).astype(np.float32)
     earlier = (Exchange("where is the spleen?", "No spleen is seen."),)
-    first, second = predictor.answer(
+    first, second = predictor.free_answer(
         SliceStack(values, "CT", None), [Question("where?"), Question("and the liver?", earlier)]
     )
     for answer in (first, second):

@@ -7,12 +7,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from inference.interface import SliceStack
 from inference.medseg_r.config import Preprocessing
 from inference.medseg_r.transform import (
     SIDE,
-    apply_window,
-    choose_window,
     from_square,
     grounding_square,
     standardise,
@@ -73,28 +70,6 @@ def test_padding_stays_below_and_to_the_right() -> None:
     assert extent == (128, 256)
     assert (square[:128] == 200).all()
     assert (square[128:] == 0).all()
-
-
-def test_ct_is_shown_like_the_images_it_learned_from() -> None:
-    stack = SliceStack(np.array([[[-2000.0, -1024.0, 110.0, 5000.0]]], dtype=np.float32), "CT", None)
-    shown = apply_window(stack.values[0], choose_window(stack))[0, :, 0]
-    assert shown.tolist() == [0, 0, 136, 255]
-
-
-def test_mr_is_shown_between_percentiles_of_the_whole_stack() -> None:
-    values = np.linspace(0, 1000, 4 * 50 * 50, dtype=np.float32).reshape(4, 50, 50)
-    values[0, 0, 0] = 1e6
-    limits = choose_window(SliceStack(values, "MR", None))
-    assert limits is not None
-    assert limits[0] == pytest.approx(5, abs=1)
-    assert limits[1] == pytest.approx(995, abs=1)
-
-
-def test_rgb_is_shown_as_it_is() -> None:
-    values = np.random.default_rng(0).integers(0, 256, (2, 20, 20, 3), dtype=np.uint8)
-    stack = SliceStack(values, "ES", None)
-    assert choose_window(stack) is None
-    assert (apply_window(stack.values[1], None) == values[1]).all()
 
 
 def test_a_blank_image_standardises_to_zeros() -> None:
