@@ -8,8 +8,9 @@ mask.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,17 +18,19 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from inference.errors import AnswerMalformed, InferenceError, InputRefused
-from inference.interface import Question
+from inference.interface import PredictorDescription, Question
 from inference.medseg_qa.matching import match_phrases
 from inference.medseg_qa.records import Record
 from inference.medseg_qa.splits import check_split, select_records
 from inference.medseg_r.answers import named_phrases
-from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_thresholds
+from inference.medseg_r.checkpoint import Checkpoint, load_checkpoint, set_card, set_thresholds
 from inference.medseg_r.grounding import MaskPrediction
+from inference.medseg_r.predictor import MedSegRPredictor
 from inference.medseg_r.transform import from_square, grounding_square, to_square
 from inference.open import torch_device
 from inference.overlap import dice, iou
 from inference.progress import Counter
+from inference.training.least_confidence import claimed_from, least_confidences, looked_for
 from inference.training.thresholds import MASK_LOGITS, Judged, Wanted, calibrated, choose_thresholds, cross_validated
 
 __all__ = ["ENOUGH", "calibrate_checkpoint", "judge_answers"]
@@ -66,14 +69,42 @@ def calibrate_checkpoint(
     calibration = calibrated(judged, thresholds)
     by = {"split": split, "images": len({one.image for one in judged}), "targets": len(judged), "masks": present}
     described = set_thresholds(folder, thresholds, calibration, by=by)
+    least = _claim_labels(folder, qa, split, device, most_per_set)
+    if least is not None:
+        described = least.described
     outcome = cross_validated(judged, _WANTED)
     return {
         "digest": described.digest,
         "thresholds": vars(thresholds),
         "calibration": [list(pair) for pair in calibration],
+        "least_confidence": None if least is None else least.by_label,
         "cross_validated": None if outcome is None else outcome._asdict(),
         **by,
     }
+
+
+class _Claims(NamedTuple):
+    """From which confidence labels are claimed, and what the checkpoint is known as with that in its card."""
+
+    by_label: dict[str, float]
+    described: PredictorDescription
+
+
+def _claim_labels(folder: Path, qa: Path, split: str, device: str, most_per_set: int | None) -> _Claims | None:
+    """Choose and write into the card from which confidence each label is claimed; None for a checkpoint without one."""
+    place = torch_device(device)
+    checkpoint = load_checkpoint(folder, accept_research_use=True, device=place)  # with the thresholds just chosen
+    if checkpoint.card is None:
+        return None
+    checkpoint = replace(checkpoint, card=claimed_from(checkpoint.card, {}))
+    with Counter("images looked through") as progress:
+        looked = looked_for(
+            MedSegRPredictor(checkpoint, place), qa, split, most_per_set=most_per_set, progress=progress
+        )
+    least = least_confidences(looked)
+    assert checkpoint.card is not None
+    described = set_card(folder, claimed_from(checkpoint.card, least), checkpoint.likeness)
+    return _Claims({f"{label} ({modality})": bar for (label, modality), bar in least.items()}, described)
 
 
 def judge_answers(

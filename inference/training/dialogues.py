@@ -7,7 +7,7 @@ Beside the images of the conversations, as many again are drawn for the vision t
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -57,6 +57,11 @@ class DialogueBatch:
     asked: Tensor
     occupied: Tensor
 
+    def to(self, device: torch.device) -> DialogueBatch:
+        """Return it with its tensors on a device; `images` stay where they are."""
+        tensors = {one.name: getattr(self, one.name) for one in fields(self) if one.name != "images"}
+        return replace(self, **{name: value.to(device) for name, value in tensors.items()})
+
 
 @dataclass
 class _Example:
@@ -85,9 +90,11 @@ def dialogue_texts(qa: Path) -> list[str]:
 class Dialogues:
     """Draws conversations of one split as `LanguageStage` learns them."""
 
-    def __init__(self, qa: Path, split: str, tokenizer: ChatTokenizer, config: MedSegRConfig) -> None:
+    def __init__(
+        self, qa: Path, split: str, tokenizer: ChatTokenizer, config: MedSegRConfig, *, limits: float = 0.0
+    ) -> None:
         self.tokenizer, self.config = tokenizer, config
-        self.turns = TurnSampler(qa, split)
+        self.turns = TurnSampler(qa, split, limits=limits)
         self.images = [_small(qa / record.image, config.context_image_size) for record in self.turns.records]
         self.bits = [_label_bits(qa, record, config.context_image_size) for record in self.turns.records]
         by_label: dict[str, list[int]] = defaultdict(list)

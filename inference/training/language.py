@@ -25,6 +25,7 @@ from inference.medseg_r.config import MedSegRConfig
 from inference.medseg_r.model import build_prompt_projector
 from inference.medseg_r.tiny import build_language_model, build_tokenizer, train_tokenizer
 from inference.medseg_r.tokenizer import ChatTokenizer
+from inference.open import torch_device
 from inference.training.dialogues import DialogueBatch, Dialogues, dialogue_texts
 from inference.training.settings import WARMUP, TrainSettings
 from inference.training.start import starting_point
@@ -58,8 +59,11 @@ class LanguageStage(nn.Module):
         With `heads_alone` nothing but the two heads learns from them.
         """
         model = self.language_model.model
-        with torch.autocast("cpu", torch.bfloat16), torch.set_grad_enabled(not heads_alone):
-            hidden = model.vision_tower(_pixels(batch.images, self.config), output_hidden_states=True).hidden_states[-1]
+        batch, kind = batch.to(self.prompts.device), self.prompts.device.type
+        with torch.autocast(kind, torch.bfloat16), torch.set_grad_enabled(not heads_alone):
+            hidden = model.vision_tower(
+                _pixels(batch.images, self.config).to(self.prompts.device), output_hidden_states=True
+            ).hidden_states[-1]
             visual = model.multi_modal_projector(hidden[:, 1:]).float()  # n+more visual_tokens language_width
             embedded = model.language_model.embed_tokens(batch.ids)
             shown = visual[: len(batch.ids)]
@@ -69,7 +73,7 @@ class LanguageStage(nn.Module):
             logits = self.language_model.lm_head(states[:, :-1][said])  # only where something is to be said
             known = batch.seg_labels >= 0
             given = self.prompt_projector(states[batch.seg_rows[known], batch.seg_positions[known]])
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(kind, torch.bfloat16):
             asked = self.asked(states[batch.asked_rows, batch.asked_positions])
             occupied = self.occupied(visual)
         each = F.cross_entropy(logits.float(), batch.targets[:, 1:][said], reduction="none")
@@ -78,7 +82,7 @@ class LanguageStage(nn.Module):
         prompt = F.mse_loss(given.float(), self.prompts[batch.seg_labels[known]]) if known.any() else text.new_zeros(())
         meant = F.binary_cross_entropy_with_logits(asked.float(), batch.asked, reduction="none").sum(dim=1).mean()
         certain = ~batch.occupied.isnan()
-        gain = torch.full((), _OCCUPIED_GAIN)
+        gain = torch.full((), _OCCUPIED_GAIN, device=batch.occupied.device)
         seen = F.binary_cross_entropy_with_logits(occupied.float()[certain], batch.occupied[certain], pos_weight=gain)
         return torch.stack([text, prompt, meant, seen])
 
@@ -103,9 +107,10 @@ def train_language(config: MedSegRConfig, settings: TrainSettings) -> None:
     if started is not None:
         stage.language_model.load_state_dict(started.language_model.state_dict())
         stage.prompt_projector.load_state_dict(started.prompt_projector.state_dict())
+    stage = stage.to(torch_device(settings.device))
     heads_alone = 0 if started is None else _HEADS_ALONE
     optimiser = torch.optim.AdamW(stage.parameters(), lr=settings.peak_rate, betas=(0.9, 0.95), weight_decay=0.03)
-    dialogues = Dialogues(settings.qa, "train", tokenizer, config)
+    dialogues = Dialogues(settings.qa, "train", tokenizer, config, limits=settings.limits)
 
     @lru_cache(maxsize=1)
     def batches(group: int) -> list[DialogueBatch]:

@@ -19,9 +19,11 @@ from inference.medseg_qa.labels import DATASETS, canonical
 from inference.medseg_r.transform import SIDE, to_square
 from inference.progress import Counter
 
-__all__ = ["Pack", "check_manifest", "pack"]
+__all__ = ["Pack", "check_manifest", "held_out", "pack"]
 
 _TRAIN_SLICE_STEP = 3  # of a hippocampus volume: neighbouring slices are almost the same
+_FEWEST_GROUPS = 60  # a set of fewer patients gives none up
+_COLUMNS = ("images", "masks", "datasets", "ids", "modalities", "splits", "extents", "groups")
 
 _log = structlog.get_logger()
 
@@ -32,7 +34,8 @@ class Pack:
 
     `images`: uint8 `records 256 256 3`. `masks`: uint16 `records 256 256`, bit i set where label i of the record's
     data set (`DATASETS`) is. `datasets`, `ids`, `modalities`, `splits`: one text per record.
-    `extents`: int `records 2`, rows and columns of the image inside the square.
+    `extents`: int `records 2`, rows and columns of the image inside the square. `groups`: one text per record, the same
+    for all of a patient.
     """
 
     images: NDArray[np.uint8]
@@ -42,6 +45,7 @@ class Pack:
     modalities: NDArray[np.str_]
     splits: NDArray[np.str_]
     extents: NDArray[np.int64]
+    groups: NDArray[np.str_]
 
     @cached_property
     def shown(self) -> NDArray[np.uint16]:
@@ -69,19 +73,35 @@ def pack(images: Path, cache: Path) -> Pack:
     """
     manifest = check_manifest(images)
     _check_source(manifest, cache)
-    names = ("images", "masks", "datasets", "ids", "modalities", "splits", "extents")
-    if not (cache / "extents.npy").exists():
+    if not (cache / f"{_COLUMNS[-1]}.npy").exists():
         rows = [json.loads(line) for line in manifest.read_text().splitlines()]
         records: list[tuple[Any, ...]] = []
         with np.load(images / "hippocampus" / "hippocampus.npz") as volumes, Counter("packing images") as progress:
             for number, row in enumerate(rows):
                 progress(number + 1, len(rows))
                 records.extend(_slices(row, volumes) if row["dataset"] == "hippocampus" else [_record(row, images)])
-        for name, column in zip(names, zip(*records, strict=True), strict=True):
+        for name, column in zip(_COLUMNS, zip(*records, strict=True), strict=True):
             np.save(cache / f"{name}.npy", np.asarray(column))
         _log.info("packed", records=len(records), cache=str(cache))
-    arrays = {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in names}
+    arrays = {name: np.load(cache / f"{name}.npy", mmap_mode="r") for name in _COLUMNS}
     return Pack(**arrays)
+
+
+def held_out(pack: Pack, share: float) -> NDArray[np.bool_]:
+    """Return which training records are kept from the grounding, so that the object score may learn from them.
+
+    About `share` of the patients of every set that has enough of them, the same at every call; bool `records`.
+    """
+    kept = np.zeros(len(pack.ids), dtype=np.bool_)
+    for name in np.unique(pack.datasets):
+        records = np.flatnonzero((pack.datasets == name) & (pack.splits == "train"))
+        groups = sorted(
+            {str(group) for group in pack.groups[records]},
+            key=lambda group: hashlib.sha256(f"{name}/{group}".encode()).digest(),
+        )
+        if len(groups) >= _FEWEST_GROUPS:
+            kept[records] = np.isin(pack.groups[records], groups[: round(share * len(groups))])
+    return kept
 
 
 def check_manifest(images: Path) -> Path:
@@ -116,7 +136,11 @@ def _record(row: dict[str, Any], images: Path) -> tuple[Any, ...]:
         values, _ = to_square(np.asarray(Image.open(images / row["mask"])), nearest=True)
         for value, name in row["labels"].items():
             bits |= (values == int(value)).astype(np.uint16) << np.uint16(labels.index(canonical(name)))
-    return image, bits, row["dataset"], row["id"], row["modality"], row["split"], extent
+    return image, bits, row["dataset"], row["id"], row["modality"], row["split"], extent, _group(row)
+
+
+def _group(row: dict[str, Any]) -> str:
+    return str(row.get("group") or row["id"])
 
 
 def _slices(row: dict[str, Any], volumes: Any) -> list[tuple[Any, ...]]:
@@ -129,5 +153,5 @@ def _slices(row: dict[str, Any], volumes: Any) -> list[tuple[Any, ...]]:
         mask, _ = to_square(labels[:, :, index], nearest=True)
         bits = (mask == 1).astype(np.uint16) | (mask == 2).astype(np.uint16) << np.uint16(1)
         grey = np.repeat(image[..., None], 3, axis=2)
-        records.append((grey, bits, "hippocampus", f"{row['id']}/{index}", "MR", row["split"], extent))
+        records.append((grey, bits, "hippocampus", f"{row['id']}/{index}", "MR", row["split"], extent, _group(row)))
     return records

@@ -22,7 +22,9 @@ from inference.training.vision import train_vision
 
 __all__ = ["run_training"]
 
-_MAY_CHANGE = frozenset({"out", "threads", "steps", "save_every", "accept_research_use"})  # when a run goes on
+_MAY_CHANGE = frozenset(
+    {"out", "threads", "steps", "save_every", "device", "accept_research_use"}
+)  # when a run goes on
 
 
 def run_training(settings: TrainSettings) -> Path:

@@ -45,6 +45,7 @@ class TrainSettings(BaseModel):
     out: Path = Field(description="folder of states, logs and curves; a run found there is resumed")
     images: Path | None = Field(None, description="grounding, compose: folder with manifest.jsonl")
     qa: Path | None = Field(None, description="language, joint: a MedSeg-QA set")
+    device: str = Field("auto", description="grounding, language: cpu, cuda or auto; auto is the GPU if there is one")
     preset: str = Field("tiny", description="grounding, language, compose: the sizes of the model")
     threads: int = Field(1, ge=1, description="CPU threads")
     steps: int = Field(1000, ge=1, description="optimiser steps in all; the learning rate follows a cosine over them")
@@ -63,8 +64,30 @@ class TrainSettings(BaseModel):
         "",
         description="grounding, language, compose: a checkpoint to go on from, a folder or tiny; empty: nothing",
     )
+    held_out: float = Field(
+        0.0,
+        ge=0,
+        lt=0.5,
+        description="grounding: share of the patients of each large set that it never sees; compose learns the object "
+        "score from them",
+    )
+    contrast: float = Field(
+        0.0, ge=0, le=1, description="grounding: share of the grey images that are shown in a random contrast"
+    )
+    limits: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="language: share of the turns about what was never learned, all but one thing, or nothing at all",
+    )
     object_score_images: int = Field(
         3000, ge=1, description="compose: augmented images that a newly trained grounding's object score learns from"
+    )
+    start_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="compose: share of the start's weights in a newly trained grounding, a mean of both",
     )
     name: str = Field(
         "own model", min_length=1, description="compose: what the checkpoint calls itself in every result"
@@ -102,11 +125,12 @@ class TrainSettings(BaseModel):
 _ALL = frozenset({"stage", "out", "threads", "accept_research_use"})
 _SMALL = _ALL | {"preset", "steps", "save_every", "seed", "batch_size", "learning_rate", "averaged_steps", "start"}
 _READ = {
-    "grounding": _SMALL | {"images"},
-    "language": _SMALL | {"qa"},
-    "compose": _ALL | {"preset", "images", "seed", "object_score_images", "start", "name", "version"},
+    "grounding": _SMALL | {"images", "device", "held_out", "contrast"},
+    "language": _SMALL | {"qa", "device", "limits"},
+    "compose": _ALL | {"preset", "images", "seed", "object_score_images", "start", "start_share", "name", "version"},
     "joint": frozenset(TrainSettings.model_fields)
-    - {"images", "preset", "object_score_images", "averaged_steps", "start", "name", "version"},
+    - {"images", "preset", "object_score_images", "averaged_steps", "start", "name", "version"}
+    - {"device", "held_out", "contrast", "limits", "start_share"},
 }
 """What each stage reads; anything else in its file would have no effect, and is refused."""
 

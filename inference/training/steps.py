@@ -62,7 +62,7 @@ def run_steps(
     peaks = [group["lr"] for group in optimiser.param_groups]
     if path.exists():
         try:
-            state = torch.load(path, weights_only=True)
+            state = torch.load(path, weights_only=True, map_location=next(stage.parameters()).device)
             stage.load_state_dict(state["stage"])
             average.load_state_dict(state["average"])
             optimiser.load_state_dict(state["optimiser"])

@@ -20,7 +20,7 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from inference.medseg_qa.labels import DATASETS, LABELS
-from inference.medseg_r.description import Thresholds
+from inference.medseg_r.description import Thresholds, checked_calibration
 from inference.medseg_r.grounding import Grounding
 from inference.medseg_r.transform import standardise
 from inference.overlap import dice, iou
@@ -142,7 +142,10 @@ def cross_validated(judged: Sequence[Judged], wanted: Wanted | None = None) -> O
 
 
 def calibrated(judged: Sequence[Judged], thresholds: Thresholds) -> tuple[tuple[float, float], ...]:
-    """Return (raw quality, expected IoU) pairs, both rising: isotonic regression on the masks that would be given."""
+    """Return (raw quality, expected IoU) pairs, both rising: isotonic regression on the masks that would be given.
+
+    They begin at (0, 0): below the worst mask that was given, nothing says that it is worth as much as that.
+    """
     place = MASK_LOGITS.index(thresholds.mask_logit)
     given = [
         one
@@ -156,7 +159,7 @@ def calibrated(judged: Sequence[Judged], thresholds: Thresholds) -> tuple[tuple[
     fitted = isotonic_regression(np.array([one.iou[place] for one in given])).x
     knots = np.unique(np.linspace(0, len(given) - 1, _KNOTS).round().astype(int))
     pairs = {round(float(raw[knot]), 4): round(float(fitted[knot]), 4) for knot in knots}
-    return tuple(sorted(pairs.items()))
+    return checked_calibration(sorted(pairs.items()))
 
 
 def _outcome(judged: Sequence[Judged], place: int, least: float, fewest: int) -> NDArray[np.float64]:

@@ -16,6 +16,7 @@ from inference.medseg_qa.compose import ImageFacts, TurnComposer
 from inference.medseg_qa.knowledge import load_knowledge
 from inference.medseg_qa.labels import DATASETS, canonical
 from inference.medseg_qa.records import QuestionKind, Record, Turn, read_records
+from inference.training.limits import LimitTurns
 
 __all__ = ["TurnSampler"]
 
@@ -35,10 +36,11 @@ _MOST_TOGETHER = 4
 class TurnSampler:
     """Draws a label, then whether it is there, then a turn that asks for it.
 
+    `limits`: the share of the turns that ask for what no image or no model answers (`limits.py`).
     Raises `InferenceError` where the split has no turns, `SourceError` where `qa` holds no set.
     """
 
-    def __init__(self, qa: Path, split: str) -> None:
+    def __init__(self, qa: Path, split: str, *, limits: float = 0.0) -> None:
         self.records: list[Record] = [
             record
             for number, record in enumerate(read_records(qa, split))
@@ -59,6 +61,7 @@ class TurnSampler:
         self._shares = shares / shares.sum()
         self._knowledge = load_knowledge()
         self._facts = [self._facts_of(record) for record in self.records]
+        self._limits, self._limit_turns = limits, LimitTurns(self._knowledge.labels)
         self._places: dict[tuple[str, bool], list[int]] = defaultdict(list)
         for place, facts in enumerate(self._facts):
             if facts is not None:
@@ -73,6 +76,11 @@ class TurnSampler:
             label = self.labels[int(random.choice(len(self.labels), p=self._shares))]
             absent = bool(random.random() < _ABSENT)
             places = self._places.get((label, absent))
+            if places and self._limits and random.random() < self._limits:
+                place = places[int(random.integers(len(places)))]
+                facts = self._facts[place]
+                assert facts is not None, "only places with facts are drawn from"
+                return place, (self._limit_turns.draw(facts, random),)
             if places and random.random() < _ANEW:
                 place = places[int(random.integers(len(places)))]
                 return place, (self._composed(place, label, absent, random),)

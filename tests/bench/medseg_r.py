@@ -34,7 +34,8 @@ from inference.medseg_r.checkpoint import load_checkpoint
 from inference.medseg_r.description import checkpoint_folder
 from inference.medseg_r.predictor import MedSegRPredictor
 from inference.medseg_r.tokenizer import GrammarState
-from inference.medseg_r.transform import apply_window, choose_window, grounding_square, to_square
+from inference.medseg_r.transform import grounding_square, to_square
+from inference.pictures import view_of
 
 QUESTIONS = tuple(
     Question(text)
@@ -77,9 +78,9 @@ def median_s(work: Callable[[], object], repeats: int = REPEATS) -> float:
 
 def as_lisa(predictor: MedSegRPredictor, stack: SliceStack, question: Question) -> str:
     """Answer one question about one slice without any cache, and return its text."""
-    model, limits = predictor.checkpoint.model, choose_window(stack)
+    model, view = predictor.checkpoint.model, view_of(stack.values, stack.modality, {})
     context, tokenizer = model.context, model.tokenizer
-    image = apply_window(stack.values[0], limits)
+    image = view.picture(stack.values[0])
     square, _ = to_square(image, model.config.context_square)
     with torch.inference_mode():
         pixels = context.pixels([square])
@@ -114,8 +115,8 @@ def questions_beside_one(predictor: MedSegRPredictor) -> dict[str, Any]:
     One is the mean of the ten asked alone: an answer has five tokens or fifty, and ten take as long as the longest.
     """
     stack = volume(1)
-    one = statistics.mean(median_s(partial(predictor.answer, stack, [question])) for question in QUESTIONS)
-    ten = median_s(lambda: predictor.answer(stack, QUESTIONS))
+    one = statistics.mean(median_s(partial(predictor.free_answer, stack, [question])) for question in QUESTIONS)
+    ten = median_s(lambda: predictor.free_answer(stack, QUESTIONS))
     lisa = median_s(lambda: [as_lisa(predictor, stack, question) for question in QUESTIONS], repeats=3)
     return {
         "one_question_s": one,
@@ -129,7 +130,9 @@ def questions_beside_one(predictor: MedSegRPredictor) -> dict[str, Any]:
 def same_words(predictor: MedSegRPredictor) -> int:
     """Check that both ways say the same, and return how many tokens ten answers have."""
     model, stack = predictor.checkpoint.model, volume(1)
-    square, _ = to_square(apply_window(stack.values[0], choose_window(stack)), model.config.context_square)
+    square, _ = to_square(
+        view_of(stack.values, stack.modality, {}).picture(stack.values[0]), model.config.context_square
+    )
     with torch.inference_mode():
         prefix = model.context.encode([square])
         answers = model.context.generate(prefix, QUESTIONS, model.config.most_answer_tokens)
@@ -154,7 +157,7 @@ def measure_volume(predictor: MedSegRPredictor, slices: int) -> dict[str, Any]:
     stack = volume(slices)
     before = _resident_mb()
     started = time.perf_counter()
-    answers = predictor.answer(stack, QUESTIONS[:5])
+    answers = predictor.free_answer(stack, QUESTIONS[:5])
     seconds = time.perf_counter() - started
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     masks = sum(target.mask.nbytes for answer in answers for target in answer.targets) / 1e6
@@ -173,9 +176,8 @@ def on_gpu(predictor: MedSegRPredictor) -> dict[str, Any]:
     """Tokens and images per second, and decoding beside the time that reading all language weights once would take."""
     model = predictor.checkpoint.model
     stack = volume(8)
-    squares = [
-        to_square(apply_window(one, choose_window(stack)), model.config.context_square)[0] for one in stack.values
-    ]
+    view = view_of(stack.values, stack.modality, {})
+    squares = [to_square(view.picture(one), model.config.context_square)[0] for one in stack.values]
     with torch.inference_mode():
         prefix_s = median_s(lambda: model.context.encode(squares))
         prefix = model.context.encode(squares[:1])
@@ -183,7 +185,7 @@ def on_gpu(predictor: MedSegRPredictor) -> dict[str, Any]:
         [[answer]] = model.context.generate(prefix, QUESTIONS[:1], model.config.most_answer_tokens)
         seen = [
             grounding_square(
-                apply_window(one, choose_window(stack)),
+                view.picture(one),
                 model.config.grounding.preprocessing,
                 model.config.grounding.image_size,
             )[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from typer.testing import CliRunner
 
 from inference.cli import app
 from inference.errors import InferenceError
-from inference.medseg_r.checkpoint import load_checkpoint
+from inference.medseg_r.checkpoint import load_checkpoint, set_card
 from inference.medseg_r.context import GeneratedAnswer, GlobalContext
 from inference.medseg_r.grounding import Grounding, MaskPrediction
 from inference.training import calibration
 from inference.training.calibration import calibrate_checkpoint, judge_answers
+from tests.unit.inference.fake_model import CARD, learned
 
 
 def _says_liver(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,6 +73,22 @@ def test_a_checkpoint_gets_thresholds_and_a_digest_of_its_own(
     assert vars(after.thresholds) == told["thresholds"]
     assert after.calibration != before.calibration
     assert 0 < told["cross_validated"]["dice"] <= 1
+
+
+def test_calibration_notes_in_the_card_from_which_confidence_a_label_is_claimed(
+    make_qa: Callable[[], Path], checkpoint_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _says_liver(monkeypatch)
+    _draws_the_liver(monkeypatch)
+    monkeypatch.setattr(calibration, "_FEWEST", 5)
+    monkeypatch.setattr(calibration, "least_confidences", lambda looked: {("liver", "CT"): 0.4})
+    stale = replace(CARD, labels=(learned("liver", least=0.9), learned("spleen", least=0.9)))
+    set_card(checkpoint_folder, stale, None)
+    told = calibrate_checkpoint(checkpoint_folder, make_qa(), "train")
+    after = load_checkpoint(checkpoint_folder, accept_research_use=True)
+    assert after.card is not None and told["digest"] == after.description.digest
+    assert [entry.least_confidence for entry in after.card.labels] == [0.4, None]
+    assert told["least_confidence"] == {"liver (CT)": 0.4}
 
 
 def test_a_model_that_names_nothing_cannot_be_calibrated(

@@ -37,7 +37,8 @@ def test_it_says_what_is_there_where_the_quality_never_would() -> None:
         present.append(there)
     torch.manual_seed(0)
     score = ObjectScore(8)
-    fit_object_score(Evidence(torch.stack(rows).float(), torch.tensor(labels), torch.tensor(present)), score)
+    evidence = Evidence(torch.stack(rows).float(), torch.tensor(labels), torch.tensor(present))
+    fit_object_score(evidence, score, rounds=60, rate=3e-3)  # far less evidence than a checkpoint's
     said = score.eval()(torch.stack(rows).float()).detach() > 0
     for thin in (0, 1):
         own = torch.tensor(labels) == thin
@@ -70,7 +71,7 @@ def test_evidence_is_of_every_label_of_an_image_and_of_foreign_ones(scored_confi
     images = np.random.default_rng(0).integers(0, 255, (len(names), 256, 256, 3)).astype(np.uint8)
     texts = np.array(names)
     splits = np.array(["train"] * len(names))
-    pack = Pack(images, masks, texts, texts, texts, splits, np.full((len(names), 2), 256))
+    pack = Pack(images, masks, texts, texts, texts, splits, np.full((len(names), 2), 256), texts)
     torch.manual_seed(0)
     grounding = Grounding(scored_config)
     prompts = label_prompts(32)

@@ -21,10 +21,10 @@ from inference.medseg_r.efficientnet_stem import EfficientNetStem
 from inference.medseg_r.model import mask_losses
 from inference.medseg_r.tiny import build_image_processor, build_tokenizer, train_tokenizer
 from inference.training import language, pretrained
-from inference.training.compose import compose_stages
+from inference.training.compose import _between, compose_stages
 from inference.training.dialogues import Dialogues, dialogue_texts
 from inference.training.language import LanguageStage, _pixels, train_language
-from inference.training.packing import Pack
+from inference.training.packing import Pack, held_out
 from inference.training.packing import pack as pack_images
 from inference.training.settings import TrainSettings
 from inference.training.thresholds import Judged, calibrated, choose_thresholds, cross_validated
@@ -42,7 +42,7 @@ def pack() -> Pack:
             masks[record, 60 + 8 * bit : 66 + 8 * bit, 100:150] |= np.uint16(1 << bit)
     images = np.random.default_rng(0).integers(0, 255, (count, 256, 256, 3)).astype(np.uint8)
     texts = np.array(names)
-    return Pack(images, masks, texts, texts, texts, np.array(["train"] * count), np.full((count, 2), 256))
+    return Pack(images, masks, texts, texts, texts, np.array(["train"] * count), np.full((count, 2), 256), texts)
 
 
 def test_the_stem_starts_as_its_publisher_left_it() -> None:
@@ -90,12 +90,25 @@ def test_a_label_on_one_image_of_many_is_drawn_as_often_as_the_others(pack: Pack
     masks[7, 100:150, 100:150] |= 4
     names = np.array(["acdc"] * 40)
     images, extents = np.zeros((40, 256, 256, 3), np.uint8), np.full((40, 2), 256)
-    rare = Pack(images, masks, names, names, names, np.array(["train"] * 40), extents)
+    rare = Pack(images, masks, names, names, names, np.array(["train"] * 40), extents, names)
     random = np.random.default_rng(2)
     drawn = [draw_record(rare, "acdc", random) for _ in range(400)]
     assert {label for _, label in drawn} == {0, 2, None}  # no image shows the label between
     assert 80 < sum(record == 7 for record, _ in drawn) < 170  # 0.3 of 400, where 10 would be drawn by chance
-    assert all(record == 7 for record, label in drawn if label == 2)
+    lacking = sum(record != 7 for record, label in drawn if label == 2)
+    assert 30 < lacking < 100  # 0.15 of 400 are drawn since they lack it; the first label is lacking nowhere
+
+
+def test_what_is_held_out_is_of_whole_patients_and_never_drawn(pack: Pack) -> None:
+    count = 240
+    names, groups = np.array(["busi"] * count), np.array([f"patient {number // 2}" for number in range(count)])
+    images, masks = np.zeros((count, 8, 8, 3), np.uint8), np.zeros((count, 8, 8), np.uint16)
+    many = Pack(images, masks, names, names, names, np.array(["train"] * count), np.full((count, 2), 8), groups)
+    kept = held_out(many, 0.1)
+    assert kept.sum() == 24 and not set(groups[kept]) & set(groups[~kept])
+    random = np.random.default_rng(0)
+    assert not any(kept[draw_record(many, "busi", random, among=~kept)[0]] for _ in range(100))
+    assert not held_out(pack, 0.1).any()  # a set of few patients gives none up
 
 
 def _judged(label: int, validation: bool, quality: float, score: float, image: int = 0) -> Judged:
@@ -286,3 +299,9 @@ def test_mask_losses_are_bce_and_dice_of_what_is_there() -> None:
     assert float(entropy) < 1e-6 and float(dice) < 1e-6
     entropy, dice = mask_losses(-sure, masks)
     assert float(entropy) == pytest.approx(20.0) and float(dice) == pytest.approx(1 - 1 / 17, abs=1e-4)
+
+
+def test_a_composed_grounding_may_lie_between_its_start_and_what_was_trained() -> None:
+    learned, start = {"a": torch.tensor([1.0])}, {"a": torch.tensor([3.0]), "object_score": torch.tensor([7.0])}
+    assert _between(learned, start, 0.25) == {"a": torch.tensor([1.5]), "object_score": torch.tensor([7.0])}
+    assert _between(learned, start, 0.0)["a"] == 1.0
