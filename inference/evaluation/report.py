@@ -47,7 +47,7 @@ def run_evaluation(
     torch_device(device)
     if out is not None:
         _make_folder(out)
-    predictor = open_predictor(checkpoint, device, accept_research_use=True)
+    predictor = open_predictor(checkpoint, device, accept_research_use=True, accept_uncalibrated=True)
     with Counter("images") as progress:
         evaluation = evaluate(predictor, qa, split, most_per_set=most_per_set, progress=progress)
     if not evaluation.images:

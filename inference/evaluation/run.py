@@ -20,6 +20,7 @@ from inference.medseg_qa.labels import canonical
 from inference.medseg_qa.matching import match_phrases, names_label
 from inference.medseg_qa.records import Record, Turn
 from inference.medseg_qa.splits import select_records
+from inference.medseg_qa.stacks import stack_of
 from inference.medseg_r.answers import without_markup
 
 __all__ = ["Case", "Evaluation", "evaluate", "stack_of"]
@@ -98,13 +99,6 @@ def evaluate(
         if progress is not None:
             progress(number + 1, len(records))
     return result
-
-
-def stack_of(record: Record, qa: Path) -> SliceStack:
-    """Return a record's image as a stack of one slice: RGB, as it is stored."""
-    pixels = np.asarray(Image.open(qa / record.image).convert("RGB"))
-    spacing = None if record.spacing_mm is None else (1.0, *record.spacing_mm)
-    return SliceStack(pixels[None], record.modality, spacing)
 
 
 def _answers(predictor: Predictor, stack: SliceStack, turns: Sequence[Turn]) -> list[Answer | None]:

@@ -17,12 +17,12 @@ from dicom_node.headers.instance import read_identifiers
 from dicom_node.results.stored_segmentation import ReadSegment, read_segments
 from dicom_node.volumes.display import display_view
 from dicom_node.volumes.load import LoadedSeries, SeriesVolume, load_series
-from inference.medseg_qa.sources import Pixels, Problem, Skip, SourceImage
+from inference.medseg_qa.sources import Problem, Skip, SourceImage, pictured
+from inference.pictures import is_fixed_window, view_of
 
 __all__ = ["DicomSegSource", "SliceNaming", "open_dicom", "slices_of"]
 
 _SEG_CLASSES = {"1.2.840.10008.5.1.4.1.1.66.4", "1.2.840.10008.5.1.4.1.1.66.7"}
-_CT_WINDOW_HU = (-160.0, 240.0)
 _TOLERANCE_VOXELS = 0.5
 _NAMES = {"nasogastric tube": "nosogastric tube"}
 """Labels that the public data spells otherwise."""
@@ -129,19 +129,20 @@ class SliceNaming:
 
 
 def slices_of(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], naming: SliceNaming) -> Iterator[SourceImage]:
-    """The slices of a volume on which something is marked, in display orientation.
+    """The slices of a volume on which something is marked, in display orientation, as a model is shown them.
 
     `masks`: by label, each bool `slices rows columns` on the volume's grid.
     """
     view = display_view(volume)
-    values = view.apply(_windowed(volume))
+    values = view.apply(volume.values)
+    pictures = view_of(values, volume.modality, {})
     shown = {label: view.apply(mask) for label, mask in masks.items()}
     spacing = volume.pixel_spacing_mm
     if spacing is not None and view.transpose:
         spacing = (spacing[1], spacing[0])
     marked = np.flatnonzero(np.any([mask.any(axis=(1, 2)) for mask in shown.values()], axis=0))
     for k in (int(index) for index in marked):
-        pixels = Pixels(values[k], {label: mask[k] for label, mask in shown.items() if mask[k].any()})
+        pixels = pictured(pictures, values[k], {label: mask[k] for label, mask in shown.items() if mask[k].any()})
         yield SourceImage(
             id=f"{naming.name}_{naming.number:03d}_slice_{k:03d}",
             dataset=naming.dataset,
@@ -155,6 +156,7 @@ def slices_of(volume: SeriesVolume, masks: dict[str, NDArray[np.bool_]], naming:
             orientation=_orientation(volume),
             laterality=_laterality(volume),
             searched=naming.searched,
+            window=pictures.limits if is_fixed_window(volume.modality, {}) else None,
         )
 
 
@@ -170,14 +172,6 @@ def _laterality(volume: SeriesVolume) -> str | None:
     """The paired body part's side as the image or its series states it (PS3.3 C.7.6.1, C.7.3.1)."""
     stated = text(volume.source, "ImageLaterality") or text(volume.source, "Laterality")
     return stated if stated in ("L", "R") else None
-
-
-def _windowed(volume: SeriesVolume) -> NDArray[np.uint8]:
-    if volume.is_color:
-        return np.asarray(volume.values, dtype=np.uint8)
-    low, high = _CT_WINDOW_HU if volume.modality == "CT" else tuple(np.percentile(volume.values, (0.5, 99.5)))
-    scaled = np.clip((volume.values - low) / max(float(high - low), 1e-6), 0, 1) * 255
-    return np.asarray(scaled, dtype=np.uint8)
 
 
 def _hash(text: str) -> str:
