@@ -6,7 +6,9 @@ from enum import Enum
 
 from pydicom import uid
 
-__all__ = ["SEGMENTATION_CLASSES", "WRITTEN_CLASSES", "ImageKind", "holds_images", "image_kind"]
+__all__ = [
+    "SEGMENTATION_CLASSES", "WRITTEN_CLASSES", "ImageKind", "Picture", "holds_images", "image_kind", "picture_of",
+]  # fmt: skip
 
 
 class ImageKind(Enum):
@@ -164,3 +166,32 @@ def holds_images(sop_class_uid: str) -> bool:
     brings is kept and named.
     """
     return sop_class_uid not in _CLASSES_WITHOUT_IMAGES and not sop_class_uid.startswith(_FAMILIES_WITHOUT_IMAGES)
+
+
+class Picture(Enum):
+    """What a picture shows: a section through the body, a projection, an echo, or what a camera sees."""
+
+    SECTION = "section"
+    PROJECTION = "projection"
+    SONOGRAM = "sonogram"
+    PHOTOGRAPH = "photograph"
+
+
+_PICTURES_OF_CLASSES: dict[str, Picture] = {
+    uid.ParametricMapStorage: Picture.SECTION,
+    uid.OphthalmicTomographyImageStorage: Picture.SECTION,
+    uid.XRay3DAngiographicImageStorage: Picture.SECTION,
+    uid.XRay3DCraniofacialImageStorage: Picture.SECTION,
+    uid.BreastTomosynthesisImageStorage: Picture.SECTION,
+}
+_PICTURES_OF_MODALITIES = {
+    **dict.fromkeys(("CT", "MR", "PT", "OPT"), Picture.SECTION),
+    **dict.fromkeys(("CR", "DX", "MG", "XA", "RF", "IO", "PX", "RG", "RTIMAGE", "NM"), Picture.PROJECTION),
+    **dict.fromkeys(("US", "IVUS"), Picture.SONOGRAM),
+    **dict.fromkeys(("ES", "GM", "OP", "XC", "SM", "DMS"), Picture.PHOTOGRAPH),
+}
+
+
+def picture_of(sop_class_uid: str, modality: str) -> Picture | None:
+    """What the images of a SOP class show, else what those of a modality (PS3.3 C.7.3.1.1.1) do; None: not known."""
+    return _PICTURES_OF_CLASSES.get(sop_class_uid) or _PICTURES_OF_MODALITIES.get(modality)

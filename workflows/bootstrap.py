@@ -6,9 +6,9 @@ import os
 import socket
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from importlib.metadata import version
 
 import structlog
@@ -25,13 +25,15 @@ from dicom_node.storage.backlog import backlog
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.journal import Journal
 from dicom_node.storage.journal_reader import JournalReader
+from inference.errors import InferenceError
 from inference.interface import Predictor, PredictorDescription
 from inference.open import describe_predictor, open_predictor
 from workflows.data_folder import DataFolder
 from workflows.errors import OtherWeights, SettingsError
 from workflows.ownership import require_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, ArchiveSettings, Delivery, PeerSettings, Settings
+from workflows.protocols.schema import ReadingProtocol
+from workflows.settings import COMMISSIONING, ArchiveSettings, Delivery, ModelSettings, PeerSettings, Settings
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
 from workflows.state.keeping import KeepingRules
 from workflows.state.records import Destination
@@ -72,7 +74,7 @@ class Node:
             raise SettingsError(f"[node] data_dir {data_dir} cannot be used: {error.strerror}") from error
         self.owner = f"{socket.gethostname()}:{os.getpid()}"
         self.folder = DataFolder(data_dir.resolve())
-        self._predictor: Predictor | None = None
+        self._predictors: dict[str, Predictor] = {}  # by the name of who answers, "" for that of [model]
 
     @property
     def broker_url(self) -> str:
@@ -157,8 +159,9 @@ class Node:
         commissioning = self.settings.model.checkpoint == COMMISSIONING
         archives = self.settings.destinations
         return Planner(
-            protocols=() if commissioning else load_directory(self.settings.protocols.directory),
+            protocols=() if commissioning else self.load_protocols(),
             model=self.configured_weights(),
+            model_of=cache(self.configured_weights),
             destinations=self.result_destinations,
             software=version("medseg-node"),
             node_uid=self.node_uid,
@@ -167,6 +170,10 @@ class Node:
             urgent_sources=frozenset(peer.ae_title for peer in self.settings.peers if peer.priority == "stat"),
             archives={one.name: partial(self._archive_to_ask, one) for one in archives},
         )
+
+    def load_protocols(self) -> tuple[ReadingProtocol, ...]:
+        """The reading protocols as they stand now. Raises ProtocolErrors."""
+        return load_directory(self.settings.protocols.directory, [one.name for one in self.settings.predictors])
 
     @property
     def result_destinations(self) -> tuple[Destination, ...]:
@@ -192,34 +199,65 @@ class Node:
         """An archive for a question that nobody should wait long for."""
         return open_archive(address_of(archive), self.settings.node.ae_title, timeouts=_SHORT)
 
-    def configured_weights(self) -> PredictorDescription:
-        """What the configuration names now, without loading it: a link may have moved since a worker loaded."""
-        return describe_predictor(self.settings.model.checkpoint, self.settings.model.accept_research_use)
+    def configured_weights(self, name: str = "") -> PredictorDescription:
+        """What the configuration names now, without loading it: a link may have moved since a worker loaded.
+
+        `name`: of `[[predictors]]`; empty: that of [model].
+        """
+        model = self._models[name]
+        return describe_predictor(
+            model.checkpoint, model.accept_research_use, model.accept_uncalibrated, access=model.access
+        )
+
+    @property
+    def _models(self) -> dict[str, ModelSettings]:
+        return {"": self.settings.model, **{one.name: one for one in self.settings.predictors}}
 
     def predictor_for(self, wanted: PredictorDescription) -> Predictor:
         """The predictor that holds the wanted weights, loaded anew if the configuration names them by now.
 
         Raises OtherWeights, and what opening a predictor raises.
         """
-        if self._predictor is not None and self._predictor.description.digest == wanted.digest:
-            return self._predictor
-        configured = self.configured_weights()
-        if configured.digest != wanted.digest:
-            held = self._predictor.description if self._predictor is not None else configured
-            raise OtherWeights(
-                f"planned for weights {_named(wanted)}, this worker holds {_named(held)}; "
-                "`medseg-node reread` asks the study anew"
-            )
-        self._predictor = None  # room for the new ones
-        self._predictor = self._load()
-        loaded = self._predictor.description
+        for predictor in self._predictors.values():
+            with suppress(InferenceError):  # a remote one that has changed, and is away; it is asked again below
+                if predictor.description.digest == wanted.digest:
+                    return predictor
+        name = self._named_by(wanted)
+        self._predictors.pop(name, None)  # room for the new ones
+        self._predictors[name] = self._load(self._models[name])
+        loaded = self._predictors[name].description
         if loaded.digest != wanted.digest:  # the folder changed while it was read
             raise OtherWeights(f"planned for weights {_named(wanted)}, this worker has just loaded {_named(loaded)}")
-        return self._predictor
+        return self._predictors[name]
 
-    def _load(self) -> Predictor:
-        model = self.settings.model
-        predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
+    def _named_by(self, wanted: PredictorDescription) -> str:
+        """Which of the configured predictors has the wanted weights by now. Raises OtherWeights.
+
+        One that cannot be asked is another's trouble, unless none has them.
+        """
+        trouble: InferenceError | None = None
+        for name in self._models:
+            try:
+                if self.configured_weights(name).digest == wanted.digest:
+                    return name
+            except InferenceError as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+        held = next((one.description for one in self._predictors.values()), None) or self.configured_weights()
+        raise OtherWeights(
+            f"planned for weights {_named(wanted)}, this worker holds {_named(held)}; "
+            "`medseg-node reread` asks the study anew"
+        )
+
+    def _load(self, model: ModelSettings) -> Predictor:
+        predictor = open_predictor(
+            model.checkpoint,
+            model.device,
+            model.accept_research_use,
+            model.accept_uncalibrated,
+            access=model.access,
+        )
         weights = predictor.description
         log.info(
             "model_loaded", name=weights.name, version=weights.version, digest=weights.digest[:16], terms=weights.terms

@@ -1,7 +1,8 @@
 """Reading: parts and questions in, answers and saved result objects out. The predict step and `ask` call it.
 
-slice_stack     a part's voxels, turned to display orientation, for the model
-code_answer     the model's answer, its masks back on the source grid, coded and measured
+slice_stack     a part's voxels, turned to display orientation, with what its headers say (image_context.py)
+asked           the model's answers: every question, then what goes on from it, in the same conversation
+code_answer     each answer, its masks back on the source grid, coded and measured (coding.py)
 make_objects    the objects of each profile, each read back through the gate (results/objects.py)
 """
 
@@ -9,48 +10,31 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
-import structlog
-
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.caveats import number_notes
-from dicom_node.results.codes import concept_for
 from dicom_node.results.comparing import AskedQuestion, ReadNow, compared_parts
-from dicom_node.results.concept import Code, SegmentedConcept
 from dicom_node.results.earlier import EarlierResult
-from dicom_node.results.finding import Finding, ReadAnswer, ReadPart, ResultContext
+from dicom_node.results.finding import ReadAnswer, ReadPart, ResultContext
 from dicom_node.results.identity import ResultIdentity, own_texts, result_identity
-from dicom_node.results.measurement import Measurement, measure
 from dicom_node.results.objects import make_objects
 from dicom_node.results.profiles import Profile, Wishes
-from dicom_node.results.stand_ins import Reference
 from dicom_node.volumes.contents import LeftOut
 from dicom_node.volumes.display import DisplayView, display_view
 from dicom_node.volumes.load import LoadedSeries, SeriesVolume
-from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
+from inference.errors import QuestionRefused
+from inference.interface import Answer, Exchange, Predictor, PredictorDescription, Progress, Question, SliceStack
+from workflows.coding import answer_record, code_answer, labels_of
+from workflows.image_context import image_context
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.state.answers import AnswerRecord, ChangeRecord, FindingRecord, MeasurementRecord
+from workflows.state.answers import AnswerRecord
 from workflows.state.keys import LOW_CONFIDENCE, object_key
 from workflows.state.records import Part, PartKind, SavedObject
 
-__all__ = [
-    "LEAST_CONFIDENCE",
-    "Reading",
-    "ReadingContext",
-    "answer_record",
-    "code_answer",
-    "digest_of",
-    "read",
-    "slice_stack",
-]
-
-LEAST_CONFIDENCE = 0.05
-"""Confidence is the overlap (IoU) that is expected with a reader's outline: a mask below this is expected to miss."""
-
-log = structlog.get_logger()
+__all__ = ["Reading", "ReadingContext", "digest_of", "read", "slice_stack"]
 
 
 @dataclass(frozen=True)
@@ -116,7 +100,7 @@ def read(
         for ordinal, volume in enumerate(series.parts)
     )
     if context.earlier is not None and context.now is not None:
-        asked = [AskedQuestion(question.id, question.text, question.findings) for question in questions]
+        asked = [AskedQuestion(one.id, one.text, one.findings, bool(one.follows)) for one in questions]
         parts = compared_parts(parts, asked, context.earlier, context.now)
     if export is not None:
         export(parts)
@@ -158,31 +142,104 @@ def _read_part(
     progress: Progress | None,
 ) -> ReadPart:
     view = display_view(volume)
-    asked = [Question(question.text) for question in questions]
-    answers = predictor.answer(slice_stack(volume, view), asked, progress=progress)
+    stack = slice_stack(volume, view)
+    answers = _asked(stack, questions, predictor, progress, with_labels=context.only_findings)
     # The first part's tracking UIDs stay those of a job with one part, whatever is sent later.
     scope = derived_uid(context.answer_key, "part", str(ordinal))
-    return ReadPart(
-        ordinal,
-        volume,
-        tuple(
-            code_answer(
-                answer,
-                question,
-                volume,
-                view,
-                scope,
-                number,
-                only_findings=context.only_findings,
-                low_confidence=context.low_confidence,
+    read: list[ReadAnswer] = []
+    for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
+        coded = code_answer(
+            answer,
+            question,
+            volume,
+            view,
+            scope,
+            number,
+            only_findings=context.only_findings,
+            low_confidence=context.low_confidence,
+            before=[read[place] for place in _before(number, questions)],
+        )
+        read.append(coded)
+    return ReadPart(ordinal, volume, tuple(read))
+
+
+def _asked(
+    stack: SliceStack,
+    questions: Sequence[ProtocolQuestion],
+    predictor: Predictor,
+    progress: Progress | None,
+    *,
+    with_labels: bool,
+) -> list[Answer]:
+    """The answers, in the order of questions: first of those that stand alone, all at once, then of what goes on."""
+    before = [_before(place, questions) for place in range(len(questions))]
+    answers: dict[int, Answer] = {}
+    for turn in range(1 + max(map(len, before))):
+        places = [place for place, chain in enumerate(before) if len(chain) == turn]
+        asked = [
+            Question(
+                questions[place].text,
+                earlier=(*_earlier_turns(questions[place]), *(_turn(answers[then]) for then in before[place])),
+                labels=labels_of(questions[place].findings) if with_labels else (),
             )
-            for number, (answer, question) in enumerate(zip(answers, questions, strict=True))
-        ),
-    )
+            for place in places
+        ]
+        answers |= zip(places, _answers(stack, asked, predictor, progress), strict=True)
+    return [answers[place] for place in range(len(questions))]
+
+
+def _answers(
+    stack: SliceStack, asked: Sequence[Question], predictor: Predictor, progress: Progress | None
+) -> Sequence[Answer]:
+    """An answer to each question; one that a model does not take costs the others nothing, and is told in its words.
+
+    Raises QuestionRefused where it is the only one that was ever asked: whoever asks can ask otherwise.
+    """
+    try:
+        return predictor.answer(stack, asked, progress=progress)
+    except QuestionRefused as error:
+        if len(asked) > 1:
+            return [answer for one in asked for answer in _answers_alone(stack, one, predictor, progress)]
+        if asked[0].earlier:  # the answers before it stand
+            return [_not_taken(asked[0], error)]
+        raise
+
+
+def _answers_alone(
+    stack: SliceStack, question: Question, predictor: Predictor, progress: Progress | None
+) -> Sequence[Answer]:
+    try:
+        return predictor.answer(stack, [question], progress=progress)
+    except QuestionRefused as error:
+        return [_not_taken(question, error)]
+
+
+def _not_taken(question: Question, error: QuestionRefused) -> Answer:
+    return Answer(question, f"Not answered: {error}", (), ())
+
+
+def _before(place: int, questions: Sequence[ProtocolQuestion]) -> list[int]:
+    """The places of the questions that one goes on from, the first first."""
+    places = {one.id: number for number, one in enumerate(questions)}
+    chain: list[int] = []
+    while questions[place].follows:
+        place = places[questions[place].follows]
+        chain.insert(0, place)
+    return chain
+
+
+def _earlier_turns(question: ProtocolQuestion) -> list[Exchange]:
+    return [Exchange(turn.question, turn.answer, turn.phrases) for turn in question.earlier]
+
+
+def _turn(answer: Answer) -> Exchange:
+    """An answer as the next question of its conversation has it; of one that marked nothing what it did not see."""
+    phrases = tuple(target.phrase for target in answer.targets) or answer.not_seen
+    return Exchange(answer.question.text, answer.text, phrases)
 
 
 def slice_stack(volume: SeriesVolume, view: DisplayView) -> SliceStack:
-    """The volume's values in display orientation, with modality and spacing."""
+    """The volume's values in display orientation, with modality, spacing and what else its headers say."""
     spacing = volume.spacing_mm
     if spacing is not None and view.transpose:
         spacing = (spacing[0], spacing[2], spacing[1])
@@ -190,174 +247,13 @@ def slice_stack(volume: SeriesVolume, view: DisplayView) -> SliceStack:
         values=view.apply(volume.values),
         modality=volume.modality,
         spacing_mm=spacing,
+        context=image_context(volume, view),
     )
-
-
-# --- Answers ----------------------------------------------------------------------------------------------------------
-
-
-def code_answer(
-    answer: Answer,
-    question: ProtocolQuestion,
-    volume: SeriesVolume,
-    view: DisplayView,
-    scope: str,
-    ordinal: int,
-    *,
-    only_findings: bool = True,
-    low_confidence: float = LOW_CONFIDENCE,
-) -> ReadAnswer:
-    """An answer with its masks on the source grid, measured, and its phrases coded.
-
-    Marked is what the question's findings name, with a confidence of `LEAST_CONFIDENCE` or more. What else the model
-    named stays in the text, which then says that it was not marked and why, and gets neither segment nor measurement.
-    `only_findings=False` (no protocol asked): whatever has a code may be marked. A phrase without a code never is: a
-    placeholder code would be wrong. What has a confidence below `low_confidence` is marked, not measured, and the text
-    says so. `scope`: what tracking UIDs derive from; `ordinal`: of the question, from 0.
-    """
-    findings: list[Finding] = []
-    unmarked: list[str] = []
-    doubtful: list[SegmentedConcept] = []
-    marked: set[SegmentedConcept] = set()
-    for number, target in enumerate(answer.targets):
-        wanted, concept = _wanted_finding(target.phrase, question.findings)
-        if wanted is None and only_findings:
-            unmarked.append(f"{target.phrase}, named but not asked for")
-        elif concept is None:
-            unmarked.append(f"{target.phrase}, for which no code is known")
-        elif target.confidence < LEAST_CONFIDENCE:
-            doubtful.append(wanted or concept)
-            unmarked.append(f"{target.phrase}, with a confidence of {target.confidence:.2f}")
-        else:
-            marked.add(wanted or concept)
-            low = target.confidence < low_confidence
-            findings.append(_finding(target, concept, volume, view, scope, (ordinal, number), low_confidence=low))
-    text = answer.text
-    if doubtful and not findings:  # the model's own words would claim what is not delivered
-        text = f'Nothing is marked. The model said: "{text}"'
-    if doubted := [finding.phrase for finding in findings if finding.low_confidence]:
-        text = f"{text} [Low confidence, not measured: {'; '.join(doubted)}.]".strip()
-    if unmarked:
-        text = f"{text} [Not marked: {'; '.join(unmarked)}.]".strip()
-        log.info("named_and_not_marked", question=question.id, phrases=unmarked)
-    looked_for = dict.fromkeys((*question.findings, *doubtful))
-    not_seen = tuple(concept for concept in looked_for if concept not in marked)
-    return ReadAnswer(question=question.text, text=text, findings=tuple(findings), not_seen=not_seen)
-
-
-def _finding(
-    target: SeenTarget,
-    concept: SegmentedConcept,
-    volume: SeriesVolume,
-    view: DisplayView,
-    scope: str,
-    place: tuple[int, int],
-    *,
-    low_confidence: bool,
-) -> Finding:
-    """A target on the source grid. `place`: ordinal of its question and of itself, from 0."""
-    mask = view.restore(target.mask)
-    return Finding(
-        phrase=target.phrase,
-        concept=concept,
-        confidence=target.confidence,
-        mask=mask,
-        measurements=() if low_confidence else measure(volume, mask),
-        tracking_id=f"{concept.label} {place[0] + 1}.{place[1] + 1}",
-        tracking_uid=derived_uid(scope, "tracking", *map(str, place)),
-        low_confidence=low_confidence,
-    )
-
-
-def _wanted_finding(
-    phrase: str, findings: tuple[SegmentedConcept, ...]
-) -> tuple[SegmentedConcept | None, SegmentedConcept | None]:
-    """The finding that a phrase names, if any, and the concept to mark it as.
-
-    A phrase names a finding by its label or by its codes; a finding without a side is named by either side, and is
-    then marked as that side.
-    """
-    known = concept_for(phrase)
-    for finding in findings:
-        if finding.label.casefold() == phrase.strip().casefold():
-            return finding, finding
-    if known is not None:
-        same = [finding for finding in findings if _same_but_for_side(finding, known)]
-        for finding in same:
-            if _same_code(finding.laterality, known.laterality):
-                return finding, finding
-        for finding in same:
-            if finding.laterality is None:
-                return finding, known
-    return None, known
-
-
-def _same_but_for_side(first: SegmentedConcept, second: SegmentedConcept) -> bool:
-    pairs = (first.category, second.category), (first.type, second.type), (first.site, second.site)
-    return all(_same_code(*pair) for pair in pairs)
-
-
-def _same_code(first: Code | None, second: Code | None) -> bool:
-    """Code's own comparison knows SRT's codes for SCT's, and fails on None."""
-    return first is second if first is None or second is None else bool(first == second)
 
 
 def _part_record(part: ReadPart) -> Part:
     kind = PartKind.IMAGE if part.volume.geometry is None else PartKind.VOLUME
     return Part(part.ordinal, kind, int(part.volume.values.shape[0]), part.volume.name)
-
-
-def answer_record(answer: ReadAnswer, part: ReadPart) -> AnswerRecord:
-    return AnswerRecord(
-        question=answer.question,
-        text=answer.text,
-        findings=tuple(_finding_record(finding, part.volume) for finding in answer.findings),
-        not_seen=tuple(concept.label for concept in answer.not_seen),
-        part=part.ordinal,
-        compared=answer.compared,
-    )
-
-
-def _finding_record(finding: Finding, volume: SeriesVolume) -> FindingRecord:
-    return FindingRecord(
-        phrase=finding.phrase,
-        label=finding.concept.label,
-        confidence=round(finding.confidence, 4),
-        voxels=int(finding.mask.sum()),
-        measurements=tuple(_measurement_record(measurement, volume) for measurement in finding.measurements),
-        low_confidence=finding.low_confidence,
-        changes=tuple(ChangeRecord.of(change) for change in finding.changes),
-        tracking_uid=finding.tracking_uid,
-    )
-
-
-def _measurement_record(measurement: Measurement, volume: SeriesVolume) -> MeasurementRecord:
-    record = MeasurementRecord(
-        kind=measurement.kind.value,
-        name=measurement.name,
-        value=measurement.rounded,
-        unit=measurement.unit.value,
-        text=measurement.text,
-        at_least=measurement.at_least,
-        frame_number=measurement.frame_number,
-        method=None if measurement.method is None else measurement.method.value,
-    )
-    line = measurement.line
-    if line is None:
-        return record
-    image = Reference.to(volume.slices[line.slice_index])
-    return replace(
-        record,
-        sop_instance_uid=image.sop_instance_uid,
-        frame_number=image.frame_number,
-        slice=line.slice_index + 1,
-        ends=(_hundredths(line.start), _hundredths(line.end)),
-    )
-
-
-def _hundredths(point: tuple[float, float]) -> tuple[float, float]:
-    """Column and row to a hundredth of a pixel."""
-    return round(point[0], 2), round(point[1], 2)
 
 
 # --- Objects ----------------------------------------------------------------------------------------------------------

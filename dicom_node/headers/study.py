@@ -16,7 +16,7 @@ from dicom_node.headers.elements import codes, integer, items, number, read_file
 from dicom_node.headers.functional_groups import functional_group, functional_group_items
 from dicom_node.headers.instance import IDENTIFIER_KEYWORDS
 
-__all__ = ["SeriesHeader", "StudyHeader", "read_series_header", "read_study_header"]
+__all__ = ["SeriesHeader", "StudyHeader", "patient_age_years", "read_series_header", "read_study_header"]
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def read_study_header(series: Mapping[str, Sequence[Path]], sources: Iterable[st
         procedure_codes=_united(*(_procedure_codes(header) for header in headers)),
         requested_procedure_description=_first(headers, _requested_procedure_description) or "",
         patient_sex=_first(headers, lambda header: text(header, "PatientSex")) or "",
-        patient_age_years=_first(headers, _patient_age_years),
+        patient_age_years=_first(headers, patient_age_years),
         referring_sources=tuple(sorted({source for source in sources if source})),
         series=tuple(read_series_header(paths) for paths in ordered),
         requested_priority=_first(headers, _requested_priority) or "",
@@ -222,8 +222,8 @@ def _of_request(header: Dataset, keyword: str) -> str:
 _YEARS_PER_UNIT = {"Y": 1.0, "M": 1 / 12, "W": 7 / 365.25, "D": 1 / 365.25}
 
 
-def _patient_age_years(header: Dataset) -> float | None:
-    """Patient's Age (VR AS, PS3.5 6.2), or the time from birth to the study."""
+def patient_age_years(header: Dataset) -> float | None:
+    """Patient's Age (VR AS, PS3.5 6.2), or the time from birth to the study; None where neither is stated."""
     age = text(header, "PatientAge").upper()
     if age[:-1].isdigit() and age[-1] in _YEARS_PER_UNIT:
         return int(age[:-1]) * _YEARS_PER_UNIT[age[-1]]

@@ -15,8 +15,8 @@ from dicom_node.results.concept import SegmentedConcept
 from dicom_node.volumes.projection import SpacingBasis
 
 __all__ = [
-    "COMMISSIONING_CONCEPT", "LABELS", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME", "UNSIDED", "concept_for",
-    "concepts_in", "modality",
+    "COMMISSIONING_CONCEPT", "LABELS", "NOT_ASSESSED", "NOT_SEEN", "PRESENCE", "PRIVATE_SCHEME", "UNSIDED",
+    "concept_for", "concepts_in", "modality", "says",
 ]  # fmt: skip
 
 PRIVATE_SCHEME = "99MEDSEG"
@@ -44,6 +44,7 @@ HIPPOCAMPUS = _sct("5366008", "Hippocampus")
 
 PRESENCE = _private("presence", "Presence of finding")
 NOT_SEEN = _private("not-seen", "Looked for and not seen")
+NOT_ASSESSED = _private("not-assessed", "Not assessed")
 SEEN = _private("seen", "Seen")
 SEEN_LOW_CONFIDENCE = _private("seen-low-confidence", "Seen, low confidence")
 NOTHING_MARKED = _private("nothing-marked", "Nothing marked")
@@ -253,6 +254,14 @@ def concepts_in(text: str) -> tuple[SegmentedConcept, ...]:
         for label, concept in LABELS.items()
         if re.search(rf"\b(?:{'|'.join(map(re.escape, _forms(label)))})\b", folded)
     )
+
+
+def says(text: str, phrase: str) -> bool:
+    """Whether a text names what a phrase names, word for word; case, number and where the side stands do not matter."""
+    folded = re.sub(r"[\s_-]+", " ", text.casefold())
+    wanted = re.sub(r"[\s_-]+", " ", phrase.strip().casefold())
+    forms = "|".join(map(re.escape, filter(None, _forms(wanted))))
+    return bool(forms) and re.search(rf"\b(?:{forms})\b", folded) is not None
 
 
 def _forms(text: str) -> list[str]:

@@ -23,11 +23,15 @@ _COMPARED = (MeasurementKind.VOLUME, MeasurementKind.AREA, MeasurementKind.LONG_
 
 @dataclass(frozen=True)
 class AskedQuestion:
-    """A question as it is asked now: an earlier one is the same by its text, else by its id."""
+    """A question as it is asked now: an earlier one is the same by its text, else by its id.
+
+    `goes_on`: it is about the findings of the question before it, which that one is compared by.
+    """
 
     id: str
     text: str
     findings: tuple[SegmentedConcept, ...]
+    goes_on: bool = False
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def _compared(
     earlier: EarlierResult,
     now: ReadNow,
 ) -> ReadAnswer:
+    if question.goes_on:
+        return answer
     if part is None:
         unclear = f"not compared with {earlier.date}: which of the parts that were read then this one is, is not clear"
         return replace(answer, compared=(unclear,))
@@ -86,6 +92,7 @@ def _compared(
 
 def _same_question(question: AskedQuestion, answers: Sequence[EarlierAnswer]) -> EarlierAnswer | None:
     texts = [one for one in answers if _folded(one.question) == _folded(question.text)]
+    texts.sort(key=lambda one: one.question_id != question.id)  # of several with one text that with the same id
     ids = [one for one in answers if one.question_id and one.question_id == question.id]
     return next(iter(texts or ids), None)
 
@@ -112,6 +119,7 @@ class _Comparing:
         self._answer, self._then = answer, then
         self._then_date, self._today = then_date, today
         self._asked_now = [NamedConcept.of(one) for one in (*question.findings, *answer.not_seen)]
+        self._not_assessed = [NamedConcept.of(one.concept) for one in answer.not_assessed if one.concept is not None]
         self._now = [(NamedConcept.of(finding.concept), finding) for finding in answer.findings]
 
     def compared(self, caveats: Sequence[str]) -> ReadAnswer:
@@ -139,6 +147,8 @@ class _Comparing:
         return replace(self._answer, findings=tuple(findings), compared=tuple(dict.fromkeys(sentences)))
 
     def _unseen_then(self, concept: NamedConcept) -> str:
+        if any(one.covers(concept) for one in self._then.not_assessed):
+            return "was not assessed"
         if any(one.covers(concept) for one in self._then.asked):
             return "not seen"
         other_side = any(one.concept.is_same_but_for_side(concept) for one in self._then.findings)
@@ -152,8 +162,12 @@ class _Comparing:
             if any(concept.is_same(one.concept) or _side_unclear(concept, one.concept) for concept, _ in self._now):
                 continue
             low = " with low confidence, not measured" if one.low_confidence else _size(one)
-            asked = any(concept.covers(one.concept) for concept in self._asked_now)
-            yield f"{one.concept.label}: seen on {self._then_date}{low}, {'not seen' if asked else 'not asked'} now"
+            yield f"{one.concept.label}: seen on {self._then_date}{low}, {self._unseen_now(one.concept)} now"
+
+    def _unseen_now(self, concept: NamedConcept) -> str:
+        if any(one.covers(concept) for one in self._not_assessed):
+            return "not assessed"
+        return "not seen" if any(one.covers(concept) for one in self._asked_now) else "not asked"
 
     def _measured(self, now: Finding, then: EarlierFinding) -> tuple[tuple[Change, ...], list[str]]:
         """The changes of one thing marked once then and once now, and why others are none."""

@@ -99,7 +99,8 @@ class EarlierFinding:
 class EarlierAnswer:
     """A question of an earlier result, what it asked for, and what was seen.
 
-    `asked_in_full`: `asked` is what the question named; else only what the answer says that was seen or not seen.
+    `asked_in_full`: `asked` is what the question named; else only what the answer says that was seen, not seen or not
+    assessed. `not_assessed`: what of it could not be looked for.
     """
 
     question: str
@@ -107,6 +108,7 @@ class EarlierAnswer:
     findings: tuple[EarlierFinding, ...]
     question_id: str = ""
     asked_in_full: bool = True
+    not_assessed: tuple[NamedConcept, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -165,6 +167,7 @@ def _answer_json(answer: EarlierAnswer) -> dict[str, Any]:
         "question_id": answer.question_id,
         "asked": [concept.as_json() for concept in answer.asked],
         "asked_in_full": answer.asked_in_full,
+        "not_assessed": [concept.as_json() for concept in answer.not_assessed],
         "findings": [
             {
                 "concept": finding.concept.as_json(),
@@ -182,6 +185,7 @@ def _answer(entry: dict[str, Any]) -> EarlierAnswer:
         question_id=entry["question_id"],
         asked=tuple(NamedConcept.from_json(concept) for concept in entry["asked"]),
         asked_in_full=entry["asked_in_full"],
+        not_assessed=tuple(NamedConcept.from_json(concept) for concept in entry.get("not_assessed", ())),
         findings=tuple(
             EarlierFinding(
                 NamedConcept.from_json(finding["concept"]),

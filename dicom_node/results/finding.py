@@ -19,7 +19,8 @@ from dicom_node.results.telling import marked_pixels
 from dicom_node.volumes.load import SeriesVolume
 
 __all__ = [
-    "Code", "Drawn", "Finding", "PointedOut", "ReadAnswer", "ReadPart", "ResultContext", "Reviewer", "SegmentedConcept",
+    "Code", "Drawn", "Finding", "NotAssessed", "PointedOut", "ReadAnswer", "ReadPart", "ResultContext", "Reviewer",
+    "SegmentedConcept",
 ]  # fmt: skip
 
 _LOW_CONFIDENCE = ", low confidence"
@@ -107,11 +108,36 @@ class PointedOut:
 
 
 @dataclass(frozen=True)
+class NotAssessed:
+    """Something that was asked for and not looked for: nobody knows whether it is there.
+
+    `concept`: None where no code is known. `why`: a word for programs, such as label-not-learned; `reason`: a sentence.
+    """
+
+    phrase: str
+    concept: SegmentedConcept | None
+    why: str
+    reason: str
+
+    @property
+    def label(self) -> str:
+        """What it is called."""
+        return self.phrase if self.concept is None else self.concept.label
+
+    @property
+    def told(self) -> str:
+        """What it is called, and why it was not assessed."""
+        return f"{self.label}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class ReadAnswer:
     """One question of a job with its answer's text, what was seen and what was looked for and not seen.
 
     `pointed_out`: what a reviewer says of places that have no mask.
     `compared`: sentences on an earlier result that no finding has in its `changes`, such as what was not asked then.
+    `not_assessed`: what was asked for and could not be looked for. `goes_on`: the question goes on from the one before
+    it, whose findings it means; only what that one did not say stands in this one's.
     """
 
     question: str
@@ -120,6 +146,14 @@ class ReadAnswer:
     not_seen: tuple[SegmentedConcept, ...]
     compared: tuple[str, ...] = ()
     pointed_out: tuple[PointedOut, ...] = ()
+    not_assessed: tuple[NotAssessed, ...] = ()
+    goes_on: bool = False
+
+    @property
+    def says_nothing(self) -> bool:
+        """Whether nothing in it is coded, so that an object has to say that nothing was marked."""
+        assessed = self.findings or self.not_seen or any(one.concept is not None for one in self.not_assessed)
+        return not assessed and not self.goes_on
 
 
 @dataclass(frozen=True)

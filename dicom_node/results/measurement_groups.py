@@ -1,4 +1,4 @@
-"""Measurement groups of an SR: a finding with its segment, contours and measurements; what was not seen."""
+"""Measurement groups of an SR: a finding with its segment, contours and measurements; what was not seen or assessed."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def finding_groups(
 
 
 def unseen_groups(part: ReadPart, context: ResultContext, form: ReportForm, *, name_image: bool) -> Iterator[Any]:
-    """A group without measurements for what was looked for and not seen, and for a question that marked nothing.
+    """A group without measurements for what was not seen, for what was not assessed, and for what marked nothing.
 
     `name_image`: the group references its image, where the part is one: a report of several parts would otherwise not
     say in which of them nothing was seen.
@@ -85,27 +85,27 @@ def unseen_groups(part: ReadPart, context: ResultContext, form: ReportForm, *, n
     where = f" part {part.ordinal + 1}" if part.ordinal else ""
     for ordinal, answer in enumerate(part.answers):
         place = (str(part.ordinal), str(ordinal))
-        if not answer.findings and not answer.not_seen:
+        if answer.says_nothing:
             # A question without a coded target still leaves its trace; TID 1500 wants a group for it.
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(
                     uid=derived_uid(context.object_key, "nothing marked", *place),
                     identifier=f"question {ordinal + 1}{where}",
                 ),
-                qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOTHING_MARKED)],
+                qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, _of_nothing(answer))],
                 source_images=images,
                 algorithm_id=_algorithm(context, form),
             )
-        for concept in answer.not_seen:
+        for concept, presence, scope in _without_finding(answer):
             yield hd.sr.MeasurementsAndQualitativeEvaluations(
                 tracking_identifier=hd.sr.TrackingIdentifier(
-                    uid=derived_uid(context.object_key, "not seen", *place, concept.label),
+                    uid=derived_uid(context.object_key, scope, *place, concept.label),
                     identifier=f"{concept.label} {ordinal + 1}{where}",
                 ),
                 finding_type=_type(concept, form),
                 finding_category=concept.category,
                 finding_sites=_sites(concept, form),
-                qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, codes.NOT_SEEN)],
+                qualitative_evaluations=[hd.sr.QualitativeEvaluation(codes.PRESENCE, presence)],
                 source_images=images,
                 algorithm_id=_algorithm(context, form),
             )
@@ -119,10 +119,10 @@ def qualitative_evaluations(answers: Sequence[ReadAnswer], form: ReportForm) -> 
     contains = hd.sr.RelationshipTypeValues.CONTAINS
     items: list[Any] = []
     for answer in answers:
-        if not answer.findings and not answer.not_seen:
-            items.append(hd.sr.CodeContentItem(codes.PRESENCE, codes.NOTHING_MARKED, contains))
-        for concept in answer.not_seen:
-            item = hd.sr.CodeContentItem(codes.NOT_SEEN, _type(concept, form), contains)
+        if answer.says_nothing:
+            items.append(hd.sr.CodeContentItem(codes.PRESENCE, _of_nothing(answer), contains))
+        for concept, presence, _scope in _without_finding(answer):
+            item = hd.sr.CodeContentItem(presence, _type(concept, form), contains)
             if sites := _sites(concept, form):
                 item.ContentSequence = hd.sr.ContentSequence(sites)
             items.append(item)
@@ -131,6 +131,22 @@ def qualitative_evaluations(answers: Sequence[ReadAnswer], form: ReportForm) -> 
     container = hd.sr.ContainerContentItem(codes.QUALITATIVE_EVALUATIONS, relationship_type=contains)
     container.ContentSequence = hd.sr.ContentSequence(items)
     return container
+
+
+def _of_nothing(answer: ReadAnswer) -> Code:
+    """How the presence of what has no code is coded: "nothing marked" would be misread of what nobody looked for."""
+    return codes.NOT_ASSESSED if answer.not_assessed else codes.NOTHING_MARKED
+
+
+def _without_finding(answer: ReadAnswer) -> Iterator[tuple[SegmentedConcept, Code, str]]:
+    """What has a code and no mask, how its presence is coded, and what UIDs derive from: not seen is not not assessed.
+
+    What was not assessed and has no code is named in the report's text alone.
+    """
+    for concept in answer.not_seen:
+        yield concept, codes.NOT_SEEN, "not seen"
+    for concept in dict.fromkeys(one.concept for one in answer.not_assessed if one.concept is not None):
+        yield concept, codes.NOT_ASSESSED, "not assessed"
 
 
 def _type(concept: SegmentedConcept, form: ReportForm) -> Code:

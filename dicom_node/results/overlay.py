@@ -298,5 +298,7 @@ def _lines(part: ReadPart, index: int) -> Iterator[Line]:
                 yield from text_lines(change.text, GREY, 14)
         for concept in answer.not_seen:
             yield Line(f"{concept.label}: looked for and not seen", GREY, swatch=DIM)
+        for missing in answer.not_assessed:
+            yield from text_lines(f"{missing.label}: not assessed: {missing.reason}", GREY, most=_MOST_OF_QUESTION)
         for sentence in answer.compared:
             yield from text_lines(sentence, GREY, 14)

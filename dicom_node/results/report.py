@@ -48,7 +48,7 @@ def build_report(
     context: ResultContext,
     notes: Sequence[str] = (),
 ) -> Dataset:
-    """The SR of a job over all of its parts: a measurement group per finding, an evaluation for each "not seen".
+    """The SR of a job over all of its parts: a measurement group per finding, an evaluation for each without a mask.
 
     `segmentations`: the SEG of each part, or None where nothing was seen or none could be written. `notes`: what else
     a reader has to know, such as what was left out. The same input gives the same bytes. Raises ResultRefused where the
@@ -169,8 +169,9 @@ def _texts(
 ) -> Iterator[Any]:
     """The terms, where there are any; question and answer, so that a reader needs no table of codes; comments.
 
-    Right after an answer stands what an earlier result said. A comment says which part the answers after it are about,
-    where there are several, which numbers a group has no room for, and which pieces of a mask were not outlined.
+    Right after an answer stands what was not assessed and why, and what an earlier result said. A comment says which
+    part the answers after it are about, where there are several, which numbers a group has no room for, and which
+    pieces of a mask were not outlined.
     `parts`: each with its SEG.
     """
     if context.terms:
@@ -183,6 +184,7 @@ def _texts(
         for answer in part.answers:
             yield _text(codes.QUESTION, answer.question)
             yield _text(codes.ANSWER, answer.text)
+            yield from (_text(codes.NOT_ASSESSED, one.told) for one in answer.not_assessed)
             yield from (_text(codes.COMPARISON, sentence) for sentence in _comparisons(answer))
             yield from (_pointed_out(part, one) for one in answer.pointed_out)
             for finding in answer.findings:

@@ -142,13 +142,14 @@ def _result(report: Dataset, day: date) -> EarlierResult:
         raise ReportUnreadable(f"a question of the SR has more than {_LONGEST_QUESTION} characters")
     if any(re.match(r"Part \d+ of (?!1:)", comment) for comment in _texts(report, codes.COMMENT)):
         raise ReportUnreadable("the SR is of several parts, and does not say which finding is of which")
-    unseen = list(_unseen(report))
+    unseen, unassessed = (list(_without_finding(report, presence)) for presence in (codes.NOT_SEEN, codes.NOT_ASSESSED))
     seen = list(_seen(report))
     answers = []
     for place, question in enumerate(questions, start=1):
         findings = tuple(finding for number, finding in seen if number == place or len(questions) == 1)
-        asked = (*(finding.concept for finding in findings), *unseen)
-        answers.append(EarlierAnswer(question, asked, findings, asked_in_full=False))
+        asked = (*(finding.concept for finding in findings), *unseen, *unassessed)
+        told = EarlierAnswer(question, asked, findings, asked_in_full=False, not_assessed=tuple(unassessed))
+        answers.append(told)
     if sum(len(answer.findings) for answer in answers) != len(seen):
         raise ReportUnreadable("the SR does not say which finding is of which question")
     return EarlierResult(day, (EarlierPart(tuple(answers)),), made_by=_made_by(report))
@@ -176,6 +177,7 @@ _FINDING, _CATEGORY = Code("121071", "DCM", "Finding"), Code("276214006", "SCT",
 _SITE, _LATERALITY = Code("363698007", "SCT", "Finding Site"), Code("272741003", "SCT", "Laterality")
 _METHOD = Code("370129005", "SCT", "Measurement Method")
 _SEEN = (codes.SEEN, codes.SEEN_LOW_CONFIDENCE)
+_NOT_MARKED = (codes.NOT_SEEN, codes.NOT_ASSESSED, codes.NOTHING_MARKED)
 _SIZES = {
     (DEFINITIONS[kind].concept.value, DEFINITIONS[kind].concept.scheme_designator): kind
     for kind in (
@@ -191,7 +193,7 @@ def _seen(report: Dataset) -> Iterator[tuple[int, EarlierFinding]]:
     """
     for group in _groups(report):
         presence = _value(group, codes.PRESENCE)
-        if _is(presence, codes.NOT_SEEN) or _is(presence, codes.NOTHING_MARKED):
+        if any(_is(presence, one) for one in _NOT_MARKED):
             continue
         if not any(_is(presence, one) for one in _SEEN) and next(_measured(group), None) is None:
             continue
@@ -202,13 +204,13 @@ def _seen(report: Dataset) -> Iterator[tuple[int, EarlierFinding]]:
         yield _question_of(group), EarlierFinding(concept, () if low else tuple(_sizes(group)), low)
 
 
-def _unseen(report: Dataset) -> Iterator[NamedConcept]:
-    """What was looked for and not seen: a group, or an item of the container Qualitative Evaluations."""
+def _without_finding(report: Dataset, presence: Code) -> Iterator[NamedConcept]:
+    """What was not seen, or not assessed: a group, or an item of the container Qualitative Evaluations."""
     for group in _groups(report):
-        if _is(_value(group, codes.PRESENCE), codes.NOT_SEEN) and (concept := _concept(group)) is not None:
+        if _is(_value(group, codes.PRESENCE), presence) and (concept := _concept(group)) is not None:
             yield concept
     for item in _items(report):
-        if _is(_name(item), codes.NOT_SEEN) and (type_ := _code(item, "ConceptCodeSequence")) is not None:
+        if _is(_name(item), presence) and (type_ := _code(item, "ConceptCodeSequence")) is not None:
             yield NamedConcept(type_.meaning.casefold(), type_, *_site(item))
 
 

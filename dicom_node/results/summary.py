@@ -165,6 +165,8 @@ def _explained(parts: Sequence[ReadPart]) -> Iterator[Block]:
         yield Paragraph('"At least": it touches the edge of what was imaged and may go on.', Style.QUIET)
     if any(answer.not_seen for part in parts for answer in part.answers):
         yield Paragraph('"Not seen" means that no mask was delivered, not that it is absent.', Style.QUIET)
+    if any(answer.not_assessed for part in parts for answer in part.answers):
+        yield Paragraph('"Not assessed" means that it was not looked for: it may be there or not.', Style.QUIET)
 
 
 def _answer(part: ReadPart, answer: ReadAnswer) -> Iterator[Block]:
@@ -172,12 +174,16 @@ def _answer(part: ReadPart, answer: ReadAnswer) -> Iterator[Block]:
     yield Paragraph(_shortened(answer.text) or "(no text)", Style.ANSWER)
     if answer.findings:
         yield Findings(tuple(_row(part, finding) for finding in answer.findings))
-    else:
+    elif not answer.goes_on:
         yield Paragraph("Nothing was marked.", Style.PLAIN)
     if answer.not_seen:
         names = [_capitalised(shown(concept.label)) for concept in answer.not_seen]
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
         yield Paragraph(f"Looked for and not seen: {', '.join(names[:_MOST_NAMES])}{more}.", Style.PLAIN)
+    for missing in answer.not_assessed[:_MOST_NAMES]:
+        yield Paragraph(_shortened(f"Not assessed: {missing.told}"), Style.PLAIN)
+    if len(answer.not_assessed) > _MOST_NAMES:
+        yield Paragraph(f"Not assessed: {len(answer.not_assessed) - _MOST_NAMES} more.", Style.PLAIN)
     yield from (Paragraph(_shortened(sentence), Style.PLAIN) for sentence in answer.compared)
     yield from (Paragraph(_shortened(one.text), Style.PLAIN) for one in answer.pointed_out)
 

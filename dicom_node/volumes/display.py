@@ -16,7 +16,7 @@ from dicom_node.headers.elements import texts
 from dicom_node.volumes.geometry import StackGeometry
 from dicom_node.volumes.load import SeriesVolume
 
-__all__ = ["DisplayView", "display_view", "image_sides", "view_of"]
+__all__ = ["DisplayView", "display_view", "displayed_affine", "displayed_sides", "image_sides", "view_of"]
 
 # In-plane axes of the display convention, as unit vectors of patient space (LPS, mm): along a row, down a column.
 _DISPLAY_AXES = {
@@ -81,6 +81,66 @@ def image_sides(volume: SeriesVolume) -> tuple[str, str] | None:
         stated = texts(volume.source, "PatientOrientation")
         return (stated[0], stated[1]) if len(stated) == 2 and all(stated) else None
     return _letter(volume.geometry.right), _letter(volume.geometry.down)
+
+
+def displayed_sides(volume: SeriesVolume, view: DisplayView) -> tuple[str, str, str, str]:
+    """What lies at the left, right, top and bottom of the image as `view` shows it, a letter each.
+
+    Of an oblique side the letter that leads. "" four times where neither geometry nor header says it.
+    """
+    sides = image_sides(volume)
+    if sides is None or any(side[:1] not in _OPPOSITE for side in sides):
+        return "", "", "", ""
+    right, bottom = (side[0] for side in sides)
+    if view.transpose:
+        right, bottom = bottom, right
+    if view.flip_columns:
+        right = _OPPOSITE[right]
+    if view.flip_rows:
+        bottom = _OPPOSITE[bottom]
+    return _OPPOSITE[right], right, _OPPOSITE[bottom], bottom
+
+
+_OPPOSITE = {"R": "L", "L": "R", "A": "P", "P": "A", "H": "F", "F": "H"}
+_STRAYS = 0.1
+"""Share of the step by which a slice may stray from where even steps would have it."""
+
+
+def displayed_affine(volume: SeriesVolume, view: DisplayView) -> NDArray[np.float64] | None:
+    """4 x 4, from slice, row, column, 1 of the stack as `view` shows it to mm in the patient (LPS).
+
+    None without patient geometry, for a lone slice without a thickness, and where steps between slices are not even.
+    """
+    geometry = volume.geometry
+    if geometry is None:
+        return None
+    step = _step(geometry)
+    if step is None:
+        return None
+    rows, columns = volume.values.shape[1:3]
+    down, along = geometry.down * geometry.pixel_spacing_mm[0], geometry.right * geometry.pixel_spacing_mm[1]
+    origin = geometry.positions[0].copy()
+    if view.transpose:
+        down, along, rows, columns = along, down, columns, rows
+    if view.flip_rows:
+        origin, down = origin + (rows - 1) * down, -down
+    if view.flip_columns:
+        origin, along = origin + (columns - 1) * along, -along
+    affine = np.eye(4)
+    affine[:3] = np.stack([step, down, along, origin], axis=1)
+    return affine
+
+
+def _step(geometry: StackGeometry) -> NDArray[np.float64] | None:
+    """From slice to slice, mm; None where steps are not even or not known."""
+    count = len(geometry.positions)
+    if count == 1:
+        thickness = geometry.slice_extents_mm
+        return None if thickness is None else geometry.normal * float(thickness[0])
+    step = (geometry.positions[-1] - geometry.positions[0]) / (count - 1)
+    even = geometry.positions[0] + np.arange(count)[:, None] * step
+    strays = np.linalg.norm(geometry.positions - even, axis=1).max()
+    return np.asarray(step) if strays <= _STRAYS * float(np.linalg.norm(step)) else None
 
 
 def _letter(direction: NDArray[np.float64]) -> str:

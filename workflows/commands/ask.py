@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from importlib.metadata import version
@@ -25,7 +25,8 @@ from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from dicom_node.volumes.load import LoadedSeries, load_series
 from inference.interface import PredictorDescription
 from inference.open import describe_predictor, open_predictor
-from workflows.errors import CallError
+from workflows.errors import CallError, QuestionRefused
+from workflows.protocols.conversation import require_question
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.reading import Reading, ReadingContext, read
 from workflows.settings import Settings
@@ -48,20 +49,24 @@ def ask(
     series_uid: str | None = None,
     frames: FrameChoice = MIDDLE_FRAME,
     *,
+    follow_ups: Sequence[str] = (),
     profile: Profile | None = None,
     export: Export | None = None,
     tell: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Answer `question`, write the objects, pictures and `answer.json` to `folder`, and return what that file holds.
 
-    `frames`: which of a cine's frames are read. `profile`: whose objects, unless those of the settings. `export`: write
-    images and masks in that format too. `tell` hears what is being done now. Raises CallError for a path without images
-    or with several series, or a series that `export` cannot hold, and what loading and predicting raise.
+    `follow_ups`: what is asked next, in the same conversation. `frames`: which of a cine's frames are read. `profile`:
+    whose objects, unless those of the settings. `export`: write images and masks in that format too. `tell` hears what
+    is being done now. Raises CallError for a text that asks for nothing, a path without images or with several series,
+    or a series that `export` cannot hold, and what loading and predicting raise.
     """
-    if not question.strip():
-        raise CallError("the question is empty: ask something, such as 'Where is the liver?'")
     model = settings.model
-    describe_predictor(model.checkpoint, model.accept_research_use)  # a wrong checkpoint shows before torch is loaded
+    _require_questions([question, *follow_ups], model.checkpoint)
+    first = ProtocolQuestion("ask", question, concepts_in(question))
+    questions = [first, *first.follow_ups(follow_ups)]
+    # A wrong checkpoint shows before torch is loaded.
+    describe_predictor(model.checkpoint, model.accept_research_use, model.accept_uncalibrated, access=model.access)
     found = look_for_series(path)
     paths = _one_series(found, path, series_uid)
     try:
@@ -75,16 +80,18 @@ def ask(
     if export is Export.NIFTI:
         _require_affines(series)
     tell("loading the model")
-    predictor = open_predictor(model.checkpoint, model.device, model.accept_research_use)
+    predictor = open_predictor(
+        model.checkpoint, model.device, model.accept_research_use, model.accept_uncalibrated, access=model.access
+    )
     tell("asking")
     exported: list[Path] = []
     reading = read(
         series,
-        [ProtocolQuestion("ask", question, concepts_in(question))],  # one that is not seen can then be told
+        questions,
         predictor,
         _context(
             paths,
-            question,
+            questions,
             predictor.description,
             settings,
             {profile or settings.results.profile: folder.resolve()},
@@ -93,10 +100,22 @@ def ask(
         progress=lambda done, total: tell(f"drawing: slice {done} of {total}"),
         export=None if export is None else lambda parts: exported.extend(write_nifti(parts, folder.resolve())),
     )
-    answer = _as_json(reading, question, paths, series.left_out) | {"passed_over": found.told()}
+    answer = _as_json(reading, len(questions), paths, series.left_out) | {"passed_over": found.told()}
     answer["exported"] = [str(one) for one in exported]
     (folder / "answer.json").write_text(json.dumps(answer, indent=2) + "\n", encoding="utf-8")
     return answer
+
+
+def _require_questions(texts: Sequence[str], checkpoint: str) -> None:
+    """Refuse before weights are loaded what asks for nothing; the commissioning model takes any text."""
+    if not all(text.strip() for text in texts):
+        raise CallError("the question is empty: ask something, such as 'Where is the liver?'")
+    if checkpoint == "commissioning":
+        return
+    try:
+        require_question(texts[0])
+    except QuestionRefused as error:
+        raise CallError(str(error)) from error
 
 
 def _require_affines(series: LoadedSeries) -> None:
@@ -110,7 +129,7 @@ def _require_affines(series: LoadedSeries) -> None:
 
 def _context(
     paths: Sequence[Path],
-    question: str,
+    questions: Sequence[ProtocolQuestion],
     weights: PredictorDescription,
     settings: Settings,
     folders: Mapping[Profile, Path],
@@ -119,7 +138,8 @@ def _context(
     """The keys of an answer outside any node follow from the files, the question and the weights."""
     inputs = sorted(hashlib.sha256(path.read_bytes()).hexdigest() for path in paths)
     software = version("medseg-node")
-    request = request_key("", "", inputs, "ask", software, [ProtocolQuestion("ask", question, ())], frames=frames)
+    asked = [replace(question, findings=()) for question in questions]
+    request = request_key("", "", inputs, "ask", software, asked, frames=frames)
     answer = answer_key(request, weights.digest)
     return ReadingContext(
         job_key=job_key(answer, software, "", settings.results.low_confidence),
@@ -134,16 +154,17 @@ def _context(
     )
 
 
-def _as_json(reading: Reading, question: str, paths: Sequence[Path], left_out: Sequence[LeftOut]) -> dict[str, Any]:
-    """What `answer.json` holds: the first part's answer at the top, as ever, and every part's under `parts`."""
+def _as_json(reading: Reading, turns: int, paths: Sequence[Path], left_out: Sequence[LeftOut]) -> dict[str, Any]:
+    """What `answer.json` holds: the first part's answer at the top, as ever, and every part's under `parts`.
+
+    Each with what was asked next under `follow_ups`. `turns`: how many questions each part answers.
+    """
     header = read_series_header(paths[:1])
     entries = [answer.as_json() for answer in reading.answers]
+    parts = [_shown(entries[start : start + turns]) for start in range(0, len(entries), turns)]
     return {
-        "text": entries[0]["answer"],
-        "findings": entries[0]["findings"],
-        "not_seen": entries[0]["not_seen"],
-        "compared": entries[0]["compared"],
-        "question": question,
+        **parts[0],
+        "question": entries[0]["question"],
         "series": {
             "series_uid": header.series_uid,
             "modality": header.modality,
@@ -154,7 +175,7 @@ def _as_json(reading: Reading, question: str, paths: Sequence[Path], left_out: S
         "terms": reading.model.terms,
         "results": [{"kind": one.kind.value, "path": str(one.path)} for one in reading.objects],
         "parts": [
-            {"part": answer["part"], "name": reading.parts[answer["part"]].name, **_shown(answer)} for answer in entries
+            {"part": part.ordinal, "name": part.name, **shown} for part, shown in zip(reading.parts, parts, strict=True)
         ],
         "notes": list(reading.notes),
         "left_out": [
@@ -164,9 +185,14 @@ def _as_json(reading: Reading, question: str, paths: Sequence[Path], left_out: S
     }
 
 
-def _shown(answer: dict[str, Any]) -> dict[str, Any]:
-    shown = {name: answer[name] for name in ("findings", "not_seen", "compared")}
-    return {"text": answer["answer"], **shown}
+def _shown(conversation: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A part's first answer, with what was asked next."""
+    first, *others = [{"text": answer["answer"], **{name: answer[name] for name in _SHOWN}} for answer in conversation]
+    asked = (answer["question"] for answer in conversation[1:])
+    return {**first, "follow_ups": [{"question": text, **one} for text, one in zip(asked, others, strict=True)]}
+
+
+_SHOWN = ("findings", "not_seen", "not_assessed", "compared")
 
 
 @dataclass(frozen=True)

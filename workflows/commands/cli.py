@@ -35,7 +35,7 @@ from workflows.commands.commissioned import show_commissioned
 from workflows.commands.doctor import Outcome
 from workflows.commands.reporting import explain_study, named_studies, status_of_all
 from workflows.commands.selection import json_asks_nothing, with_selectors
-from workflows.commands.telling import explained, progress_told, seen
+from workflows.commands.telling import explained, progress_told, told_answer
 from workflows.data_folder import DataFolder
 from workflows.errors import CallError, ProtocolErrors, SettingsError, WorkflowError, defect
 from workflows.logs import configure_logging
@@ -47,7 +47,6 @@ from workflows.roles.scp import run_scp
 from workflows.roles.supervisor import Supervisor
 from workflows.roles.worker import run_worker
 from workflows.settings import Settings, load_settings
-from workflows.state.answers import FindingRecord
 from workflows.state.views import EVERY_STUDY, Selection
 from workflows.steps.room import told_of_room
 
@@ -310,12 +309,16 @@ def ask(
     export: Annotated[
         asking.Export | None, typer.Option("--export", help="Images and masks in this format too: nifti.")
     ] = None,
+    follow_ups: Annotated[
+        list[str] | None,
+        typer.Option("--follow-up", help="What to ask next, in the same conversation; may be given several times."),
+    ] = None,
     as_json: AsJson = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
 ) -> None:
     """Ask the model about a DICOM file or a folder, without any node.
 
-    Example: medseg-node ask CT_FOLDER "Where is the liver?" --out answers
+    Example: medseg-node ask CT_FOLDER "Where is the liver?" --follow-up "How large is it?" --out answers
     """
     _debug.set(debug)
     try:
@@ -330,6 +333,7 @@ def ask(
             folder,
             series_uid,
             chosen,
+            follow_ups=follow_ups or (),
             profile=profile,
             export=export,
             tell=status.update,
@@ -345,8 +349,9 @@ def ask(
             lines.append(f"part {place}: {part['name']}")
         elif part["name"]:
             lines.append(part["name"])
-        findings = [FindingRecord.from_json(finding) for finding in part["findings"]]
-        lines += [part["text"], *seen(findings, part["not_seen"] or None, part.get("compared", ()))]
+        lines += told_answer(part)
+        for turn in part.get("follow_ups", ()):
+            lines += [f"> {turn['question']}", *told_answer(turn, goes_on=True)]
     lines += [*answer["notes"], f"written to {folder}"]
     for line in [*lines, *answer["passed_over"]]:
         out.print(line, markup=False, highlight=False)
@@ -354,13 +359,19 @@ def ask(
 
 
 @protocols_app.command("check")
-def check(directory: Path) -> None:
-    """Check reading protocols and report every mistake with its line.
+def check(directory: Path, config: Config = None) -> None:
+    """Check reading protocols and report every mistake with its line; with --config also the names of predictors.
 
     Example: medseg-node protocols check deploy/protocols
     """
-    for protocol in load_directory(directory):
+    known = None if config is None else [one.name for one in _settings(config).predictors]
+    protocols = load_directory(directory, known)
+    for protocol in protocols:
         out.print(f"{protocol.name} {protocol.version}: {len(protocol.questions)} questions")
+    named = {question.predictor for protocol in protocols for question in protocol.questions} - {""}
+    if named and known is None:
+        names = ", ".join(sorted(named))
+        print(f"not checked: predictor {names}; --config FILE compares them with its [[predictors]]", file=sys.stderr)
 
 
 @app.command()
@@ -427,7 +438,7 @@ def demo(
     Example: medseg-node demo --study DIR
     """
     settings = load_settings(config)
-    configure_logging(settings.node.log_format, logging.WARNING)  # the node's own log is a file that it names
+    configure_logging(settings.node.log_format, logging.ERROR)  # the node's own log is a file that it names
     if not demonstration.run(settings, study, archive, out):
         raise typer.Exit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import re
@@ -26,6 +25,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 
 from dicom_node.commissioning.marker import Marker, burn_in_marker
 from dicom_node.errors import PeerError
+from dicom_node.headers.instance import read_identifiers
 from dicom_node.network.storage_scp import StorageSCP, StorageSCPSettings
 from dicom_node.network.storage_scu import Peer, echo, send
 from dicom_node.results.stored_segmentation import read_segment_points
@@ -34,6 +34,7 @@ from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.whole import WholeInstances
 from workflows.bootstrap import Node
 from workflows.commands.ask import series_in
+from workflows.commands.demo_images import DemoImages, demo_images, marker_images
 from workflows.commands.demo_pages import show_pages
 from workflows.commands.reporting import overlay_of, status_of_all
 from workflows.commands.telling import size_of
@@ -46,14 +47,7 @@ __all__ = ["run"]
 PATIENCE_S = 900.0
 _STAGES = ("RECEIVING", "COMPLETE", "PLANNED", "PREDICTING", "DELIVERING")  # any other state is an end
 
-# Real images that pydicom installs with itself: an abdominal MR, which a protocol asks, and five coarse slices of a
-# cardiac CT, which none fits and which give the marker a depth.
-_OWN_IMAGES = ("examples_overlay.dcm", "dicomdirtests/98892001/CT5N/*")
-_ABOUT = """Two studies from real scanners, as pydicom installs them with itself: an MR of the upper abdomen, and five \
-coarse slices of 16 x 16 pixels of a cardiac CT, which no protocol fits. The shipped weights are small and learned the \
-abdomen from CT alone: on this MR they may miss or misplace an organ. Look at the overlay before you believe a number \
-or a "not seen"; a CT of your own (--study DIR) shows better what they can do."""
-_ABOUT_MARKER = """The same images with a bright box burnt in at known patient coordinates, read by the predictor that \
+_ABOUT_MARKER = """Real images with a bright box burnt in at known patient coordinates, read by the predictor that \
 marks whatever is bright: its SEG must come back where the box is."""
 
 
@@ -72,22 +66,25 @@ def run(settings: Settings, study: Path | None, archive: str | None, console: Co
     """Play both acts: the model's, then the commissioning predictor's with a burnt-in marker. True if all came back."""
     root = settings.node.data_dir.resolve() / "demo" / time.strftime("%Y%m%d-%H%M%S")
     own = study is not None
-    files = _files(study)
-    marked, markers = burn_in_marker(files, root / "marked")
-    acts = [_Act("MedSeg-R", "" if own else _ABOUT, root / "model", settings.model.checkpoint, files, own, False)]
+    images = _own_images(study) if study is not None else demo_images(root / "ct")
+    files = list(images.files)
+    marked, markers = burn_in_marker(files if own else marker_images(), root / "marked")
+    acts = [_Act("MedSeg-R", images.about, root / "model", settings.model.checkpoint, files, own, False)]
     if marked:
         acts.append(_Act("commissioning", _ABOUT_MARKER, root / "commissioning", COMMISSIONING, marked, own, True))
     peer, received, receiver = _archive(archive, root)
     good = True
     for number in (signal.SIGTERM, signal.SIGHUP):  # a terminal that is closed ends the node too
         signal.signal(number, _end)
+    if images.missing:
+        console.print(f"[yellow]{escape(images.missing)}[/]", highlight=False, soft_wrap=True)
     try:
         for act in acts:
             console.rule(act.title)
             if act.about:
                 console.print(act.about, "", sep="\n", soft_wrap=False, highlight=False)
             studies = _play(act, settings, peer, console)
-            _show(studies, console)
+            _show(_as_sent(studies, act.files), console)
             good &= _came_back(studies, received, console)
             if act.marked:
                 good &= _marker_came_back(studies, markers, console)
@@ -113,21 +110,15 @@ def _conclude(good: bool, *, marked: bool, root: Path, console: Console) -> None
     console.print(f"look at it again: {escape(look)}", highlight=False, soft_wrap=True)
 
 
-def _files(study: Path | None) -> list[Path]:
-    """The study's files; by default real images that pydicom installs with itself."""
-    if study is not None:
-        files = [file for series in series_in(study).values() for file in series]
-        if not files:
-            raise CallError(f"{study} holds no DICOM files")
-        return files
-    spec = importlib.util.find_spec("pydicom")
-    assert spec is not None and spec.origin is not None
-    folder = Path(spec.origin).parent / "data" / "test_files"
-    return [file for pattern in _OWN_IMAGES for file in sorted(folder.glob(pattern))]
+def _own_images(study: Path) -> DemoImages:
+    files = [file for series in series_in(study).values() for file in series]
+    if not files:
+        raise CallError(f"{study} holds no DICOM files")
+    return DemoImages(tuple(files), "")
 
 
 def _protocols(act: _Act, settings: Settings, own_study: bool) -> Path:
-    """The configured protocols; for pydicom's images, which none of them fits, the demo's own is added."""
+    """The configured protocols; for the demo's images the demo's own are added."""
     if own_study:
         return settings.protocols.directory
     folder = act.folder / "protocols"
@@ -268,6 +259,7 @@ directory = {quoted(_protocols(act, settings, act.own_study))}
 checkpoint = {quoted(act.checkpoint)}
 device = {quoted(settings.model.device)}
 accept_research_use = {str(settings.model.accept_research_use).lower()}
+accept_uncalibrated = {str(settings.model.accept_uncalibrated).lower()}
 [web]
 enabled = false
 """
@@ -287,8 +279,14 @@ def _answers(peer: Peer) -> bool:
     return True
 
 
+def _as_sent(studies: list[dict[str, Any]], files: list[Path]) -> list[dict[str, Any]]:
+    """The studies in the order in which their first instances were sent."""
+    order = list(dict.fromkeys(read_identifiers(file).study_uid for file in files))
+    return sorted(studies, key=lambda study: order.index(study["study_uid"]))
+
+
 def _show(studies: list[dict[str, Any]], console: Console) -> None:
-    for study in reversed(studies):  # in the order in which they were sent
+    for study in studies:
         lines = ["", f"study     {study['study_uid']}", f"state     {study['state']}"]
         lines.append(f"protocol  {study['protocol'] or 'none'}")
         lines += [] if study["protocol"] else [f"reason    {reason}" for reason in study["reason"].split("; ")]

@@ -15,6 +15,7 @@ from dicom_node.audit.syslog import check_receiver
 from dicom_node.errors import PeerError, PeerRejected
 from dicom_node.network.storage_scu import Peer, Timeouts, echo
 from dicom_node.volumes.decoders import decodable_syntaxes
+from inference.errors import RemoteFailed
 from inference.open import describe_predictor
 from workflows.bootstrap import Node, receiver_of, repository_to_read
 from workflows.commands.archive_checks import check_archive
@@ -25,7 +26,7 @@ from workflows.data_folder import DataFolder
 from workflows.errors import SettingsError
 from workflows.ownership import check_own_folder
 from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, Settings
+from workflows.settings import COMMISSIONING, PredictorSettings, Settings
 from workflows.state.engine import find_database
 from workflows.state.records import Instance
 from workflows.steps.inputs import is_intact
@@ -189,15 +190,28 @@ def _port(settings: Settings) -> str:
 
 
 def _checkpoint(settings: Settings) -> str:
-    description = describe_predictor(settings.model.checkpoint, settings.model.accept_research_use)
-    terms = f", {description.terms.upper()}" if description.terms else ""
-    return f"{description.name} {description.version}, sha256 {description.digest[:12]}{terms}"
+    """Who would answer, the predictors that questions name too; a remote one may be away, and is asked again."""
+    told, away = list[str](), list[str]()
+    for model in (settings.model, *settings.predictors):
+        try:
+            found = describe_predictor(
+                model.checkpoint, model.accept_research_use, model.accept_uncalibrated, access=model.access
+            )
+        except RemoteFailed as error:
+            away.append(str(error))
+            continue
+        terms = f", {found.terms.upper()}" if found.terms else ""
+        name = f"{model.name}: " if isinstance(model, PredictorSettings) else ""
+        told.append(f"{name}{found.name} {found.version}, sha256 {found.digest[:12]}{terms}")
+    if away:
+        raise Warned("; ".join(away + told))
+    return "; ".join(told)
 
 
 def _protocols(settings: Settings) -> str:
     if settings.model.checkpoint == COMMISSIONING:
         return "not used: a commissioning node asks every image series"
-    found = load_directory(settings.protocols.directory)
+    found = load_directory(settings.protocols.directory, [one.name for one in settings.predictors])
     return ", ".join(f"{protocol.name} {protocol.version}" for protocol in found)
 
 

@@ -102,7 +102,7 @@ def _questions(
     job, results = view.job, _results(view.objects, folder)
     told = dict(enumerate(one.text for one in reviewed.get(job.job_key, ())))
     for question in job.questions:
-        answers = [(place, one) for place, one in enumerate(job.answers) if one.question == question.text]
+        answers = [(place, one) for place, one in enumerate(job.answers) if job.question_of(place) == question]
         for place, answer in answers:
             yield _question(job, question.text, answer, results) | {"reviewed_answer": told.get(place)}
         if not answers:
@@ -128,6 +128,8 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
         "answer": None if answer is None else answer.text,
         "findings": [] if answer is None else [finding.as_json() for finding in answer.findings],
         "not_seen": None if answer is None or answer.not_seen is None else list(answer.not_seen),
+        "goes_on": answer is not None and answer.goes_on,
+        "not_assessed": [] if answer is None else [asdict(one) for one in answer.not_assessed],
         "compared": [] if answer is None else list(answer.compared),
         "prior": None if job.prior is None else _prior(job.prior),
         "results": results,

@@ -10,7 +10,7 @@ from workflows.state.records import Priority
 from workflows.state.reviewing import ReviewState
 from workflows.state.states import DeliveryState, RetractionState
 
-__all__ = ["explained", "progress_told", "seen", "size_of"]
+__all__ = ["explained", "progress_told", "seen", "size_of", "told_answer"]
 
 _NAMED = 3
 
@@ -130,7 +130,10 @@ def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[s
             if question.get("reviewed_answer") is not None:
                 yield f"      reviewed: {question['reviewed_answer']}"
             findings = [FindingRecord.from_json(finding) for finding in question["findings"]]
-            yield from (f"      {line}" for line in seen(findings, question["not_seen"], question["compared"]))
+            unseen = (question["not_seen"] or None) if question["goes_on"] else question["not_seen"]
+            said = unseen, question["compared"], question["not_assessed"]
+            told = (line for line in seen(findings, *said) if not (question["goes_on"] and line == _NOTHING))
+            yield from (f"      {line}" for line in told)
     yield from (f"    {line}" for line in _compared_with(study_uid, job["prior"]))
     yield from (f"    {note}" for note in job["notes"])
     yield from (f"    {line}" for line in _sent(job["results"]))
@@ -208,20 +211,35 @@ def _retracted(retraction: dict[str, Any]) -> str:
 
 
 def seen(
-    findings: Sequence[FindingRecord], not_seen: Sequence[str] | None, compared: Sequence[str] = ()
+    findings: Sequence[FindingRecord],
+    not_seen: Sequence[str] | None,
+    compared: Sequence[str] = (),
+    not_assessed: Sequence[dict[str, str]] = (),
 ) -> Iterator[str]:
     """What an answer marked, with its size and its changes, and what was asked for and not seen; None: not recorded.
 
-    `compared`: what else is to be said beside an earlier result.
+    `compared`: what else is to be said beside an earlier result. `not_assessed`: each with its label and the reason.
     """
     for finding in findings:
         yield f"seen: {size_of(finding)}"
         yield from (f"  since then: {change.text}" for change in finding.changes)
     if not findings:
-        yield "seen: nothing"
+        yield _NOTHING
     if not_seen is not None:
         yield f"asked for and not seen: {', '.join(not_seen) or 'nothing'}"
+    yield from (f"not assessed: {one['label']}: {one['reason']}" for one in not_assessed)
     yield from (f"compared: {sentence}" for sentence in compared)
+
+
+def told_answer(answer: dict[str, Any], *, goes_on: bool = False) -> Iterator[str]:
+    """An answer as `answer.json` has it. `goes_on`: it is about what the answer before it has marked."""
+    findings = [FindingRecord.from_json(finding) for finding in answer["findings"]]
+    said = answer["not_seen"] or None, answer.get("compared", ()), answer.get("not_assessed", ())
+    yield answer["text"]
+    yield from (line for line in seen(findings, *said) if not (goes_on and line == _NOTHING))
+
+
+_NOTHING = "seen: nothing"
 
 
 def size_of(finding: FindingRecord) -> str:

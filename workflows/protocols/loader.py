@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import yaml
@@ -13,9 +13,10 @@ from dicom_node.results.codes import LABELS, concept_for
 from dicom_node.results.finding import Code, SegmentedConcept
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.suggestions import similar_name
-from workflows.errors import ProtocolErrors, ProtocolMistake
+from workflows.errors import ProtocolErrors, ProtocolMistake, QuestionRefused
+from workflows.protocols.conversation import require_question
 from workflows.protocols.nodes import NodeReader, kind_of, line_of
-from workflows.protocols.schema import Priority, ProtocolQuestion, ReadingProtocol, Selector
+from workflows.protocols.schema import Priority, ProtocolQuestion, ReadingProtocol, Selector, Turn
 
 __all__ = ["load_directory", "load_file"]
 
@@ -25,6 +26,7 @@ _SELECT = (
     "slice_thickness_mm",
 )  # fmt: skip
 _QUESTION = ("id", "text", "findings")
+_QUESTION_MAY = (*_QUESTION, "follow_ups", "predictor")
 _CONCEPT = ("label", "category", "type", "laterality", "site")
 _CODE = ("value", "scheme", "meaning")
 
@@ -52,8 +54,11 @@ _LONGEST_USE = 10 * 365 * 24 * 60.0  # minutes
 _LABELS = [*LABELS, *(re.sub(r"^(.*) (left|right)$", r"\2 \1", label) for label in LABELS)]
 
 
-def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
-    """All protocols of a folder (`*.yaml`, `*.yml`), by name. Raises ProtocolErrors with all mistakes."""
+def load_directory(directory: Path, predictors: Collection[str] | None = None) -> tuple[ReadingProtocol, ...]:
+    """All protocols of a folder (`*.yaml`, `*.yml`), by name. Raises ProtocolErrors with all mistakes.
+
+    `predictors`: the names that a question's `predictor` may be; None: any.
+    """
     files = sorted([*directory.glob("*.yaml"), *directory.glob("*.yml")])
     if not files:
         why = "no *.yaml files here"
@@ -64,7 +69,7 @@ def load_directory(directory: Path) -> tuple[ReadingProtocol, ...]:
     protocols: list[ReadingProtocol] = []
     files_of: dict[tuple[str, str], Path] = {}
     for file in files:
-        reader = _Reader(file)
+        reader = _Reader(file, predictors)
         protocol = reader.read()
         if protocol is not None:
             protocols.append(protocol)
@@ -91,8 +96,9 @@ def load_file(file: Path) -> ReadingProtocol:
 class _Reader(NodeReader):
     """Reads one file into a protocol, and collects mistakes instead of stopping."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, predictors: Collection[str] | None = None) -> None:
         super().__init__(file, _EXAMPLES)
+        self._predictors = predictors
         self.name_line = 1
         self.identity = ("", "")  # name and version, known even where something else is wrong
 
@@ -191,11 +197,14 @@ class _Reader(NodeReader):
             self.wrong(node, f"questions is {kind}; write a list of at least one {{id, text, findings}}")
             return ()
         firsts: dict[tuple[str, str], yaml.Node] = {}
-        return tuple(self._question(entry, number, firsts) for number, entry in enumerate(node.value, start=1))
+        asked = (self._question(entry, number, firsts) for number, entry in enumerate(node.value, start=1))
+        return tuple(question for conversation in asked for question in conversation)
 
-    def _question(self, node: yaml.Node, number: int, firsts: dict[tuple[str, str], yaml.Node]) -> ProtocolQuestion:
-        """One question; `firsts` has where each id and text was first seen."""
-        found = self.mapping(node, f"question {number}", _QUESTION, required=_QUESTION)
+    def _question(
+        self, node: yaml.Node, number: int, firsts: dict[tuple[str, str], yaml.Node]
+    ) -> tuple[ProtocolQuestion, ...]:
+        """One question and what goes on from it; `firsts` has where each id and text was first seen."""
+        found = self.mapping(node, f"question {number}", _QUESTION_MAY, required=_QUESTION)
         said = {"id": "", "text": ""}
         for key in [key for key in said if key in found]:
             said[key] = self.text(found[key], f"{key} of question {number}")
@@ -204,7 +213,43 @@ class _Reader(NodeReader):
                 other = f"stands on line {line_of(first)} too"
                 self.wrong(found[key], f"{key} {said[key]!r} {other}: give each question its own")
         findings = tuple(self._findings(found["findings"], number)) if "findings" in found else ()
-        return ProtocolQuestion(said["id"], said["text"], findings)
+        predictor = self._predictor(found["predictor"], number) if "predictor" in found else ""
+        question = ProtocolQuestion(said["id"], said["text"], findings, predictor=predictor)
+        if "text" in found:
+            self._check_asks(found["text"], said["text"], ())
+        return (question, *self._follow_ups(found.get("follow_ups"), question))
+
+    def _follow_ups(self, node: yaml.Node | None, question: ProtocolQuestion) -> tuple[ProtocolQuestion, ...]:
+        """What is asked in the same conversation: each goes on from what was asked before it."""
+        earlier = [Turn(question.text, "", tuple(finding.label for finding in question.findings))]
+        texts = self.texts(node, "follow_ups")
+        for entry, text in zip(self.entries(node, "follow_ups"), texts, strict=False):
+            if text in [turn.question for turn in earlier]:
+                self.wrong(entry, f"follow_ups: {text!r} was asked in this conversation already; remove one")
+            self._check_asks(entry, text, earlier)
+            earlier.append(Turn(text, "", earlier[0].phrases))
+        return question.follow_ups(texts)
+
+    def _check_asks(self, node: yaml.Node, text: str, earlier: Sequence[Turn]) -> None:
+        """A text that asks for nothing is a mistake here, not in the night when a study comes."""
+        if not text:
+            return
+        try:
+            require_question(text, earlier)
+        except QuestionRefused as error:
+            self.wrong(node, f"{text!r}: {error}")
+
+    def _predictor(self, node: yaml.Node, number: int) -> str:
+        """Who answers a question: a name of `[[predictors]]`."""
+        name = self.text(node, f"predictor of question {number}")
+        longest = _LONGEST["name"] - len(self.identity[0]) - 1
+        if len(name) > longest:
+            self.wrong(node, f"predictor {name!r} and the protocol's name are longer together than 64 characters")
+        if name and self._predictors is not None and name not in self._predictors:
+            near = similar_name(name, self._predictors)
+            known = f"did you mean {near!r}?" if near else f"there are {', '.join(self._predictors) or 'none'}"
+            self.wrong(node, f"predictor {name!r} of question {number} stands in no [[predictors]] name; {known}")
+        return name
 
     def _findings(self, node: yaml.Node, number: int) -> Iterator[SegmentedConcept]:
         """The findings of a question. An empty list is meant: an answer in words, and nothing is marked."""

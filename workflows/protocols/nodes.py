@@ -186,6 +186,9 @@ def _not_yaml(error: yaml.MarkedYAMLError) -> tuple[int, str]:
     """The line to look at and what to do there: of what was opened and not closed, where it was opened."""
     problem, mark = error.problem or str(error.context), error.problem_mark
     if error.context_mark is not None and ("flow" in str(error.context) or "end of stream" in problem):
+        if "but got '?'" in problem:
+            remedy = "put a text that holds ? in quotes inside [ ] or { }: ['How large is it?']"
+            return (mark or error.context_mark).line + 1, f"not YAML: {remedy}"
         problem, mark = "a bracket, a brace or a quote that opens here is not closed", error.context_mark
     remedy = next((remedy for said, remedy in _YAML_REMEDIES if said in problem), _YAML_REMEDY)
     return mark.line + 1 if mark is not None else 1, f"not YAML: {problem}; {remedy}"

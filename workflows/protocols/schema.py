@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any
 
 from dicom_node.results.finding import Code, SegmentedConcept
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 
-__all__ = ["NumberRange", "Priority", "ProtocolQuestion", "ReadingProtocol", "Selector", "TextPattern"]
+__all__ = ["NumberRange", "Priority", "ProtocolQuestion", "ReadingProtocol", "Selector", "TextPattern", "Turn"]
 
 
 @dataclass(frozen=True)
@@ -70,22 +71,63 @@ class Selector:
 
 
 @dataclass(frozen=True)
+class Turn:
+    """An earlier question about the same images, and what was answered. `phrases`: what the answer named."""
+
+    question: str
+    answer: str
+    phrases: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class ProtocolQuestion:
-    """A clinical question with the coded findings that its answer may name."""
+    """A clinical question with the coded findings that its answer may name.
+
+    `follows`: id of the question that it goes on from, in the same conversation; "" for none. `earlier`: turns of a
+    conversation that was held before, oldest first.
+    `predictor`: who of `[[predictors]]` answers it; empty: the one of [model].
+    """
 
     id: str
     text: str
     findings: tuple[SegmentedConcept, ...]
+    follows: str = ""
+    earlier: tuple[Turn, ...] = ()
+    predictor: str = ""
+
+    def follow_ups(self, texts: Sequence[str]) -> tuple[ProtocolQuestion, ...]:
+        """The questions that go on from this one, each from the one before it."""
+        chain = [self]
+        for number, text in enumerate(texts, start=1):
+            chain.append(
+                ProtocolQuestion(
+                    f"{self.id}, follow-up {number}", text, self.findings, chain[-1].id, predictor=self.predictor
+                )
+            )
+        return tuple(chain[1:])
 
     def as_json(self) -> dict[str, Any]:
-        """The question as a job row keeps it."""
-        return {"id": self.id, "text": self.text, "findings": [_concept_json(concept) for concept in self.findings]}
+        """The question as a job row keeps it; who answers stands in the job.
+
+        What a question does not have is left out, so that keys stay what they were.
+        """
+        entry: dict[str, Any] = {
+            "id": self.id,
+            "text": self.text,
+            "findings": [_concept_json(concept) for concept in self.findings],
+        }
+        if self.follows:
+            entry["follows"] = self.follows
+        if self.earlier:
+            entry["earlier"] = [[turn.question, turn.answer, list(turn.phrases)] for turn in self.earlier]
+        return entry
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> ProtocolQuestion:
         """The inverse of `as_json`."""
         findings = tuple(_concept(concept) for concept in entry["findings"])
-        return ProtocolQuestion(entry["id"], entry["text"], findings)
+        earlier = tuple(Turn(said, answer, tuple(named)) for said, answer, named in entry.get("earlier", ()))
+        return ProtocolQuestion(entry["id"], entry["text"], findings, entry.get("follows", ""), earlier)
 
 
 class Priority(Enum):
@@ -111,6 +153,20 @@ class ReadingProtocol:
     frames: FrameChoice = MIDDLE_FRAME
     priority: Priority = Priority.ROUTINE
     useful_for_minutes: float | None = None
+
+    def by_predictor(self) -> tuple[tuple[str, ReadingProtocol], ...]:
+        """The protocol for each predictor that its questions name, with their questions alone; a job is made of each.
+
+        One for another predictor than that of [model] is called `NAME@PREDICTOR`: its results replace its own.
+        """
+        names = dict.fromkeys(question.predictor for question in self.questions)
+        return tuple(
+            (name, replace(self, name=f"{self.name}@{name}" if name else self.name, questions=self._asking(name)))
+            for name in names
+        )
+
+    def _asking(self, predictor: str) -> tuple[ProtocolQuestion, ...]:
+        return tuple(question for question in self.questions if question.predictor == predictor)
 
     @staticmethod
     def commissioning(question: ProtocolQuestion) -> ReadingProtocol:

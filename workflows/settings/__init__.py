@@ -13,6 +13,7 @@ from workflows.settings.sections import (
     ModelSettings,
     NodeSettings,
     PeerSettings,
+    PredictorSettings,
     ProtocolsSettings,
     ResultsSettings,
     RetentionSettings,
@@ -22,6 +23,7 @@ from workflows.settings.sections import (
 
 __all__ = [
     "CHECKOUT", "COMMISSIONING", "ArchiveSettings", "AuditSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
-    "LimitsSettings", "ModelSettings", "NodeSettings", "OidcSettings", "PeerSettings", "ProtocolsSettings",
-    "ResultsSettings", "RetentionSettings", "Settings", "Supersede", "SyslogSettings", "WebSettings", "load_settings",
+    "LimitsSettings", "ModelSettings", "NodeSettings", "OidcSettings", "PeerSettings", "PredictorSettings",
+    "ProtocolsSettings", "ResultsSettings", "RetentionSettings", "Settings", "Supersede", "SyslogSettings",
+    "WebSettings", "load_settings",
 ]  # fmt: skip

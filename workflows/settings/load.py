@@ -16,7 +16,7 @@ from pydantic import ValidationError
 
 from workflows.errors import SettingsError
 from workflows.settings.mistakes import LISTS, Location, mistakes_of
-from workflows.settings.sections import COMMISSIONING, SHIPPED, NodeSettings, Settings
+from workflows.settings.sections import NodeSettings, Settings, is_no_path
 
 __all__ = ["load_settings"]
 
@@ -24,7 +24,6 @@ PREFIX = "MEDSEG_NODE__"
 _PATHS: dict[tuple[str, ...], tuple[str, ...]] = {  # settings that are paths, and what stands there without being one
     ("node", "data_dir"): ("",),
     ("protocols", "directory"): ("",),
-    ("model", "checkpoint"): ("", SHIPPED, COMMISSIONING),
     ("web", "certificate"): ("",),
     ("web", "key"): ("",),
     ("audit", "syslog", "ca"): ("",),
@@ -78,6 +77,13 @@ def _place(values: dict[str, Any], folder: Path) -> None:
         written = table.get(key) if isinstance(table, dict) else None
         if isinstance(table, dict) and isinstance(written, str) and written not in names:
             table[key] = str(folder / Path(written).expanduser())
+    predictors = values.get("predictors")
+    models = [values.get("model"), *(predictors if isinstance(predictors, list) else ())]
+    for model in (one for one in models if isinstance(one, dict)):
+        for key in ("checkpoint", "token_file", "ca_file"):
+            written = model.get(key)
+            if isinstance(written, str) and written and not (key == "checkpoint" and is_no_path(written)):
+                model[key] = str(folder / Path(written).expanduser())
     url = database.get("url") if isinstance(database, dict) else None
     if isinstance(database, dict) and isinstance(url, str) and url.startswith("sqlite:///"):
         file = url.removeprefix("sqlite:///")

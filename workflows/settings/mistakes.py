@@ -15,7 +15,7 @@ from workflows.settings.sections import Settings
 __all__ = ["LISTS", "Location", "mistakes_of"]
 
 Location = tuple[str | int, ...]
-LISTS = ("peers", "archives")  # sections that may stand several times
+LISTS = ("peers", "archives", "predictors")  # sections that may stand several times
 
 
 def mistakes_of(

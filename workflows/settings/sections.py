@@ -16,17 +16,27 @@ from pydantic import (
 )
 
 from dicom_node.results.profiles import ADDED_KINDS, Profile, ResultKind, WhenNothingSeen, Wishes
+from inference.interface import LOW_CONFIDENCE
+from inference.plugin import is_class_name
+from inference.remote import RemoteAccess, is_address
 from workflows.settings.pages import AuditSettings, WebSettings
 from workflows.settings.values import AETitle, Folder, Section, listed, named, of_scheme
 
 __all__ = [
     "CHECKOUT", "COMMISSIONING", "SHIPPED", "ArchiveSettings", "BrokerSettings", "DatabaseSettings", "Delivery",
-    "LimitsSettings", "ModelSettings", "NodeSettings", "PeerSettings", "ProtocolsSettings", "ResultsSettings",
-    "RetentionSettings", "Settings", "Supersede",
+    "LimitsSettings", "ModelSettings", "NodeSettings", "PeerSettings", "PredictorSettings", "ProtocolsSettings",
+    "ResultsSettings", "RetentionSettings", "Settings", "Supersede", "is_no_path",
 ]  # fmt: skip
 
 COMMISSIONING = "commissioning"
 SHIPPED = "tiny"  # the checkpoint that comes with the node, as inference.open knows it
+
+
+def is_no_path(checkpoint: str) -> bool:
+    """Whether a checkpoint is named otherwise than by its folder."""
+    return checkpoint in (SHIPPED, COMMISSIONING) or is_address(checkpoint) or is_class_name(checkpoint)
+
+
 CHECKOUT = Path(__file__).resolve().parents[2]
 PROTOCOLS = CHECKOUT / "deploy" / "protocols"
 
@@ -216,7 +226,7 @@ class ResultsSettings(Section):
         description="What is sent when nothing was seen: `report` (it alone), `all` that the profile has, `nothing`.",
     )
     low_confidence: float = Field(
-        default=0.5,
+        default=LOW_CONFIDENCE,
         ge=0,
         le=1,
         description="Below this confidence a mask is called `low confidence` and not measured; 0: none is.",
@@ -236,17 +246,49 @@ class ModelSettings(Section):
 
     checkpoint: str = Field(
         default=SHIPPED,
-        description="`tiny` (the shipped weights), `commissioning`, or a checkpoint folder.",
+        description="`tiny` (the shipped weights), `commissioning`, a checkpoint folder, `module:Class` of an "
+        "installed package, or the address of a remote predictor, `https://HOST:PORT`.",
     )
     device: Literal["auto", "cpu", "cuda"] = Field(default="auto", description="Where the model runs.")
     accept_research_use: bool = Field(default=False, description="Accept weights whose terms allow research only.")
+    accept_uncalibrated: bool = Field(
+        default=False, description="Accept weights without calibration: every answer says that its confidence has none."
+    )
+    token_file: Folder | None = Field(
+        default=None,
+        description="File with the token that a remote predictor asks for; without one `MEDSEG_R_TOKEN` of the "
+        "environment.",
+    )
+    ca_file: Folder | None = Field(
+        default=None, description="Certificates (PEM) that a remote predictor's is signed by; empty: the system's."
+    )
+    timeout_s: float = Field(default=900.0, gt=0, description="Seconds in which a remote predictor's answer is there.")
+
+    @field_validator("token_file", "ca_file", mode="before")
+    @classmethod
+    def _empty(cls, value: object) -> object:
+        return value or None
 
     @field_validator("checkpoint")
     @classmethod
     def _absolute(cls, value: str) -> str:
         if not value:
             raise ValueError(f"name a folder, or {SHIPPED}, or {COMMISSIONING}")
-        return value if value in (SHIPPED, COMMISSIONING) else os.path.abspath(Path(value).expanduser())
+        return value if is_no_path(value) else os.path.abspath(Path(value).expanduser())
+
+    @property
+    def access(self) -> RemoteAccess:
+        """How a remote predictor is reached."""
+        return RemoteAccess(self.token_file, self.ca_file, self.timeout_s)
+
+
+class PredictorSettings(ModelSettings):
+    """[[predictors]]: who answers the questions of a protocol that name it; the same settings as [model]."""
+
+    name: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,15}$",
+        description="Name that `predictor:` of a question refers to; at most 16 letters, digits, `_`, `.` and `-`.",
+    )
 
 
 class LimitsSettings(Section):
@@ -286,6 +328,7 @@ class Settings(Section):
     results: ResultsSettings = Field(default_factory=ResultsSettings)
     protocols: ProtocolsSettings = Field(default_factory=ProtocolsSettings)
     model: ModelSettings = Field(default_factory=ModelSettings)
+    predictors: tuple[PredictorSettings, ...] = ()
     limits: LimitsSettings = Field(default_factory=LimitsSettings)
     retention: RetentionSettings = Field(default_factory=RetentionSettings)
     web: WebSettings = Field(default_factory=WebSettings)
@@ -299,6 +342,9 @@ class Settings(Section):
         titles = [peer.ae_title for peer in self.peers]
         if len(set(titles)) < len(titles):
             raise ValueError(f"two [[peers]] have the same ae_title: {titles}")
+        predictors = [predictor.name for predictor in self.predictors]
+        if len(set(predictors)) < len(predictors):
+            raise ValueError(f"two [[predictors]] have the same name: {predictors}")
         wanted = self.results.archive
         if unknown := [name for name in wanted if name not in names]:
             missing = " or ".join(map(repr, unknown))

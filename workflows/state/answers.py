@@ -8,7 +8,7 @@ from typing import Any
 
 from dicom_node.results.comparison import Change
 
-__all__ = ["AnswerRecord", "ChangeRecord", "FindingRecord", "MeasurementRecord"]
+__all__ = ["AnswerRecord", "ChangeRecord", "FindingRecord", "MeasurementRecord", "NotAssessedRecord"]
 
 
 @dataclass(frozen=True)
@@ -146,11 +146,26 @@ class FindingRecord:
 
 
 @dataclass(frozen=True)
+class NotAssessedRecord:
+    """Something that was asked for and not looked for. `why`: a word for programs; `reason`: a sentence for people."""
+
+    label: str
+    why: str
+    reason: str
+
+    @property
+    def told(self) -> str:
+        """What it is called, and why it was not assessed."""
+        return f"{self.label}: {self.reason}"
+
+
+@dataclass(frozen=True)
 class AnswerRecord:
     """One question of a job, asked of one part, with its answer.
 
     `not_seen`: labels of what was asked for and not seen; None: not recorded. `compared`: sentences on an earlier
-    result beside the changes of findings.
+    result beside the changes of findings. `not_assessed`: what was asked for and not looked for. `goes_on`: it goes on
+    from the answer before it, of the same part, and has only what that one does not say.
     """
 
     question: str
@@ -159,6 +174,8 @@ class AnswerRecord:
     not_seen: tuple[str, ...] | None
     part: int = 0
     compared: tuple[str, ...] = ()
+    not_assessed: tuple[NotAssessedRecord, ...] = ()
+    goes_on: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The answer as a job's row keeps it."""
@@ -169,11 +186,13 @@ class AnswerRecord:
             "not_seen": None if self.not_seen is None else list(self.not_seen),
             "part": self.part,
             "compared": list(self.compared),
+            "not_assessed": [asdict(one) for one in self.not_assessed],
+            "goes_on": self.goes_on,
         }
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> AnswerRecord:
-        """The inverse of `as_json`."""
+        """The inverse of `as_json`. An older entry has neither `not_assessed` nor `goes_on`."""
         not_seen = entry.get("not_seen")
         return AnswerRecord(
             question=entry["question"],
@@ -182,4 +201,6 @@ class AnswerRecord:
             not_seen=None if not_seen is None else tuple(not_seen),
             part=entry.get("part", 0),
             compared=tuple(entry.get("compared", ())),
+            not_assessed=tuple(NotAssessedRecord(**one) for one in entry.get("not_assessed", ())),
+            goes_on=entry.get("goes_on", False),
         )

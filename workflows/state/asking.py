@@ -98,8 +98,8 @@ class AskedQuestion:
 def question_text(typed: str) -> str:
     """What is asked, as it is kept: in Unicode's composed form, with single spaces. Raises QuestionRefused.
 
-    The weights have learned English. Other scripts would be read as unknown words, so they are refused, with control
-    and direction characters, which would make a report show another text than was asked.
+    Questions are understood in English and German. Other scripts would be read as unknown words, so they are refused,
+    with control and direction characters, which would make a report show another text than was asked.
     """
     if any(unicodedata.category(sign) in ("Cc", "Cf", "Cs", "Co", "Cn") and sign not in "\t\r\n" for sign in typed):
         raise QuestionRefused("the question has characters that cannot be seen: type it again, in plain letters")
@@ -112,5 +112,5 @@ def question_text(typed: str) -> str:
     if len(letters) < 2:
         raise QuestionRefused("the question has no word: ask in a sentence, such as 'Where is the liver?'")
     if any(not unicodedata.name(sign, "").startswith(("LATIN", "GREEK SMALL", "MICRO")) for sign in letters):
-        raise QuestionRefused("the question is not in Latin letters: the weights answer questions in English")
+        raise QuestionRefused("the question is not in Latin letters: questions are understood in English and German")
     return text

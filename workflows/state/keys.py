@@ -22,13 +22,11 @@ from typing import Any
 
 from dicom_node.results.profiles import Profile
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
+from inference.interface import LOW_CONFIDENCE
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.records import Prior
 
 __all__ = ["LOW_CONFIDENCE", "answer_key", "job_key", "object_key", "request_key"]
-
-LOW_CONFIDENCE = 0.5
-"""Confidence below which a finding is marked and not measured, unless the settings say otherwise."""
 
 
 def request_key(

@@ -290,6 +290,17 @@ class Job:
         """Whether any question marked anything."""
         return any(answer.findings for answer in self.answers)
 
+    def question_of(self, number: int) -> ProtocolQuestion | None:
+        """The question of an answer, by its place among the answers, from 0: each part answers all questions in order.
+
+        An answer that is not in its place, as of an early version, is known by its text; None: of no question.
+        """
+        text = self.answers[number].question
+        in_place = self.questions[number % len(self.questions)] if self.questions else None
+        if in_place is not None and in_place.text == text:
+            return in_place
+        return next((question for question in self.questions if question.text == text), None)
+
     def wishes(self, profile: Profile) -> tuple[Wishes, ...]:
         """What the destinations of a profile want."""
         return tuple(one.wishes for one in self.destinations if one.profile is profile)

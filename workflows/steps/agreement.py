@@ -69,6 +69,8 @@ def _cases(review: Review, repository: Repository, folder: DataFolder) -> Iterat
             scanners[job.series_uid] = scanner_of(job, repository, folder)
         made = partial(_case, review, job, scanners[job.series_uid])
         with suppress(LookupError):  # a verdict on what the job does not have
+            if isinstance(said, Missed) and _was_not_assessed(said, job):
+                continue
             yield (
                 _of_verdict(said, job, repository, folder, made)
                 if isinstance(said, FindingVerdict)
@@ -96,6 +98,13 @@ def _of_verdict(
         before_ml=before, after_ml=after,
     )  # fmt: skip
     return case
+
+
+def _was_not_assessed(missed: Missed, job: Job) -> bool:
+    """Whether the answer says that it could not look for what was missed: then it has missed nothing."""
+    part = job.answers[missed.answer].part
+    said = {one.label for answer in job.answers if answer.part == part for one in answer.not_assessed}
+    return missed.label in said
 
 
 def _of_missed(missed: Missed, job: Job, made: partial[AgreementCase]) -> AgreementCase:

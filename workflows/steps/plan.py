@@ -48,8 +48,9 @@ COMMISSIONING_QUESTION = ProtocolQuestion(
 class Planner:
     """What planning needs beside the study: the protocols, the model that would answer, who asks, where results go.
 
-    `urgent_sources`: calling AE titles whose studies go first. `archives`: opens those that may be asked for earlier
-    results, by name; each has `archives_deadline_s` s.
+    `model_of`: describes the predictor that a question names, when a match asks it. `urgent_sources`: calling AE titles
+    whose studies go first. `archives`: opens those that may be asked for earlier results, by name; each has
+    `archives_deadline_s` s.
     """
 
     protocols: tuple[ReadingProtocol, ...]
@@ -62,6 +63,7 @@ class Planner:
     archives: Mapping[str, Callable[[], Archive]] = field(default_factory=dict)
     archives_deadline_s: float = 5.0
     urgent_sources: frozenset[str] = frozenset()
+    model_of: Callable[[str], PredictorDescription] | None = None
 
     def plan(self, study: StudyHeader) -> Plan:
         """Match the study. A commissioning node asks every image series, whatever the protocols say."""
@@ -83,12 +85,14 @@ class Planner:
         prior: Prior | None = None,
         kind: SeriesKind | None = None,
         priority: Priority = Priority.ROUTINE,
+        predictor: str = "",
     ) -> JobPlan:
-        """The job of one series and protocol, with its keys."""
+        """The job of one series, protocol and predictor, with its keys."""
+        model = self.model_of(predictor) if predictor and self.model_of is not None else self.model
         version = str(protocol.version)
         asked = (protocol.name, version, protocol.questions)
         request = request_key(study_uid, series_uid, inputs, *asked, prior, protocol.frames)
-        answer = answer_key(request, self.model.digest)
+        answer = answer_key(request, model.digest)
         return JobPlan(
             job_key=job_key(answer, self.software, self.node_uid, self.low_confidence),
             request_key=request,
@@ -98,7 +102,7 @@ class Planner:
             protocol_version=version,
             questions=protocol.questions,
             inputs=inputs,
-            model=self.model,
+            model=model,
             software=self.software,
             destinations=self.destinations,
             prior=prior,
@@ -219,14 +223,15 @@ def _jobs(
     folder: DataFolder,
     planner: Planner,
 ) -> list[JobPlan]:
-    """A job for each match, each with the earlier result that it is compared with."""
+    """A job for each match and predictor, each with the earlier result that it is compared with."""
     images = {found.series_uid: images_of(instances, found.series_uid) for found in plan.matches}
     kinds = {uid: read_series_kind(folder.absolute(min(one.path for one in held))) for uid, held in images.items()}
     archived = ArchivedResults(planner.archives, repository.objects_known_here, planner.archives_deadline_s)
     search = PriorSearch(repository, folder, archived, reread=study.reread)
     jobs = []
-    for found in plan.matches:
-        uid, protocol = found.series_uid, found.protocol
+    asking = ((found, *part) for found in plan.matches for part in found.protocol.by_predictor())
+    for found, predictor, protocol in asking:
+        uid = found.series_uid
         asked = (study.study_uid, uid, inputs_of(images[uid]), protocol)
         wanted = Wanted(
             study_uid=study.study_uid,
@@ -236,11 +241,11 @@ def _jobs(
             beside=tuple(
                 kinds[other.series_uid]
                 for other in plan.matches
-                if other.protocol.name == protocol.name and other.series_uid != uid
+                if other.protocol.name == found.protocol.name and other.series_uid != uid
             ),
         )
-        prior = search.prior_for(planner.job(*asked, kind=kinds[uid]), wanted)
-        jobs.append(planner.job(*asked, prior, kinds[uid], planner.priority(header, protocol)))
+        prior = search.prior_for(planner.job(*asked, kind=kinds[uid], predictor=predictor), wanted)
+        jobs.append(planner.job(*asked, prior, kinds[uid], planner.priority(header, protocol), predictor))
     return jobs
 
 

@@ -17,7 +17,7 @@ from dicom_node.results.profiles import Profile
 from dicom_node.showing.kept import STACKS_FILE, keep_stacks
 from dicom_node.showing.stack import shown_stacks
 from dicom_node.volumes.load import load_series
-from inference.errors import InferenceError, OutOfMemory
+from inference.errors import InferenceError, OutOfMemory, RemoteFailed
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SliceStack
 from workflows.data_folder import DataFolder
 from workflows.errors import DatabaseUnavailable, FilesUnreadable, NotThisWorker, OtherWeights, defect
@@ -106,7 +106,7 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
     fault_point(FaultPoint.CLAIMED)
     try:
         _answer(claimed, predictor, repository, folder, inference, waker)
-    except NotThisWorker as error:
+    except (NotThisWorker, RemoteFailed) as error:
         bound.warning("job_given_back", reason=str(error))
         repository.give_back(key, inference.owner, str(error), inference.wait_s(claimed))
     except OutOfMemory as error:

@@ -26,7 +26,7 @@ from dicom_node.results.earlier import (
 from inference.interface import PredictorDescription
 from workflows.data_folder import DataFolder
 from workflows.protocols.schema import ProtocolQuestion
-from workflows.state.answers import AnswerRecord, FindingRecord
+from workflows.state.answers import AnswerRecord
 from workflows.state.priors import EarlierJob
 from workflows.state.records import Job, Prior
 
@@ -176,11 +176,11 @@ def candidate_of(earlier: EarlierJob, folder: DataFolder) -> Candidate:
 def earlier_result(job: Job, kind: SeriesKind) -> EarlierResult:
     """What an answered job says. `kind`: of its series, with a date."""
     assert kind.date is not None
-    questions = {question.text: question for question in job.questions}
     parts: dict[int, list[EarlierAnswer]] = {}
-    for answer in job.answers:
-        if answer.question in questions:
-            parts.setdefault(answer.part, []).append(_answer(answer, questions[answer.question]))
+    for place, answer in enumerate(job.answers):
+        question = job.question_of(place)
+        if question is not None and not question.follows:
+            parts.setdefault(answer.part, []).append(_answer(answer, question))
     names: Mapping[int, str] = {part.ordinal: part.name for part in job.parts}
     return EarlierResult(
         kind.date,
@@ -201,12 +201,17 @@ def _answer(answer: AnswerRecord, question: ProtocolQuestion) -> EarlierAnswer:
         asked=tuple(NamedConcept.of(concept) for concept in question.findings),
         findings=tuple(_findings(answer, question)),
         question_id=question.id,
+        not_assessed=tuple(
+            NamedConcept.of(concept)
+            for one in answer.not_assessed
+            if (concept := _concept(one.label, question)) is not None
+        ),
     )
 
 
 def _findings(answer: AnswerRecord, question: ProtocolQuestion) -> Iterator[EarlierFinding]:
     for finding in answer.findings:
-        concept = _concept(finding, question)
+        concept = _concept(finding.label, question)
         if concept is not None:
             measured = tuple(
                 EarlierMeasurement(one.kind, one.value, one.unit, one.method, one.at_least)
@@ -218,6 +223,6 @@ def _findings(answer: AnswerRecord, question: ProtocolQuestion) -> Iterator[Earl
             )
 
 
-def _concept(finding: FindingRecord, question: ProtocolQuestion) -> SegmentedConcept | None:
-    """What a finding is coded as: its label is that of one of the question's findings, else of a side of one."""
-    return next((one for one in question.findings if one.label == finding.label), None) or concept_for(finding.label)
+def _concept(label: str, question: ProtocolQuestion) -> SegmentedConcept | None:
+    """What a label is coded as: it is that of one of the question's findings, else of a side of one."""
+    return next((one for one in question.findings if one.label == label), None) or concept_for(label)

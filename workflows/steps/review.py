@@ -21,9 +21,10 @@ from dicom_node.results.objects import make_objects
 from dicom_node.results.profiles import Profile, ResultKind, Wishes
 from dicom_node.results.verified import write_verified_report
 from dicom_node.volumes.load import load_series
+from workflows.coding import answer_record
 from workflows.data_folder import DataFolder
 from workflows.errors import DatabaseUnavailable, FilesUnreadable, defect
-from workflows.reading import answer_record, digest_of
+from workflows.reading import digest_of
 from workflows.state.answers import AnswerRecord
 from workflows.state.keys import object_key
 from workflows.state.records import Job, ResultObject, SavedObject

@@ -19,7 +19,7 @@ from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import concept_for
 from dicom_node.results.comparing import AskedQuestion, ReadNow, compared_parts
 from dicom_node.results.concept import SegmentedConcept
-from dicom_node.results.finding import Drawn, Finding, PointedOut, ReadAnswer, ReadPart
+from dicom_node.results.finding import Drawn, Finding, NotAssessed, PointedOut, ReadAnswer, ReadPart
 from dicom_node.results.mask_file import mask_file_name, read_masks
 from dicom_node.results.measurement import measure
 from dicom_node.results.profiles import ResultKind
@@ -62,7 +62,7 @@ def reviewed_parts(
         return parts
     if job.kind is None or job.kind.date is None:
         return parts
-    asked = [AskedQuestion(question.id, question.text, question.findings) for question in job.questions]
+    asked = [AskedQuestion(one.id, one.text, one.findings, bool(one.follows)) for one in job.questions]
     now = ReadNow(job.kind.date, job.kind.grid, made_by(job.model))
     return compared_parts(parts, asked, job.prior.result, now)
 
@@ -116,7 +116,16 @@ class _Part:
             findings=tuple(findings),
             not_seen=tuple(not_seen),
             pointed_out=tuple(pointed_out),
+            not_assessed=tuple(self._not_assessed(number, question)),
+            goes_on=answer.goes_on,
         )
+
+    def _not_assessed(self, number: int, question: int) -> Iterator[NotAssessed]:
+        """What the model could not look for, and no person has seen."""
+        asked = self.verdicts.reviewed.job.questions[question].findings
+        for one in self.verdicts.not_assessed(number):
+            concept = next((finding for finding in asked if finding.label == one.label), None) or concept_for(one.label)
+            yield NotAssessed(one.label, concept, one.why, one.reason)
 
     def _finding(
         self,

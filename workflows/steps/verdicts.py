@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from dicom_node.errors import ResultRefused
-from workflows.state.answers import AnswerRecord, FindingRecord
+from workflows.state.answers import AnswerRecord, FindingRecord, NotAssessedRecord
 from workflows.state.review_writing import ReviewedJob
 from workflows.state.reviewing import FindingPlace, FindingVerdict, Missed, Review, VerdictKind, WrongWords
 
@@ -87,7 +87,7 @@ class Verdicts:
         answer = self.reviewed.job.answers[number]
         right = [one.label for place, one in enumerate(answer.findings) if _is_right(self.on(number, place))]
         not_seen = self.not_seen(number)
-        marked = [] if answer.findings or self.missed(number) else ["nothing is marked"]
+        marked = [] if answer.findings or self.missed(number) or answer.goes_on else ["nothing is marked"]
         marked += [f"{_listed(right)}, as marked"] if right else []
         return [*marked, *([f"{_listed(not_seen)}, looked for and not seen"] if not_seen else [])]
 
@@ -95,12 +95,22 @@ class Verdicts:
         """Labels that were looked for and that neither model nor reviewer has seen; none where the words are wrong."""
         if self.rejected_words(number) is not None:
             return ()
+        seen = self._seen(number)
+        return tuple(label for label in self.reviewed.job.answers[number].not_seen or () if label not in seen)
+
+    def not_assessed(self, number: int) -> tuple[NotAssessedRecord, ...]:
+        """What the model could not look for, and the reviewer has not seen either: nobody says that it is not there."""
+        seen = self._seen(number)
+        return tuple(one for one in self.reviewed.job.answers[number].not_assessed if one.label not in seen)
+
+    def _seen(self, number: int) -> set[str]:
+        """Labels that model or reviewer have seen."""
         seen = {one.label for one in self.missed(number)}
         for place, finding in enumerate(self.reviewed.job.answers[number].findings):
             verdict = self.on(number, place)
             if verdict.kind is not VerdictKind.NOT_THERE:
                 seen.add(verdict.label or finding.label)
-        return tuple(label for label in self.reviewed.job.answers[number].not_seen or () if label not in seen)
+        return seen
 
     def texts(self) -> tuple[str, ...]:
         """The text of every answer, in the order in which a report has them: part by part."""

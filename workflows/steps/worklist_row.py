@@ -206,14 +206,8 @@ def _labels_not_seen(jobs: Iterable[WorklistJob]) -> set[str]:
 
 
 def _labels_not_assessed(jobs: Iterable[WorklistJob]) -> set[str]:
-    """What an answered question asks for and its answer says nothing of."""
-    missing: set[str] = set()
-    told: set[str] = set()
-    for job in jobs:
-        by_question = {answer.question: answer for answer in job.answers}
-        for answer in job.answers:
-            told |= {finding.label for finding in answer.findings} | set(answer.not_seen or ())
-        for question in job.questions:
-            if question["text"] in by_question:
-                missing |= {finding["label"] for finding in question["findings"]}
-    return missing - told
+    """What was asked for and not looked for, and no other answer says anything of."""
+    answers = [answer for job in jobs for answer in job.answers]
+    told = {label for answer in answers for label in answer.not_seen or ()}
+    told |= {finding.label for answer in answers for finding in answer.findings}
+    return {one.label for answer in answers for one in answer.not_assessed} - told

@@ -9,6 +9,7 @@ from dicom_node.errors import ResultRefused
 from dicom_node.results.codes import LABELS
 from dicom_node.results.mask_file import read_boxed_masks
 from workflows.bootstrap import Node
+from workflows.state.answers import AnswerRecord
 from workflows.state.records import Job
 from workflows.state.review_checks import Subject
 from workflows.state.review_checks import person as person_named
@@ -188,5 +189,10 @@ def proposed_place(node: Node, proposal: Proposal, subject: Subject) -> Missed |
 def _answer_for(job: Job, part: int, label: str) -> int:
     """The answer that should have named it: the one that was asked for it, else the first of the part."""
     of_part = [number for number, answer in enumerate(job.answers) if answer.part == part]
-    asked = [number for number in of_part if label in (job.answers[number].not_seen or ())]
+    asked = [number for number in of_part if label in _asked_and_unmarked(job.answers[number])]
     return next(iter(asked or of_part), 0)
+
+
+def _asked_and_unmarked(answer: AnswerRecord) -> set[str]:
+    """Labels of what an answer was asked for and has no mask of."""
+    return {*(answer.not_seen or ()), *(one.label for one in answer.not_assessed)}

@@ -309,7 +309,9 @@ def _answer(
         "question": answer.question,
         "text": _UNMARKED.sub("", answer.text) or "No words were given.",
         "not_seen": None if answer.not_seen is None else list(answer.not_seen),
-        "not_assessed": unmarked.group(1).split("; ") if unmarked else [],
+        "not_assessed": [{"label": one.label, "reason": one.reason} for one in answer.not_assessed],
+        "not_marked": unmarked.group(1).split("; ") if unmarked else [],
+        "goes_on": answer.goes_on,
         "compared": list(answer.compared),
         "findings": findings,
     }

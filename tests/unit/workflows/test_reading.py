@@ -1,169 +1,108 @@
-"""Answers become findings on the source grid, marked and coded as the question asked."""
+"""The stack that a model gets: turned with its pixels, with what its headers say; and the conversation it answers."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-from types import SimpleNamespace
-from typing import Any, cast
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from dicom_node.identifiers import derived_uid
-from dicom_node.results.codes import LABELS, concept_for
-from dicom_node.results.finding import ReadAnswer
-from dicom_node.volumes.display import DisplayView, display_view
-from dicom_node.volumes.load import SeriesVolume
-from inference.interface import Answer, Question, SeenTarget
-from workflows.protocols.schema import ProtocolQuestion
-from workflows.reading import LEAST_CONFIDENCE, code_answer, slice_stack
+from dicom_node.results.codes import LABELS
+from dicom_node.volumes.display import display_view
+from dicom_node.volumes.load import load_series
+from inference.errors import QuestionRefused
+from inference.interface import Answer, Exchange, ImageContext, ImageKind, Plane, Question, Region, SliceStack
+from workflows.protocols.schema import ProtocolQuestion, Turn
+from workflows.reading import _asked, slice_stack
 
-# Patient directions, LPS.
-LEFT, POSTERIOR, HEAD = np.eye(3)
-
-
-def made_up(along: Any, down: Any, shape: tuple[int, int, int] = (2, 3, 5)) -> SeriesVolume:
-    """A volume whose rows run `along` and whose columns run `down`; slices ascend along their cross product."""
-    direction = np.stack([np.cross(along, down), down, along], axis=1)
-    return cast(
-        SeriesVolume,
-        SimpleNamespace(
-            geometry=SimpleNamespace(direction=direction),
-            values=np.arange(np.prod(shape), dtype=np.float32).reshape(shape),
-            spacing_mm=(7.0, 2.0, 3.0),
-            modality="CT",
-            pixel_spacing_mm=None,
-            spacing_basis=None,
-            unit=None,
-            is_color=False,
-            inverted=False,
-        ),
-    )
+# What stands in the headers of real series: regions, plane, kind, letters (left, right, top, bottom), age, sex.
+GOLDEN = {
+    "totalseg_ct_dicom/example_ct_dicom": ("abdomen chest pelvis", "axial", "section", "RLAP", None, ""),
+    "dcm_qa_ct/In/GE": ("head", "axial", "section", "RLAP", None, ""),
+    "dcm_qa_decubitus/In/HFDR/2_t1_fl2d_sag": ("", "sagittal", "section", "APHF", 51, "M"),
+    "dcmqi/data/paramaps/pm-example-dcm_unzipped/701-ADCb500": ("pelvis", "axial", "section", "RLAP", 64, "M"),
+    "udacity_hippovol/data/TestVolumes/Study1/13_HCropVolume": ("head", "axial", "section", "RLAP", None, ""),
+    "highdicom/data/test_files/dx_image.dcm": ("chest", None, "projection", "RLHF", 5, "F"),
+    "dcmjs/test/sample-op.dcm": ("eye", None, "photograph", "RLHF", 10, "M"),
+}
 
 
-def test_the_stack_has_its_spacing_turned_with_its_pixels() -> None:
-    volume = made_up(HEAD, POSTERIOR)
-    stack = slice_stack(volume, display_view(volume))
-    assert stack.values.shape == (2, 5, 3)
-    assert stack.spacing_mm == (7.0, 3.0, 2.0)
-    assert stack.modality == "CT"
+@pytest.mark.parametrize("name", GOLDEN)
+def test_the_stack_says_what_its_headers_say(name: str, shared_data: Path) -> None:
+    where = shared_data / "dicom" / name
+    (part, *_) = load_series([where] if where.is_file() else sorted(where.iterdir())).parts
+    view = display_view(part)
+    stack = slice_stack(part, view)
+    said = stack.context
+    regions, plane, kind, letters, years, sex = GOLDEN[name]
+    assert " ".join(sorted(said.regions)) == regions
+    assert not said.contradicted
+    assert (said.plane, said.kind) == (None if plane is None else Plane(plane), ImageKind(kind))
+    assert "".join(said.letters) == letters
+    assert (None if said.age_years is None else int(said.age_years), said.sex) == (years, sex)
+    even = part.geometry is not None and name != "dcm_qa_ct/In/GE"  # a tilted gantry with gaps of two widths
+    assert (said.calibrated, said.affine is not None) == (even, even)
+    if part.geometry is not None and even:
+        shape = np.array(part.values.shape[:3])
+        voxels = np.stack([np.zeros(3, int), shape - 1, shape // 2])
+        marks = np.zeros((3, *shape), bool)
+        marks[range(3), *voxels.T] = True
+        shown = np.array([np.argwhere(view.apply(mark))[0] for mark in marks])
+        places = np.c_[shown, np.ones(3)] @ np.array(said.affine).T
+        assert np.allclose(places[:, :3], part.geometry.centres(voxels), atol=0.5)
 
 
-AS_IS = DisplayView(False, False, False)
+class Recording:
+    """Answers that it has looked for nothing, and keeps what it was asked."""
+
+    description = None
+
+    def __init__(self) -> None:
+        self.asked: list[Sequence[Question]] = []
+
+    def answer(self, stack: SliceStack, questions: Sequence[Question], **_: object) -> tuple[Answer, ...]:
+        self.asked.append(questions)
+        return tuple(Answer(one, f"to {one.text}", (), (), not_seen=one.labels) for one in questions)
 
 
-def read_answer(
-    answer: Answer, question: ProtocolQuestion, view: DisplayView, scope: str, ordinal: int, **more: Any
-) -> ReadAnswer:
-    """The answer to a question about a volume that nothing can be measured on."""
-    return code_answer(answer, question, made_up(HEAD, POSTERIOR), view, scope, ordinal, **more)
+def test_what_goes_on_is_asked_with_the_turns_before_it() -> None:
+    predictor = Recording()
+    liver = ProtocolQuestion("liver", "Where is the liver?", (LABELS["liver"],))
+    before = (Turn("Before?", "Yes.", ("a",)),)
+    spleen = ProtocolQuestion("spleen", "And the spleen?", (LABELS["spleen"],), earlier=before)
+    questions = [liver, *liver.follow_ups(["How big is it?", "Which side?"]), spleen]
+    stack = SliceStack(np.zeros((1, 2, 2), np.float32), "CT", None, ImageContext(regions=frozenset({Region.ABDOMEN})))
+    answers = _asked(stack, questions, predictor, None, with_labels=True)  # type: ignore[arg-type]
+    assert [answer.question.text for answer in answers] == [question.text for question in questions]
+    first, second, third = predictor.asked
+    assert [one.text for one in first] == ["Where is the liver?", "And the spleen?"], "one look at the images for all"
+    assert first[1].earlier == (Exchange("Before?", "Yes.", ("a",)),)
+    assert (first[0].labels, first[0].earlier) == (("liver",), ())
+    asked = Exchange("Where is the liver?", "to Where is the liver?", ("liver",))
+    assert second[0].earlier == (asked,)
+    assert third[0].earlier == (asked, Exchange("How big is it?", "to How big is it?", ("liver",)))
+    assert _asked(stack, [liver], predictor, None, with_labels=False)[0].question.labels == ()  # type: ignore[arg-type]
 
 
-def answered(*phrases: str, confidence: float = 0.5) -> Answer:
-    mask = np.zeros((2, 5, 3), dtype=bool)
-    mask[1, 4, 0] = True
-    return Answer(Question("Where?"), "text", tuple(SeenTarget(phrase, confidence, mask) for phrase in phrases), (0, 1))
+class Choosy(Recording):
+    """Takes only what names the liver."""
+
+    def answer(self, stack: SliceStack, questions: Sequence[Question], **how: object) -> tuple[Answer, ...]:
+        if any("liver" not in one.text for one in questions):
+            raise QuestionRefused("ask, for example: Where is the liver?")
+        return super().answer(stack, questions, **how)
 
 
-def test_masks_come_back_on_the_source_grid_with_codes_and_names_of_their_own() -> None:
-    volume = made_up(HEAD, POSTERIOR)
-    question = ProtocolQuestion("q", "Where?", (LABELS["liver"], LABELS["spleen"]))
-    view = display_view(volume)
-    read = read_answer(answered("Liver", "liver"), question, view, "key", 0)
-    assert [finding.concept for finding in read.findings] == [LABELS["liver"]] * 2
-    assert read.not_seen == (LABELS["spleen"],)
-    turned = view.apply(read.findings[0].mask)
-    assert read.findings[0].mask.shape == (2, 3, 5) and np.argwhere(turned).tolist() == [[1, 4, 0]]
-    assert [finding.tracking_uid for finding in read.findings] == [
-        derived_uid("key", "tracking", "0", "0"), derived_uid("key", "tracking", "0", "1")
-    ]  # fmt: skip
-    assert len({finding.tracking_id for finding in read.findings}) == 2
-    assert read_answer(answered("liver"), question, view, "key", 1).findings[0].tracking_uid not in {
-        finding.tracking_uid for finding in read.findings
-    }
+def test_a_question_that_a_model_does_not_take_costs_the_others_nothing() -> None:
+    liver, other = ProtocolQuestion("liver", "Where is the liver?", ()), ProtocolQuestion("other", "Anything?", ())
+    stack = SliceStack(np.zeros((1, 2, 2), np.float32), "CT", None)
 
+    def texts(*questions: ProtocolQuestion) -> list[str]:
+        return [answer.text for answer in _asked(stack, questions, Choosy(), None, with_labels=True)]  # type: ignore[arg-type]
 
-def test_what_no_finding_asks_for_is_said_and_not_marked() -> None:
-    question = ProtocolQuestion("q", "Which vessel lies before the spine?", (LABELS["aorta"],))
-    read = read_answer(answered("retinal blood vessel", "aorta", "an odd thing"), question, AS_IS, "key", 0)
-    assert [finding.concept for finding in read.findings] == [LABELS["aorta"]]
-    assert read.not_seen == ()
-    named = "retinal blood vessel, named but not asked for; an odd thing, named but not asked for"
-    assert read.text == f"text [Not marked: {named}.]"
-
-
-def test_a_question_without_findings_marks_nothing() -> None:
-    read = read_answer(answered("liver"), ProtocolQuestion("q", "What is seen?", ()), AS_IS, "key", 0)
-    assert (read.findings, read.not_seen) == ((), ())
-    assert read.text == "text [Not marked: liver, named but not asked for.]"
-
-
-def test_without_a_protocol_whatever_has_a_code_is_marked() -> None:
-    question = ProtocolQuestion("ask", "What lies beside the liver?", (LABELS["liver"],))
-    answer = answered("spleen", "the odd thing there")
-    read = read_answer(answer, question, AS_IS, "key", 0, only_findings=False)
-    assert [finding.concept for finding in read.findings] == [LABELS["spleen"]]
-    assert read.not_seen == (LABELS["liver"],)
-    assert read.text == "text [Not marked: the odd thing there, for which no code is known.]"
-
-
-@pytest.mark.parametrize("only_findings", [True, False])
-@pytest.mark.parametrize(("confidence", "marked"), [(0.0, 0), (0.049, 0), (LEAST_CONFIDENCE, 1), (1.0, 1)])
-def test_a_mask_that_is_expected_to_miss_is_not_delivered(confidence: float, marked: int, only_findings: bool) -> None:
-    question = ProtocolQuestion("q", "Where?", (LABELS["liver"],))
-    answer = answered("liver", confidence=confidence)
-    read = read_answer(answer, question, AS_IS, "key", 0, only_findings=only_findings)
-    assert len(read.findings) == marked
-    assert read.not_seen == (() if marked else (LABELS["liver"],))
-    assert ("with a confidence of" in read.text) != bool(marked)
-
-
-@pytest.mark.parametrize(("confidence", "low"), [(0.05, True), (0.49, True), (0.5, False), (1.0, False)])
-def test_a_mask_of_low_confidence_is_marked_and_not_measured(confidence: float, low: bool) -> None:
-    volume: Any = made_up(LEFT, POSTERIOR)
-    volume.pixel_spacing_mm, volume.geometry.slice_extents_mm = (2.0, 3.0), np.array([7.0, 7.0])
-    answer = Answer(Question("Where?"), "text", (SeenTarget("the liver", confidence, volume.values > 3),), (0, 1))
-    read = code_answer(answer, ProtocolQuestion("q", "Where?", (LABELS["liver"],)), volume, AS_IS, "key", 0)
-    (finding,) = read.findings
-    assert (finding.low_confidence, finding.measurements == ()) == (low, low)
-    assert (finding.label, finding.tracking_id) == ("liver, low confidence" if low else "liver", "liver 1.1")
-    assert read.not_seen == ()
-    assert read.text == ("text [Low confidence, not measured: the liver.]" if low else "text")
-
-
-def test_the_limit_is_a_setting() -> None:
-    question = ProtocolQuestion("q", "Where?", (LABELS["liver"],))
-    for limit, low in ((0.0, False), (0.5, False), (0.51, True), (1.0, True)):
-        (finding,) = read_answer(answered("liver"), question, AS_IS, "key", 0, low_confidence=limit).findings
-        assert finding.low_confidence == low, limit
-
-
-def test_words_that_claim_a_mask_which_is_not_delivered_do_not_stand_alone() -> None:
-    """Whether it was named by a protocol or only implied by the question, what was drawn in vain is not seen."""
-    question = ProtocolQuestion("ask", "Which organs make urine?", ())
-    answer = answered("left kidney", confidence=0.03)
-    read = read_answer(answer, question, AS_IS, "key", 0, only_findings=False)
-    assert read.not_seen == (LABELS["kidney left"],)
-    assert read.text.startswith('Nothing is marked. The model said: "text" [Not marked: left kidney, with a confidence')
-
-
-def test_a_finding_without_a_side_is_named_by_either_and_marked_as_that_side() -> None:
-    kidney = concept_for("kidney")
-    assert kidney is not None
-    read = read_answer(answered("left kidney"), ProtocolQuestion("q", "Where?", (kidney,)), AS_IS, "key", 0)
-    assert [finding.concept for finding in read.findings] == [LABELS["kidney left"]]
-    assert read.not_seen == ()
-
-
-@pytest.mark.parametrize("named", ["right kidney", "kidney"])
-def test_the_other_side_and_no_side_are_not_what_was_asked_for(named: str) -> None:
-    question = ProtocolQuestion("q", "Where?", (LABELS["kidney left"],))
-    read = read_answer(answered(named), question, AS_IS, "key", 0)
-    assert (read.findings, read.not_seen) == ((), (LABELS["kidney left"],))
-
-
-def test_a_finding_with_codes_of_its_own_is_named_by_its_label_or_by_them() -> None:
-    own = replace(LABELS["liver"], label="hepar")
-    for phrase in ("Hepar", "the liver"):
-        read = read_answer(answered(phrase), ProtocolQuestion("q", "Where?", (own,)), AS_IS, "key", 0)
-        assert [finding.concept for finding in read.findings] == [own], phrase
+    refused, answered = "Not answered: ask, for example: Where is the liver?", "to Where is the liver?"
+    assert texts(liver, other) == [answered, refused]
+    assert texts(liver, *liver.follow_ups(["How big is it?"])) == [answered, refused]
+    with pytest.raises(QuestionRefused):
+        texts(other)

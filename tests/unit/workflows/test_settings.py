@@ -279,3 +279,21 @@ def test_a_mistake_within_a_section_is_told_with_its_place(
     with pytest.raises(SettingsError) as raised:
         load_settings(tmp_path / "node.toml", variables)
     assert told in str(raised.value)
+
+
+def test_a_model_may_be_a_class_or_an_address_and_others_may_be_named(tmp_path: Path) -> None:
+    (tmp_path / "node.toml").write_text(
+        '[model]\ncheckpoint = "https://gpu.invalid:8090"\ntoken_file = "token"\n'
+        '[[predictors]]\nname = "organs"\ncheckpoint = "package.module:Class"\n'
+        '[[predictors]]\nname = "mine"\ncheckpoint = "weights"\nca_file = "ca.pem"\n'
+    )
+    settings = load_settings(tmp_path / "node.toml", {})
+    assert settings.model.checkpoint == "https://gpu.invalid:8090"
+    assert settings.model.access.token_file == tmp_path / "token"
+    organs, mine = settings.predictors
+    assert (organs.checkpoint, organs.access.token_file) == ("package.module:Class", None)
+    assert (mine.checkpoint, mine.access.ca_file) == (str(tmp_path / "weights"), tmp_path / "ca.pem")
+    with pytest.raises(SettingsError, match=r"two \[\[predictors\]\] have the same name"):
+        load_settings(None, {"MEDSEG_NODE__PREDICTORS": '[{"name": "a"}, {"name": "a"}]'})
+    with pytest.raises(SettingsError, match=r"predictors.* 1 name"):
+        load_settings(None, {"MEDSEG_NODE__PREDICTORS": '[{"name": "a b"}]'})

@@ -12,6 +12,7 @@ from dicom_node.volumes.frames import MIDDLE_FRAME
 from inference.errors import InferenceError
 from workflows.errors import QuestionRefused, SettingsError
 from workflows.state.asking import LONGEST_QUESTION, AskedQuestion, question_text
+from workflows.state.reviewing import FindingPlace
 from workflows.steps.questions import Shown, ask_study
 from workflows.web.access import Permission, Person, needs
 from workflows.web.rendering import node_of
@@ -26,7 +27,10 @@ _QUESTIONS = "/studies/{study_uid}/questions"
 
 
 class Typed(BaseModel):
-    """A question as it is sent. `job_key`: whose series is shown; or `series_uid` where no job of it is."""
+    """A question as it is sent. `job_key`: whose series is shown; or `series_uid` where no job of it is.
+
+    `finding`: place of the finding that is chosen on the page, which "how big is it?" means.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -34,6 +38,7 @@ class Typed(BaseModel):
     job_key: str | None = Field(default=None, max_length=64)
     series_uid: str | None = Field(default=None, max_length=64)
     part: int = Field(default=0, ge=0, le=100_000)
+    finding: str | None = Field(default=None, max_length=128)
 
 
 @router.get(_QUESTIONS)
@@ -106,6 +111,7 @@ def question_model(asked: AskedQuestion) -> dict[str, Any]:
                 "text": answer.text,
                 "findings": [finding.label for finding in answer.findings],
                 "not_seen": list(answer.not_seen or ()),
+                "not_assessed": [{"label": one.label, "reason": one.reason} for one in answer.not_assessed],
             }
             for number, answer in enumerate(asked.job.answers)
         ],
@@ -118,10 +124,21 @@ def _shown(request: Request, study_uid: str, typed: Typed) -> Shown:
         job = _known(node_of(request).repository.job, typed.job_key)
         if job.study_uid != study_uid:
             raise HTTPException(404, "this study has no such result")
-        return Shown(job.series_uid, typed.part, job.frames)
+        return Shown(job.series_uid, typed.part, job.frames, job, _chosen(typed, job.job_key))
     if typed.series_uid is None:
         raise HTTPException(422, "say which series is shown: job_key or series_uid")
     return Shown(typed.series_uid, typed.part, MIDDLE_FRAME)
+
+
+def _chosen(typed: Typed, job_key: str) -> FindingPlace | None:
+    """The finding that is chosen, where it is one of the job that is shown."""
+    if typed.finding is None:
+        return None
+    try:
+        place = FindingPlace.parse(typed.finding)
+    except ValueError as error:
+        raise HTTPException(422, "the finding has no such place: choose it again") from error
+    return place if place.job_key == job_key else None
 
 
 def _known(act: Callable[..., _T], *arguments: Any) -> _T:

@@ -118,6 +118,11 @@ function answerOf(question, answer) {
     line.append(chip);
   });
   for (const label of answer.not_seen) line.append(make("span", "chip calm", `${label}: not seen`));
+  for (const one of answer.not_assessed) {
+    const chip = make("span", "chip calm", `${one.label}: not assessed`);
+    chip.title = one.reason;
+    line.append(chip);
+  }
   return [make("p", "answer-text", answer.text), line];
 }
 
@@ -164,7 +169,9 @@ form.addEventListener("submit", async (event) => {
   const at = page.state ?? {};
   form.querySelector("button").disabled = true;
   try {
-    const asked = await (await send("POST", path(), { question: text, job_key: at.job_key, part: at.part ?? 0 })).json();
+    const asked = await (await send("POST", path(), {
+      question: text, job_key: at.job_key, part: at.part ?? 0, finding: at.finding ?? null,
+    })).json();
     say(asked.stage === "answered" ? "It was asked before: the answer is above." : "");
     field.value = "";
   } catch (error) {

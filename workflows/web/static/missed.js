@@ -21,10 +21,15 @@ function tellPlace() {
   byId("missed-where").textContent = `Slice ${place.slice + 1}${drawn}. ${place.clicked ? "Marked where you clicked." : "Click on it in the image."}`;
 }
 
+/** Labels of what an answer was asked for and has no mask of. */
+function unmarkedOf(answer) {
+  return [...(answer.not_seen ?? []), ...(answer.not_assessed ?? []).map((one) => one.label)];
+}
+
 /** The question that should have named it: the one that was asked for it, else the first of the part. */
 function answerFor(job, part, label) {
   const answers = job.answers.filter((one) => one.part === part);
-  return (answers.find((one) => (one.not_seen ?? []).includes(label)) ?? answers[0])?.answer ?? 0;
+  return (answers.find((one) => unmarkedOf(one).includes(label)) ?? answers[0])?.answer ?? 0;
 }
 
 export function missedForm(review) {
@@ -32,7 +37,7 @@ export function missedForm(review) {
 
   function open() {
     if (!review.open || !(state.job_key in review.values.destinations)) return;
-    const asked = jobOf(state.job_key)?.answers.filter((one) => one.part === state.part).flatMap((one) => one.not_seen ?? []) ?? [];
+    const asked = jobOf(state.job_key)?.answers.filter((one) => one.part === state.part).flatMap(unmarkedOf) ?? [];
     const known = asked.filter((one) => review.values.labels.includes(one));
     const others = review.values.labels.filter((one) => !known.includes(one));
     label.replaceChildren(new Option("What is it?", ""), ...[...new Set([...known, ...others])].map((one) => new Option(one, one)));

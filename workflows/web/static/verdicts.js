@@ -163,7 +163,7 @@ function draw(block) {
 /** Names to choose from: the other side, those of the questions asked of these images, then all others. */
 function names(label, place) {
   const known = review.values.labels.filter((one) => one !== label);
-  const asked = new Set((jobOf(place.split("/")[0])?.answers ?? []).flatMap((one) => [...one.findings.map((found) => found.label), ...(one.not_seen ?? [])]));
+  const asked = new Set((jobOf(place.split("/")[0])?.answers ?? []).flatMap((one) => [...one.findings.map((found) => found.label), ...(one.not_seen ?? []), ...(one.not_assessed ?? []).map((missing) => missing.label)]));
   const other = label.replace(/\b(left|right)\b/, (side) => (side === "left" ? "right" : "left"));
   const groups = [["The other side", known.filter((one) => one === other)], ["Asked of these images", known.filter((one) => asked.has(one) && one !== other)],
     ["All others", known.filter((one) => !asked.has(one) && one !== other)]];

@@ -13,8 +13,10 @@ from pydicom.dataset import Dataset
 
 from dicom_node.errors import ResultRefused
 from dicom_node.results.captures import build_captures, content_pages
+from dicom_node.results.codes import LABELS
 from dicom_node.results.colours import colour_of
 from dicom_node.results.comparison import Change
+from dicom_node.results.finding import NotAssessed
 from dicom_node.results.gate import check_companion
 from dicom_node.results.lettering import width_of
 from dicom_node.results.page import CAPTURE, PAPER, PictureMark, TextMark, lay_out
@@ -97,7 +99,9 @@ def test_the_same_capture_twice_is_the_same_bytes(box_series, context, read, tmp
 @pytest.mark.parametrize("page_format", [CAPTURE, PAPER], ids=["capture", "paper"])
 def test_the_summary_says_all_that_the_answer_says(box_series, context, read, page_format) -> None:
     change = Change("volume", "ml", 1.0, 2.0, date(2025, 1, 2), None)
-    part = marked(only_part(box_series().files), read, compared=("The spleen was not asked for then.",))
+    aorta = NotAssessed("aorta", LABELS["aorta"], "label-not-learned", "this model has not learned it")
+    compared = ("The spleen was not asked for then.",)
+    part = marked(only_part(box_series().files), read, compared=compared, not_assessed=(aorta,))
     first, second = part.findings
     first = dataclasses.replace(first, changes=(change,))
     part = dataclasses.replace(part, answers=(dataclasses.replace(part.answers[0], findings=(first, second)),))
@@ -107,6 +111,7 @@ def test_the_summary_says_all_that_the_answer_says(box_series, context, read, pa
         "RESEARCH USE ONLY - not for clinical use", "AI result, not verified by a person", "Box, Test", "P1",
         "1970-01-01", "2026-01-01", "A1", "Where is the liver?", "Liver", "Kidney left", "Left", size, "0.88", "0.30",
         "low confidence, not measured", "Looked for and not seen: Spleen.", "The spleen was not asked for then.",
+        "Not assessed: aorta: this model has not learned it", "it may be there or not",
         "2025-01-02", *NOTES, "MedSeg-R tiny, version 0.1.0", "sha256 abababababab", "abdomen 1",
     ):  # fmt: skip
         assert expected in told, expected

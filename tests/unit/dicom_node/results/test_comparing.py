@@ -19,6 +19,7 @@ from dicom_node.results.earlier import (
     EarlierResult,
     NamedConcept,
 )
+from dicom_node.results.finding import NotAssessed
 from tests.unit.dicom_node.results.loading import only_part
 
 THEN, NOW = date(2026, 1, 2), ReadNow(date(2026, 5, 6), "slices of 3 mm", "model 2")
@@ -70,6 +71,19 @@ def test_a_question_is_known_by_its_text_or_its_id(part, id_: str, text: str, sa
     (compared,) = compared_parts([part], asking("liver", id_=id_, text=text), result, NOW)
     assert bool(compared.findings[0].changes) == same
     assert ("this question was not asked on 2026-01-02" in compared.answers[0].compared) == (not same)
+
+
+def test_what_was_not_assessed_is_neither_seen_nor_not_seen(part) -> None:
+    liver = NamedConcept.of(LABELS["liver"])
+    (then,) = earlier(asked=("liver",)).answers
+    then = replace(then, not_assessed=(liver,))
+    (compared,) = compared_parts([part], asking("liver"), EarlierResult(THEN, (EarlierPart((then,)),)), NOW)
+    assert compared.answers[0].compared == ("liver: was not assessed on 2026-01-02",)
+    missing = NotAssessed("liver", LABELS["liver"], "label-not-learned", "not learned")
+    now = replace(part, answers=(replace(part.answers[0], findings=(), not_assessed=(missing,)),))
+    result = EarlierResult(THEN, (earlier(found("liver", ("volume", 0.54, "ml"))),))
+    (compared,) = compared_parts([now], asking("liver"), result, NOW)
+    assert compared.answers[0].compared == ("liver: seen on 2026-01-02 (0.54 ml), not assessed now",)
 
 
 def test_who_read_it_and_on_which_grid_is_said_where_a_change_is(part) -> None:

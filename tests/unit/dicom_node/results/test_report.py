@@ -14,7 +14,7 @@ from PIL import Image, ImageDraw
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
 from dicom_node.results.codes import LABELS, NOT_SEEN
-from dicom_node.results.finding import ReadAnswer, ReadPart
+from dicom_node.results.finding import NotAssessed, ReadAnswer, ReadPart
 from dicom_node.results.measurement import measure
 from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
@@ -218,6 +218,46 @@ def test_not_seen_is_coded(box_series, context) -> None:
     groups = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
     assert len(groups) == 1 and groups[0].finding_type.meaning == "Spleen"
     assert NOT_SEEN.value in [item.value.value for item in groups[0].get_qualitative_evaluations()]
+
+
+@pytest.mark.service("dcmtk")
+def test_not_assessed_has_its_own_code_and_its_reason(box_series, context, tmp_path) -> None:
+    volume = only_part(box_series().files)
+    missing = (
+        NotAssessed("pneumothorax", LABELS["pneumothorax"], "label-not-learned", "this model has not learned it"),
+        NotAssessed("brain tumour", None, "label-not-learned", "this model has not learned brain tumour"),
+    )
+    part = ReadPart(0, volume, (ReadAnswer("What is there?", "Nobody knows.", (), (), not_assessed=missing),))
+    report = build_report([part], [None], context(Profile.AIR))
+    (group,) = hd.sr.Comprehensive3DSR.from_dataset(report).content.get_image_measurement_groups()
+    assert group.finding_type.meaning == "Pneumothorax"
+    assert codes.NOT_ASSESSED.value in [item.value.value for item in group.get_qualitative_evaluations()]
+    texts = [item.TextValue for item in report.ContentSequence if item.ValueType == "TEXT"]
+    assert texts[-2:] == [one.told for one in missing] and texts[-1].startswith("brain tumour: this model has")
+    assert "not-seen" not in str(report) and "nothing-marked" not in str(report)
+    for profile in Profile:
+        made = context(profile)
+        save(build_report([part], [None], made), tmp_path / "sr.dcm", identity_of([part]))
+        assert errors_of_dciodvfy(tmp_path / "sr.dcm") == [], profile
+    container = str(build_report([part], [None], context(Profile.OHIF)))
+    assert "Not assessed" in container and "not-seen" not in container
+
+
+def test_what_has_no_code_and_was_not_assessed_is_not_said_to_have_got_no_mark(box_series, context) -> None:
+    missing = (NotAssessed("brain tumour", None, "label-not-learned", "this model has not learned brain tumour"),)
+    answers = (ReadAnswer("Is there a brain tumour?", "Not assessed.", (), (), not_assessed=missing),)
+    part = ReadPart(0, only_part(box_series().files), answers)
+    for profile in (Profile.AIR, Profile.OHIF):
+        report = str(build_report([part], [None], context(profile)))
+        assert "'not-assessed'" in report and "nothing-marked" not in report
+
+
+def test_a_question_that_goes_on_leaves_no_trace_of_nothing(box_series, context, read) -> None:
+    part = read(only_part(box_series().files))
+    more = ReadAnswer("How large is it?", "It is large.", (), (), goes_on=True)
+    part = dataclasses.replace(part, answers=(*part.answers, more))
+    report = str(build_report([part], [None], context()))
+    assert "How large is it?" in report and "nothing-marked" not in report
 
 
 def test_a_question_without_a_coded_target_leaves_a_trace(box_series, context) -> None:

@@ -17,7 +17,7 @@ from dicom_node.results import codes
 from dicom_node.results.codes import LABELS, UNSIDED
 from dicom_node.results.comparing import AskedQuestion, ReadNow, compared_parts
 from dicom_node.results.earlier import EarlierResult, NamedConcept
-from dicom_node.results.finding import ReadAnswer, ReadPart
+from dicom_node.results.finding import NotAssessed, ReadAnswer, ReadPart
 from dicom_node.results.profiles import Profile
 from dicom_node.results.report import build_report
 from dicom_node.results.saving import save
@@ -102,6 +102,16 @@ def test_a_finding_belongs_to_its_question_and_a_contour_is_none_of_its_own(
         lung, catheter = result.answers
         assert [found.concept.label for found in lung.findings] == ["left lung"] and catheter.findings == ()
         assert lung.findings[0].measurements[0].method == codes.SPACING_METHODS[volume.spacing_basis].value
+
+
+def test_what_was_not_assessed_then_is_read_back(box_series, context, read, tmp_path) -> None:
+    part = numbered(read(only_part(box_series().files)))
+    aorta = NotAssessed("aorta", LABELS["aorta"], "label-not-learned", "this model has not learned it")
+    part = replace(part, answers=(replace(part.answers[0], not_assessed=(aorta,)),))
+    for profile in Profile:
+        (one,) = read_stored_report(saved(part, context(profile), tmp_path / "sr.dcm")).result.answers
+        assert [concept.is_same(NamedConcept.of(LABELS["aorta"])) for concept in one.not_assessed] == [True]
+        assert len(one.asked) == 2 and one.asked[0].is_same(NamedConcept.of(LABELS["spleen"]))
 
 
 def dated(report: Dataset) -> Dataset:

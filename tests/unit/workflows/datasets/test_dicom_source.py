@@ -86,8 +86,8 @@ def test_a_label_map_says_what_a_binary_seg_says(shared_data: Path, tmp_path: Pa
     series = sorted((shared_data / "dicom" / "totalseg_ct_dicom" / "example_ct_dicom").iterdir())
     sources = sorted((pydicom.dcmread(path) for path in series), key=lambda item: float(item.ImagePositionPatient[2]))
     mask = np.zeros((len(sources), sources[0].Rows, sources[0].Columns), dtype=np.uint8)
-    mask[3:6, 20:40, 30:60] = 1
-    mask[5:9, 50:70, 10:25] = 2
+    mask[3:6, 220:240, 230:260] = 1
+    mask[5:9, 250:270, 210:225] = 2
     found = {}
     for kind in ("BINARY", "LABELMAP"):
         folder = tmp_path / kind

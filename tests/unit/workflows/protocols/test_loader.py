@@ -131,6 +131,8 @@ def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames:
         ("[left kidney, right kidney]", "[[liver]]", 10, "a finding with its own codes is a list; write a mapping"),
         ("[left kidney, right kidney]", "[left kidney\n", 10, "a bracket, a brace or a quote that opens here is not"),
         ("[left kidney, right kidney]", "'left kidney\n", 10, "a bracket, a brace or a quote that opens here is not"),
+        ("[left kidney, right kidney]", "liver\n    follow_ups: [How large is it?, x]", 11, "quotes inside [ ] or { }"),
+        ("[left kidney, right kidney]", "liver\n  - {id: x, text: Where?, findings: []}", 11, "that holds ? in quotes"),
     ],
 )
 def test_each_mistake_has_a_line_and_a_remedy(
@@ -149,7 +151,7 @@ def test_a_question_without_findings_does_not_hide_its_other_mistakes(tmp_path: 
         "a.yaml:12: text of question 2 is empty; write a text",
         "a.yaml:13: question 3 lacks 'findings'; write, for example, findings: liver",
         "a.yaml:14: text 'Which organs make urine?' stands on line 9 too: give each question its own",
-        "a.yaml:15: question 4 is 'only text'; write a mapping with id, text, findings",
+        "a.yaml:15: question 4 is 'only text'; write a mapping with id, text, findings, follow_ups, predictor",
     ]
 
 
@@ -211,6 +213,28 @@ def test_the_command_prints_the_mistakes_as_they_are(
     assert "'[bold' is not a regular expression" in found[0]
 
 
+def test_the_command_compares_names_of_predictors_with_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, config = tmp_path / "protocols", tmp_path / "node.toml"
+    folder.mkdir()
+    (folder / "a.yaml").write_text(GOOD + "    predictor: organs\n")
+
+    def check(*more: str) -> tuple[object, str]:
+        monkeypatch.setattr(sys, "argv", ["medseg-node", "protocols", "check", str(folder), *more])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        return end.value.code, capsys.readouterr().err
+
+    code, told = check()
+    assert not code and "not checked: predictor organs; --config FILE" in told
+    config.write_text('[[predictors]]\nname = "organs"\ncheckpoint = "tiny"\n')
+    assert check("--config", str(config)) == (0, "")
+    config.write_text('[[predictors]]\nname = "organ"\ncheckpoint = "tiny"\n')
+    code, told = check("--config", str(config))
+    assert code == 2 and "predictor 'organs' of question 1 stands in no [[predictors]] name; did you mean" in told
+
+
 def test_an_empty_or_missing_folder_says_so(tmp_path: Path) -> None:
     with pytest.raises(ProtocolErrors, match=r"no \*.yaml files here"):
         load_directory(tmp_path)
@@ -257,3 +281,31 @@ def test_the_documented_example_loads_and_shows_every_key(checkout: Path, tmp_pa
     unset = Selector(("CT",))
     for field in fields(Selector):
         assert getattr(protocol.selector, field.name) != getattr(unset, field.name) or field.name == "modality"
+
+
+def test_what_goes_on_from_a_question_is_asked_after_it(tmp_path: Path) -> None:
+    more = "    follow_ups:\n      - How large are they?\n      - Which side is larger?\n"
+    (tmp_path / "a.yaml").write_text(GOOD + more)
+    (protocol,) = load_directory(tmp_path)
+    first, second, third = protocol.questions
+    assert [one.text for one in (second, third)] == ["How large are they?", "Which side is larger?"]
+    assert (second.follows, third.follows) == (first.id, second.id)
+    assert first.findings == second.findings == third.findings
+    assert [ProtocolQuestion.from_json(one.as_json()) for one in protocol.questions] == list(protocol.questions)
+    assert set(first.as_json()) == {"id", "text", "findings"}, "keys of what does not go on stay what they were"
+
+
+def test_what_is_no_question_is_a_mistake(tmp_path: Path) -> None:
+    (one,) = mistakes(tmp_path, a=GOOD + "  - {id: hello, text: Hello, findings: liver}\n")
+    assert one.startswith("a.yaml:11: 'Hello': ")
+    (one,) = mistakes(tmp_path, a=GOOD + "    follow_ups:\n      - Which organs make urine?\n")
+    assert one.endswith("'Which organs make urine?' was asked in this conversation already; remove one")
+
+
+def test_a_question_names_a_predictor_that_the_settings_have(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(GOOD + "    predictor: organs\n")
+    (protocol,) = load_directory(tmp_path, ["organs"])
+    assert protocol.questions[0].predictor == "organs"
+    assert [(name, part.name) for name, part in protocol.by_predictor()] == [("organs", "abdomen@organs")]
+    with pytest.raises(ProtocolErrors, match=r"a.yaml:11: predictor 'organs' .* did you mean 'organ'"):
+        load_directory(tmp_path, ["organ"])

@@ -126,6 +126,23 @@ def checkpoints(folder: Path) -> tuple[Path, Path]:
     return first, second
 
 
+def test_a_worker_holds_each_predictor_that_a_job_was_planned_for(tmp_path: Path) -> None:
+    node = node_of(tmp_path, MODEL__CHECKPOINT="tiny", PREDICTORS='[{"name": "marks", "checkpoint": "commissioning"}]')
+    marks = node.configured_weights("marks")
+    assert node.predictor_for(marks).description == marks
+    assert node.predictor_for(marks) is node.predictor_for(marks)
+    with pytest.raises(OtherWeights, match="planned for weights other 1"):
+        node.predictor_for(PredictorDescription("other", "1", "0" * 64, None))
+
+
+def test_a_remote_predictor_that_is_away_is_the_reason_of_a_job_that_waits(tmp_path: Path) -> None:
+    node = node_of(tmp_path, MODEL__CHECKPOINT="http://127.0.0.1:1")
+    complete_study(node)
+    plan_or_hold("1.2", node, RecordingWaker())
+    state, why = reason(node)
+    assert state == "COMPLETE" and "http://127.0.0.1:1 cannot be reached" in why
+
+
 @pytest.mark.slow
 def test_a_link_that_moves_makes_nobodys_answers_say_anothers_name(tmp_path: Path) -> None:
     first, second = checkpoints(tmp_path)

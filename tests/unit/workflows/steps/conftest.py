@@ -29,6 +29,7 @@ from dicom_node.storage.placing import InspectedSource
 from dicom_node.storage.whole import WholeInstances
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from inference.open import open_predictor
+from tests.answers import unseen
 from workflows.data_folder import DataFolder
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.state.engine import open_engine, upgrade_schema
@@ -310,7 +311,9 @@ class Marking(Predictor):
             mask = np.zeros(stack.values.shape[:3], dtype=bool)
             mask[box] = True
             targets.append(SeenTarget(phrase, confidence, mask))
-        return tuple(Answer(question, self.text, tuple(targets), ()) for question in questions)
+        return tuple(
+            Answer(question, self.text, tuple(targets), (), unseen(question, targets)) for question in questions
+        )
 
 
 SMALL, LARGE = np.s_[1:3, 4:8, 4:8], np.s_[1:3, 4:8, 4:12]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -14,9 +15,11 @@ from dicom_node.results.mask_file import read_masks, write_masks
 from tests.scene import make_scene, scene_node
 from workflows.bootstrap import Node
 from workflows.state.agreeing import AgreementFilter, CaseKind
+from workflows.state.answers import NotAssessedRecord
 from workflows.state.records import Job
 from workflows.state.review_tables import ReviewRow
 from workflows.state.reviewing import FindingPlace, FindingVerdict, Missed, ReviewState, VerdictKind
+from workflows.state.tables import JobRow
 from workflows.steps.agreement import OTHER, count_reviews, masks_of
 
 AT = datetime(2026, 11, 4, 12, tzinfo=UTC)
@@ -76,6 +79,24 @@ def corrected(node: Node, job: Job, mask: np.ndarray) -> str:
     digest = hashlib.sha256(draft.read_bytes()).hexdigest()
     draft.replace(folder / f"{digest}.npz")
     return digest
+
+
+def test_what_could_not_be_looked_for_was_not_missed(node: Node) -> None:
+    job = job_of(node)
+    place = FindingPlace(job.job_key, 0, 0)
+    missed = [Missed(job.job_key, 1, label, 3, 10, 10) for label in ("kidney left", "aorta")]
+    written(node, [FindingVerdict(place, VerdictKind.ACCEPT)], missed)
+    aorta = NotAssessedRecord("aorta", "label-not-learned", "this model has not learned it")
+    answers = [replace(one, not_assessed=(aorta,)).as_json() for one in job.answers]
+    with node.repository._writing() as session:
+        row = session.get(JobRow, job.job_key)
+        kept, row.answers = row.answers, answers
+    try:
+        count_reviews(node.repository, node.folder)
+        assert [one.finding for one in node.repository.agreement_cases()] == ["liver", "kidney left"]
+    finally:
+        with node.repository._writing() as session:
+            session.get(JobRow, job.job_key).answers = kept
 
 
 def test_verdicts_corrections_and_what_was_missed(node: Node) -> None:

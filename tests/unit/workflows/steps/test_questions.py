@@ -84,7 +84,10 @@ def test_the_same_question_is_read_once(steps: Steps, marking: Marking, read: st
 
 
 def test_several_questions_in_a_row(steps: Steps, read: str) -> None:
-    keys = [ask(steps, read, text).job.job_key for text in ("Where is the liver?", "And the spleen?", "Is it large?")]
+    keys = [
+        ask(steps, read, text).job.job_key
+        for text in ("Where is the liver?", "And the spleen?", "Is the kidney large?")
+    ]
     for key in keys:
         steps.tick(1)
         steps.predict(key)

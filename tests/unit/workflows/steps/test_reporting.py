@@ -73,7 +73,8 @@ def test_explain_has_the_evidence_the_measurements_and_where_the_results_went(as
     assert (not_asked["protocol"], not_asked["reason"]) == ("chests", "modality CT is not DX")
     (job,) = found["jobs"]
     assert [finding["label"] for finding in job["findings"]] == [COMMISSIONING_CONCEPT.label]
-    assert job["not_seen"] == ["spleen"]
+    assert job["not_seen"] == [], "the commissioning model looks for nothing but what is bright"
+    assert [(one["label"], one["why"]) for one in job["not_assessed"]] == [("spleen", "not-addressed")]
     delivered = {result["kind"]: result["delivered_at"] for result in job["results"]}
     assert delivered == dict.fromkeys(("SEG", "SR"), asking.now.isoformat())
     text = "\n".join(explained(found))
@@ -81,10 +82,11 @@ def test_explain_has_the_evidence_the_measurements_and_where_the_results_went(as
         "1 of 1 jobs done",
         "  asked by bodies 2: /body/ in series description 'CT Body 3.0'",
         "    asked: What is bright?",
-        "      asked for and not seen: spleen",
+        "      asked for and not seen: nothing",
         "  not asked by chests: modality CT is not DX",
     ):
         assert expected in text.splitlines()
+    assert "      not assessed: spleen: the answer says nothing of it" in text
     assert re.search(r"seen: bright voxels: [\d.]+ ml, \d+ voxels, confidence 1.00", text)
     for result in job["results"]:
         assert f"    {result['kind']} DELIVERED to pacs at {asking.now.isoformat()}: {result['path']}" in text

@@ -35,6 +35,18 @@ class Full:
         raise OutOfMemory("no batch size fits")
 
 
+class Named(Full):
+    """A predictor under another name."""
+
+    def __init__(self, predictor: Predictor, description: PredictorDescription) -> None:
+        self.predictor, self.description = predictor, description
+
+    def answer(
+        self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
+    ) -> tuple[Answer, ...]:
+        return self.predictor.answer(stack, questions, progress=progress)
+
+
 def waits_s(steps: Steps, key: str) -> float:
     ready_at = steps.repository.job(key).ready_at
     assert ready_at is not None
@@ -117,6 +129,30 @@ def test_a_study_is_urgent_for_its_protocol_its_source_or_its_header(
     steps.planner = replace(steps.planner, **urgent.get(why, {}))
     _, key = planned(steps, study(1, "20260101", **changes))
     assert steps.repository.job(key).priority is (Priority.ROUTINE if why == "none" else Priority.STAT)
+
+
+def test_questions_that_name_another_predictor_become_a_job_of_its_own(
+    steps: Steps, marking: Marking, study: Study
+) -> None:
+    (asked,) = steps.planner.protocols
+    mine, organs = steps.planner.model, PredictorDescription("organs", "2", "0" * 64, None)
+    questions = (*asked.questions, replace(asked.questions[0], id="other", text="And now?", predictor="organs"))
+    steps.planner = replace(
+        steps.planner, protocols=(replace(asked, questions=questions),), model_of={"organs": organs}.__getitem__
+    )
+    steps.receive(*study(1, "20260101"))
+    study_uid = steps.to_plan()
+    jobs = [steps.repository.job(key) for key in steps.keys(study_uid)]
+    assert {(job.protocol, job.model.name, tuple(question.id for question in job.questions)) for job in jobs} == {
+        (asked.name, mine.name, tuple(question.id for question in asked.questions)),
+        (f"{asked.name}@organs", "organs", ("other",)),
+    }
+    for job in jobs:
+        steps.inference = replace(steps.inference, predictor_for=lambda model: Named(marking, model))
+        steps.predict(job.job_key)
+    told = {steps.repository.job(job.job_key).model.name for job in jobs}
+    assert told == {mine.name, "organs"}, "each result names who answered"
+    assert all(steps.repository.job(job.job_key).predecessor_key is None for job in jobs)
 
 
 def test_a_protocol_says_how_long_its_answer_is_of_use(steps: Steps, marking: Marking, study: Study) -> None:

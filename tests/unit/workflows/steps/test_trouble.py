@@ -14,6 +14,7 @@ from pydicom import dcmread
 from dicom_node.commissioning.marker import Marker
 from dicom_node.network.storage_scu import Peer
 from dicom_node.results.profiles import Profile
+from inference.errors import InferenceError, RemoteFailed, RemoteRefused
 from inference.interface import Answer, Predictor, Progress, Question, SliceStack
 from tests.services import Postgres, free_port
 from workflows.errors import OtherWeights
@@ -319,6 +320,33 @@ def test_a_job_planned_for_other_weights_is_given_back_with_the_reason(steps: St
     steps.inference = mine
     steps.predict(key)
     assert steps.state(study_uid)[0] == "DELIVERING"
+
+
+@pytest.mark.parametrize(
+    ("error", "state"), [(RemoteFailed("gpu broke off"), "PLANNED"), (RemoteRefused("gpu lied"), "FAILED")]
+)
+def test_a_remote_predictor_that_dies_gives_the_job_back_and_one_that_lies_fails_it(
+    steps: Steps, marked: Marked, error: InferenceError, state: str
+) -> None:
+    steps.receive(*marked[0][:3])
+    study_uid = steps.to_plan()
+    (key,) = steps.keys(study_uid)
+    good = steps.predictor
+
+    class Elsewhere:
+        description = good.description
+
+        def answer(self, *_: object, **__: object) -> tuple[Answer, ...]:
+            raise error
+
+    steps.predictor = Elsewhere()
+    for _ in range(4):  # more often than a job may come to nothing
+        steps.predict(key)
+        assert steps.state(study_uid)[0] == state and str(error) in steps.state(study_uid)[1]
+        steps.tick(600)
+    steps.predictor = good
+    steps.predict(key)
+    assert steps.state(study_uid)[0] == ("DELIVERING" if state == "PLANNED" else "FAILED")
 
 
 def test_objects_and_database_name_the_weights_that_answered(steps: Steps, archive: Archive, marked: Marked) -> None:

@@ -354,7 +354,11 @@ def test_stat_jobs_and_changes_put_a_study_first(clinic: Clinic) -> None:
             {"kind": "volume", "name": "volume", "value": 705.9, "unit": "ml", "text": "", "at_least": True}
         ],
     }  # fmt: skip
-    answers = [{"question": "Where?", "answer": "here", "findings": [finding], "not_seen": ["spleen"], "part": 0}]
+    missing = [{"label": label, "why": "label-not-learned", "reason": "not learned"} for label in ("aorta", "liver")]
+    answers = [
+        {"question": "Where?", "answer": "here", "findings": [finding], "not_seen": ["spleen"], "part": 0,
+         "not_assessed": missing},
+    ]  # fmt: skip
     clinic.change(update(JobRow).values(answers=answers, priority="stat", changed_at=FAR_FUTURE))
     row = clinic.refreshed()
     (chip,) = row.chips
@@ -366,6 +370,7 @@ def test_stat_jobs_and_changes_put_a_study_first(clinic: Clinic) -> None:
         True,
     )
     assert (row.changed, row.priority.value, row.not_seen) == (True, "stat", 1)
+    assert row.not_assessed == 1, "the liver was seen in another answer"
 
 
 @pytest.fixture(scope="module")

@@ -91,6 +91,25 @@ def test_a_question_is_taken_answered_and_kept(scene: Scene) -> None:
     assert [one["job_key"] for one in client.get(scene.path()).json()["questions"]] == [key]
 
 
+def test_how_big_is_it_means_the_finding_at_hand(scene: Scene) -> None:
+    """What the person has chosen, else what was asked last; a question of its own carries nothing."""
+
+    def earlier(key: str) -> list[tuple[str, tuple[str, ...]]]:
+        (question,) = scene.node.repository.job(key).questions
+        return [(turn.question, turn.phrases) for turn in question.earlier]
+
+    chosen = scene.ask("How big is it?", finding=f"{scene.job_key}/0/1").json()["job_key"]
+    assert earlier(chosen)[-1] == ("Where are liver and spleen?", ("spleen",))
+    first = scene.ask("Where is the liver?").json()["job_key"]
+    assert earlier(first) == []
+    scene.read(first)
+    second = scene.ask("How big is it?").json()["job_key"]
+    assert earlier(second)[-1] == ("Where is the liver?", ("liver", "spleen"))
+    assert scene.ask("How big is it?").json()["job_key"] == second, "the same question in the same conversation"
+    assert scene.client().post(scene.path(), json={"question": "Hello", "job_key": scene.job_key}).status_code == 409
+    assert scene.ask("How big is it?", finding="nonsense").status_code == 422
+
+
 def test_an_answer_that_is_not_kept_goes_from_the_page(scene: Scene) -> None:
     key = scene.ask().json()["job_key"]
     scene.read(key)
