@@ -12,19 +12,21 @@ ASSETS := workflows/web/assets
 VENDOR := workflows/web/static/vendor
 PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest
 
+DEMO_CT := $(VENV)/demo/totalsegmentator-2.18.0.tar.gz
+
 .DEFAULT_GOAL := help
-.PHONY: help demo fast test check lint documents corpus bench fuzz soak install services web-assets clean
+.PHONY: help demo fast test check lint documents corpus bench gpu fuzz soak install services web-assets clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.node  ## send a real study through a whole node on this machine and show what comes back
+demo: $(VENV)/.node $(DEMO_CT)  ## send real studies through a whole node on this machine and show what comes back
 	$(VENV)/bin/medseg-node demo
 
 fast: $(VENV)/.dev  ## the tests that need nothing but the checkout, in about three minutes on two cores
 	$(PYTEST) -n 2 --dist worksteal -m "$(HERMETIC)" tests/unit $(addprefix --ignore ,tests/unit/docs $(MODEL))
 
-test: $(VENV)/.dev services $(VENDOR)/niivue.js documents fast  ## install what the other tests need, then run all of them
+test: $(VENV)/.dev $(DEMO_CT) services $(VENDOR)/niivue.js documents fast  ## install what the other tests need, then run all of them
 	$(PYTEST) -n 2 -m "not ($(HERMETIC))" tests/unit
 	$(VENV)/bin/pytest -m "not soak" tests/integration tests/e2e
 
@@ -50,6 +52,10 @@ bench: $(VENV)/.dev services $(VENDOR)/niivue.js  ## measure, C-STORE beside Ort
 	$(VENV)/bin/python -m tests.bench.results
 	$(VENV)/bin/python -m tests.bench.showing --browser
 	$(VENV)/bin/python -m tests.bench.planes
+
+gpu: $(VENV)/.dev  ## eight minutes on a GPU: answers beside the CPU's, speed, the ladder where memory is short, training
+	test -f runs/gpu/images.npz || $(VENV)/bin/python -m tests.bench.gpu pack
+	$(VENV)/bin/python -m tests.bench.gpu run
 
 corpus: $(VENV)/.dev  ## ask about every series and file of ../shared (half an hour); writes docs/corpus.md and CONFORMANCE.md's table
 	$(VENV)/bin/python -m tests.corpus --out tests/corpus/after.jsonl
@@ -90,6 +96,11 @@ $(VENV)/.node: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV): a few minutes the first time"
 	$(PIP) install --quiet --disable-pip-version-check -c constraints.txt -e '.[web]'
 	@touch $@
+
+# A real CT for the demo, in the source archive of a package that is not installed; without it the demo shows an MR.
+$(DEMO_CT): deploy/demo/images.txt | $(VENV)/bin/python
+	@echo "fetching the demo's CT (38 MB)"
+	-$(PIP) download --quiet --disable-pip-version-check --no-deps --no-binary totalsegmentator -d $(@D) -r $<
 
 $(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
 	@echo "installing into $(VENV): a few minutes the first time"

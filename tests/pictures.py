@@ -29,6 +29,7 @@ from dicom_node.commissioning.body import make_body
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import LABELS
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
+from tests.answers import unseen
 from tests.scene import read_study, scene_node
 from tests.unit.workflows.web.drawing_page import OpenDoor, chromium, serving
 from workflows.bootstrap import Node
@@ -92,7 +93,10 @@ class Reference(Predictor):
             "kidneys": ("No kidney is seen.", ()),
         }
         known = {one.text: texts[one.id] for one in _ORGANS}
-        return tuple(Answer(question, *known[question.text], tuple(range(20))) for question in questions)
+        return tuple(
+            Answer(question, *known[question.text], tuple(range(20)), unseen(question, known[question.text][1]))
+            for question in questions
+        )
 
 
 def reference(folder: Path) -> tuple[list[pydicom.Dataset], Reference]:

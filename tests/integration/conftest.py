@@ -151,6 +151,7 @@ def make_node(tmp_path: Path) -> Iterator[Callable[..., RunningNode]]:
             database: str = "",
             limits: str = "",
             node: str = "",
+            model: str = 'checkpoint = "commissioning"',
             silent: Mapping[str, int] = MappingProxyType({}),
         ) -> RunningNode:
             port = free_port()
@@ -185,7 +186,7 @@ archive = {json.dumps(["pacs", *silent])}
 [web]
 enabled = false
 [model]
-checkpoint = "commissioning"
+{model}
 {archives}"""
             )
             own = {name: value for name, value in os.environ.items() if not name.startswith("MEDSEG_")}

@@ -22,10 +22,11 @@ def test_the_demo_shows_what_a_person_wants_to_see_and_ends_well(tmp_path: Path)
     done = demo(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     shown = done.stdout
+    with_ct = "the demo's CT is not in" not in shown  # it comes by `make test`, where the network allows
+    first = "demo-abdominal-ct 1" if with_ct else "demo-abdominal-mr 1"
     for expected in (
-        "state     UNMATCHED",
-        "reason    abdominal-ct: 5 instances, wanted are at least 10",
-        "protocol  demo-abdominal-mr 1",
+        f"protocol  {first}",
+        "protocol  demo-head-ct 1",
         "question  Where is the liver?",
         "terms     RESEARCH USE ONLY",
         "protocol  commissioning 1",
@@ -33,7 +34,8 @@ def test_the_demo_shows_what_a_person_wants_to_see_and_ends_well(tmp_path: Path)
     ):
         assert expected in shown
     assert shown.count("the marker came back where it is") == 2
-    assert "... sending 6 instances by C-STORE" in shown and "questions answered" in shown
+    assert shown.index(first) < shown.index("demo-head-ct 1"), "the right answer comes first"
+    assert f"... sending {21 if with_ct else 2} instances by C-STORE" in shown and "questions answered" in shown
     paths = re.findall(r"^(SEG|SR|overlay) +(/.*)$", shown, flags=re.MULTILINE)
     assert {kind for kind, _ in paths} == {"SEG", "SR", "overlay"}
     assert all(Path(path).is_file() for _, path in paths)
