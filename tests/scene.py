@@ -28,6 +28,7 @@ from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.storage.part10 import data_set_offset
 from dicom_node.storage.placing import InspectedSource
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
+from tests.answers import unseen
 from workflows.bootstrap import Node
 from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
 from workflows.settings import Settings
@@ -67,8 +68,8 @@ class Boxes(Predictor):
             for phrase, (confidence, box) in self.seen.items()
         )
         first, *others = questions
-        nothing = (Answer(question, "No kidney is seen.", (), ()) for question in others)
-        return (Answer(first, "Liver and spleen are seen.", targets, ()), *nothing)
+        nothing = (Answer(question, "No kidney is seen.", (), (), unseen(question, ())) for question in others)
+        return (Answer(first, "Liver and spleen are seen.", targets, (), unseen(first, targets)), *nothing)
 
     @staticmethod
     def _box(shape: Sequence[int], box: Sequence[tuple[float, float]]) -> np.ndarray:

@@ -217,7 +217,7 @@ def _time_limit(seconds: float) -> Iterator[None]:
 def _instead_of_the_model(predictor: MarkingPredictor, overlay: bool) -> Iterator[None]:
     """`ask` opens its predictor itself."""
     with contextlib.ExitStack() as patches:
-        patches.enter_context(patch("workflows.commands.ask.open_predictor", lambda *_: predictor))
+        patches.enter_context(patch("workflows.commands.ask.open_predictor", lambda *_, **__: predictor))
         if not overlay:
             patches.enter_context(patch("dicom_node.results.objects.write_overlay"))
         yield

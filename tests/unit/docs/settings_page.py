@@ -18,7 +18,8 @@ HEAD = """\
 One TOML file, given with `--config FILE`; `deploy/config/medseg-node.toml` shows every setting with a comment. Without
 a file the defaults below make an embedded node on this machine. A variable overrides the file:
 `MEDSEG_NODE__NODE__PORT=104` sets `[node] port`, `MEDSEG_NODE__WEB__OIDC__ISSUER=...` sets `[web.oidc] issuer`;
-`[[peers]]` and `[[archives]]` are given whole, as JSON, in `MEDSEG_NODE__PEERS` and `MEDSEG_NODE__ARCHIVES`.
+`[[peers]]`, `[[archives]]` and `[[predictors]]` are given whole, as JSON, in `MEDSEG_NODE__PEERS`,
+`MEDSEG_NODE__ARCHIVES` and `MEDSEG_NODE__PREDICTORS`.
 Relative paths in the file are relative to its folder, and so is the
 default `data_dir`: a copy of the file works wherever it lies. Without a file, and in a variable, they are relative to
 the current directory. A mistake ends the command with exit code 2 and a line for each mistake: where it stands, what is

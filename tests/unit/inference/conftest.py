@@ -75,7 +75,7 @@ def checkpoint_folder(model: MedSegR, tmp_path: Path) -> Path:
         version="0",
         terms="research use only",
         thresholds=Thresholds(seen=-100.0),
-        calibration=((0.0, 0.1), (1.0, 0.9)),
+        calibration=((0.0, 0.0), (0.5, 0.5), (1.0, 0.9)),
     )
     return folder
 

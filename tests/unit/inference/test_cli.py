@@ -162,6 +162,19 @@ def test_info_knows_tiny_and_gives_no_advice_for_the_node(tmp_path: Path) -> Non
     told = json.loads(runner.invoke(app, ["info", "tiny", "--json"]).stdout)
     assert told["name"] == "medseg-r tiny"
     assert "[model]" not in runner.invoke(app, ["info", str(tmp_path)]).output
+    lines = runner.invoke(app, ["info", "tiny"]).stdout.splitlines()
+    assert not any(bracket in line for line in lines for bracket in "{}[]")
+    [ct] = [line for line in lines if line.startswith("learned CT ")]
+    assert "liver" in ct and "polyp" not in ct
+    assert any(line.startswith("memory needed ") for line in lines)
+
+
+@pytest.mark.parametrize("other", ["my_package.adapter:Segmenter", "https://gpu.hospital.example:8090"])
+def test_info_names_the_commands_for_what_is_no_checkpoint(other: str) -> None:
+    done = runner.invoke(app, ["info", other])
+    assert done.exit_code == 2
+    told = _told(done.output)
+    assert f"medseg-r conform {other}" in told and ("medseg-r serve" in told) == ("https" not in other)
 
 
 @pytest.mark.parametrize("wrong", ["device", "qa", "key", "out"])
