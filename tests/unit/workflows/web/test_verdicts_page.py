@@ -246,6 +246,7 @@ def test_results_that_changed_since_the_page_was_loaded_take_no_verdict_until_it
 def test_what_is_signed_and_written_is_read_only_until_somebody_amends_it(node: Node, open_as: Open) -> None:
     sign_and_write(node, {})
     page = open_as("alpha")
+    expect(page.locator("#review-told")).to_contain_text("Signed by")  # the page knows the review
     page.keyboard.press("x")
     expect(page.locator("#review-told")).to_contain_text("Amend begins a further review")
     page.keyboard.press("Control+Enter")
