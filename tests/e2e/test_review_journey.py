@@ -266,7 +266,9 @@ class TestReview:
             desk = Desk(browser, hospital, READER)
             desk.sign_in()
             keys = desk.page.keyboard
+            desk.page.wait_for_load_state("load")  # its keys are bound
             keys.press("/")
+            expect(desk.page.locator("input[type=search]")).to_be_focused()
             keys.type(str(study_uid))
             expect(desk.page.locator("tr[data-study]")).to_have_count(1)
             keys.press("Enter")
