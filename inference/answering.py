@@ -338,7 +338,8 @@ class _Finishing:
         facts = facts_of(self.stack, seen)
         text = answer_text(plan.understood, self.stack, facts, not_seen, refused)
         if plan.own_text:
-            text = " ".join(filter(None, (text, agreeing_sentences(plan.own_text, self.stack, facts, not_seen))))
+            own = agreeing_sentences(plan.own_text, self.stack, facts, not_seen, refused)
+            text = " ".join(filter(None, (text, own)))
         slices = tuple(range(len(self.stack.values)))
         return Answer(plan.question, self._noticed(text), tuple(seen), slices, not_seen, refused)
 

@@ -4,9 +4,8 @@ An image is a point: mean and deviation of its visual tokens and of its groundin
 along the directions in which the training images differ most. Its distance to the three nearest training images of a
 set (other patients' while fitting; Sun 2022, "Out-of-distribution detection with deep nearest neighbors") is compared
 with that of the set's images kept out of training; of the sets of its modality that taught a label, the most alike
-counts. Above the 95th
-percentile an exponential tail goes on (peaks over threshold), so that a few held-out images still tell unlike from very
-unlike.
+counts. Above the 95th percentile an exponential tail goes on (peaks over threshold), so that a few held-out images
+still tell unlike from very unlike.
 """
 
 from __future__ import annotations

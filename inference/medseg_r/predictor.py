@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from inference.card import ModelCard
+from inference.card import UNKNOWN_CARD, ModelCard
 from inference.errors import InputRefused
 from inference.interface import (
     Alike,
@@ -110,7 +110,7 @@ class MedSegRPredictor:
     @property
     def card(self) -> ModelCard:
         """What the checkpoint says that it has learned; one that says nothing takes any label."""
-        return self.checkpoint.card or ModelCard(open_set=True)
+        return self.checkpoint.card or UNKNOWN_CARD
 
     def locate(
         self, stack: SliceStack, labels: Sequence[str], *, progress: Progress | None = None
@@ -170,8 +170,10 @@ class MedSegRPredictor:
         if measure is None:
             return None
         some = evenly_spaced(slices_with_content(stack.values) or [0], _LIKENESS_SLICES)
+        known = self.card.known_labels  # those of other modalities are refused by the card before likeness is asked
+        here = [label for label in known if self.card.learned(label, stack.modality)] or known
         alike: dict[str, float] = {}
-        for turn, labels in self._by_turn(stack, self.card.known_labels).items():
+        for turn, labels in self._by_turn(stack, here).items():
             view = view_of(stack.values, stack.modality, self.card.windows, turn=turn)
             pictures = [view.picture(stack.values[index]) for index in some]
             [(_, rows)] = self._counting.run(1, partial(self._rows_of, pictures))

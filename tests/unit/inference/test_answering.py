@@ -57,7 +57,7 @@ def other_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(answering, "understand", known)
     monkeypatch.setattr(answering, "facts_of", lambda stack, targets: tuple(targets))
     monkeypatch.setattr(answering, "answer_text", lambda question, stack, facts, not_seen, refused: "Words.")
-    monkeypatch.setattr(answering, "agreeing_sentences", lambda text, stack, facts, not_seen: "")
+    monkeypatch.setattr(answering, "agreeing_sentences", lambda text, stack, facts, not_seen, not_assessed: "")
 
 
 def ask(model: FakeModel, *questions: Question | str, of: SliceStack | None = None) -> tuple[Answer, ...]:
