@@ -106,6 +106,7 @@ class Desk:
     def shown(self) -> dict[str, Any]:
         """The model of the study that is shown, once its picture is there."""
         expect(self.page.locator("#stage")).to_have_attribute("data-drawn", _SOME, timeout=PATIENCE_MS)
+        self.page.wait_for_selector("html[data-ready]", timeout=PATIENCE_MS)
         return dict(self.page.evaluate("async () => (await import('/static/study.js')).study"))
 
     def go_to(self, place: str, series: int) -> None:

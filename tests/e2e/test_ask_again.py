@@ -95,6 +95,7 @@ def test_asked_shown_as_preliminary_kept_and_sent(
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{address}/studies/{study_uid}")
     expect(page.locator("#stage")).to_have_attribute("data-drawn", re.compile(r"\d+"))
+    page.wait_for_selector("html[data-ready]")
     expect(page.locator("#ask")).to_be_visible()
     while (study := node.repository.study(study_uid)) is not None and study.state is not StudyState.DELIVERED:
         page.wait_for_timeout(100)

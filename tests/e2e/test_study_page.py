@@ -91,6 +91,7 @@ def _page(chromium: Browser, address: str, study_uid: str, width: int = 1366, he
     page.on("pageerror", lambda error: page.errors.append(str(error)))  # type: ignore[attr-defined]
     page.goto(f"{address}/studies/{study_uid}")
     expect(page.locator("#stage")).to_have_attribute("data-drawn", re.compile(r"\d+"))
+    page.wait_for_selector("html[data-ready]")
     return page
 
 

@@ -117,7 +117,7 @@ function prepare(block) {
   for (const choice of block.querySelectorAll("[data-kind]")) {
     choice.addEventListener("click", () => {
       if (state.finding !== place) select(place, { jump: false });
-      give(place, choice.dataset.kind);
+      soon(() => give(place, choice.dataset.kind));
     });
   }
   const rightly = block.querySelector(".rightly"), reason = block.querySelector(".reason");
@@ -280,15 +280,18 @@ onReview(() => {
 
 document.querySelectorAll(".verdict").forEach(prepare);
 wrongWords(review, refused);
+const known = review.load();
+/** What is done before the node's review is known waits for it: a key that is pressed early is not lost. */
+const soon = (act) => (review.values ? act() : known.then(act, () => {}));
 if (may) {
-  bind("a", "accept the finding", () => give(state.finding, "accept"));
-  bind("o", "its outline is wrong", () => give(state.finding, "outline"));
-  bind("w", "its name or side is wrong", () => give(state.finding, "name"));
-  bind("x", "it is not there", () => give(state.finding, "not-there"));
+  bind("a", "accept the finding", () => soon(() => give(state.finding, "accept")));
+  bind("o", "its outline is wrong", () => soon(() => give(state.finding, "outline")));
+  bind("w", "its name or side is wrong", () => soon(() => give(state.finding, "name")));
+  bind("x", "it is not there", () => soon(() => give(state.finding, "not-there")));
   bind("r", "write a reason", () => card(state.finding ?? "")?.querySelector(".more:not([hidden]) .reason")?.focus());
-  bind("A", "accept all that is left", acceptRest);
-  bind("u", "undo", undo);
-  bind("Ctrl+Enter", "sign the review", sign);
+  bind("A", "accept all that is left", () => soon(acceptRest));
+  bind("u", "undo", () => soon(undo));
+  bind("Ctrl+Enter", "sign the review", () => soon(sign));
   byId("sign").addEventListener("click", sign);
   byId("accept-rest").addEventListener("click", acceptRest);
   byId("unsign").addEventListener("click", undo);
@@ -311,7 +314,7 @@ bus.addEventListener("asking", ({ detail }) => {
   if (review.values) foot();
 });
 const failed = (error) => { byId("review-told").textContent = error.message; };
-review.load().catch(failed);
+known.then(() => { document.documentElement.dataset.ready = ""; }, failed);
 review.beat();
 bus.addEventListener("study", ({ detail }) => detail.study_uid === study.study.study_uid && review.hear());
 setInterval(() => document.visibilityState === "visible" && review.beat(), BEAT_MS);

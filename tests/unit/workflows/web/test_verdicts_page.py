@@ -62,6 +62,7 @@ def open_as(node: Node, browser: Browser) -> Iterator[Open]:
             page.on("pageerror", lambda error: told.append(str(error)))
             page.goto(f"{address}/studies/{study_of(node)}")
             expect(page.locator(".finding.on")).to_be_visible()
+            page.wait_for_selector("html[data-ready]")  # it knows its review and has its keys
             return page
 
         yield open_page
