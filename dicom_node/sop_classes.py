@@ -7,7 +7,8 @@ from enum import Enum
 from pydicom import uid
 
 __all__ = [
-    "SEGMENTATION_CLASSES", "WRITTEN_CLASSES", "ImageKind", "Picture", "holds_images", "image_kind", "picture_of",
+    "SEGMENTATION_CLASSES", "WRITTEN_CLASSES", "ImageKind", "Picture", "holds_images", "image_kind", "ordinary_class",
+    "picture_of",
 ]  # fmt: skip
 
 
@@ -195,3 +196,44 @@ _PICTURES_OF_MODALITIES = {
 def picture_of(sop_class_uid: str, modality: str) -> Picture | None:
     """What the images of a SOP class show, else what those of a modality (PS3.3 C.7.3.1.1.1) do; None: not known."""
     return _PICTURES_OF_CLASSES.get(sop_class_uid) or _PICTURES_OF_MODALITIES.get(modality)
+
+
+_ORDINARY_CLASSES: dict[str, str] = {
+    "CR": uid.ComputedRadiographyImageStorage,
+    "CT": uid.CTImageStorage,
+    "DMS": uid.DermoscopicPhotographyImageStorage,
+    "DOC": uid.EncapsulatedPDFStorage,
+    "DX": uid.DigitalXRayImageStorageForPresentation,
+    "ES": uid.VLEndoscopicImageStorage,
+    "GM": uid.VLMicroscopicImageStorage,
+    "IO": uid.DigitalIntraOralXRayImageStorageForPresentation,
+    "IVUS": uid.UltrasoundMultiFrameImageStorage,
+    "KO": uid.KeyObjectSelectionDocumentStorage,
+    "MG": uid.DigitalMammographyXRayImageStorageForPresentation,
+    "MR": uid.MRImageStorage,
+    "NM": uid.NuclearMedicineImageStorage,
+    "OP": uid.OphthalmicPhotography8BitImageStorage,
+    "OPT": uid.OphthalmicTomographyImageStorage,
+    "OT": uid.SecondaryCaptureImageStorage,
+    "PR": uid.GrayscaleSoftcopyPresentationStateStorage,
+    "PT": uid.PositronEmissionTomographyImageStorage,
+    "PX": uid.DigitalXRayImageStorageForPresentation,
+    "REG": uid.SpatialRegistrationStorage,
+    "RF": uid.XRayRadiofluoroscopicImageStorage,
+    "RTDOSE": uid.RTDoseStorage,
+    "RTIMAGE": uid.RTImageStorage,
+    "RTPLAN": uid.RTPlanStorage,
+    "RTSTRUCT": uid.RTStructureSetStorage,
+    "SC": uid.SecondaryCaptureImageStorage,
+    "SEG": uid.SegmentationStorage,
+    "SM": uid.VLWholeSlideMicroscopyImageStorage,
+    "SR": uid.EnhancedSRStorage,
+    "US": uid.UltrasoundImageStorage,
+    "XA": uid.XRayAngiographicImageStorage,
+    "XC": uid.VLPhotographicImageStorage,
+}
+
+
+def ordinary_class(modality: str) -> str:
+    """The SOP class that most objects of a modality (PS3.3 C.7.3.1.1.1) have; "" where none is usual."""
+    return str(_ORDINARY_CLASSES.get(modality.upper(), ""))

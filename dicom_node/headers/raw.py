@@ -37,6 +37,7 @@ __all__ = [
     "UNDEFINED_LENGTH",
     "RawElement",
     "RawHeader",
+    "character_sets",
     "data_set_of",
     "file_meta_of",
     "find_elements",
@@ -173,13 +174,18 @@ def _as_pydicom(raw: RawHeader, element: RawElement, implicit: bool, little: boo
 
 
 def _encodings(raw: RawHeader) -> str | list[str]:
-    """Python's names of the declared character sets (PS3.3 C.12.1.1.2), as pydicom keeps them."""
+    """Python's names of the declared character sets, as pydicom keeps them."""
+    return list(character_sets(raw)) or default_encoding
+
+
+def character_sets(raw: RawHeader) -> tuple[str, ...]:
+    """Python's names of the declared character sets (PS3.3 C.12.1.1.2); none where none is declared."""
     for element in raw.elements:
         if element.tag == _CHARACTER_SET:
-            return list(_python_encodings(raw.value(element)))
+            return _python_encodings(raw.value(element))
         if element.tag > _CHARACTER_SET:  # elements ascend (PS3.5 7.1)
             break
-    return default_encoding
+    return ()
 
 
 @lru_cache(maxsize=64)

@@ -38,7 +38,7 @@ IRRELEVANT = frozenset({
     "SmallestImagePixelValue", "LargestImagePixelValue", "InstanceOriginStatus", "BarcodeValue",
     "DataSetType", "DataSetSubtype", "NetworkID",
 })  # fmt: skip
-"""Attributes that archives set or change and that nothing in this program reads; a test looks that it stays so."""
+"""Attributes that archives set or change and on which no result depends; a test looks that it stays so."""
 PRIVATE_GROUPS = frozenset({0x0009, 0x7053})
 """Private groups that are read (`volumes/uptake.py`); what other private elements hold does not matter."""
 

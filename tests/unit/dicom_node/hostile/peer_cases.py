@@ -84,7 +84,7 @@ def protocol_cases() -> Iterator[Hostile]:
         for before, name in zip("abcdefgh", "bcdefghi", strict=True)
     )
     yield Hostile(
-        "a protocol of a billion laughs", Way.PROTOCOL, r"more than 100,000",
+        "a protocol of a billion laughs", Way.PROTOCOL, r"more than 50,000",
         lambda folder: (folder / "a.yaml").write_text(laughs),
     )  # fmt: skip
     yield Hostile(

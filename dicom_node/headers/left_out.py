@@ -1,0 +1,46 @@
+"""Left out: attributes that are not kept of a header, because they tell who somebody is or are no header at all.
+
+Names of persons (VR PN) are left out whatever they are called.
+"""
+
+from __future__ import annotations
+
+__all__ = ["LEFT_OUT"]
+
+# Who the patient is, and how to reach them; age and sex stay.
+_PATIENT = """
+PatientID OtherPatientIDs OtherPatientIDsSequence IssuerOfPatientID IssuerOfPatientIDQualifiersSequence
+TypeOfPatientID PatientBirthDate PatientBirthTime PatientBirthDateInAlternativeCalendar
+PatientDeathDateInAlternativeCalendar PatientAddress PatientTelephoneNumbers PatientTelecomInformation
+CountryOfResidence RegionOfResidence MilitaryRank BranchOfService MedicalRecordLocator EthnicGroup
+EthnicGroupCodeSequence Occupation PatientReligiousPreference PatientComments PatientInsurancePlanCodeSequence
+InsurancePlanIdentification AdmissionID IssuerOfAdmissionID IssuerOfAdmissionIDSequence ServiceEpisodeID
+IssuerOfServiceEpisodeID IssuerOfServiceEpisodeIDSequence ReferencedPatientPhotoSequence ReferencedPatientSequence
+SourcePatientGroupIdentificationSequence GroupOfPatientsIdentificationSequence ClinicalTrialSubjectID
+ClinicalTrialSubjectReadingID PatientPrimaryLanguageCodeSequence ReferencedPatientAliasSequence
+CurrentPatientLocation PatientInstitutionResidence ScheduledPatientInstitutionResidence ResponsibleOrganization
+"""
+# Who cared, operated, read and signed.
+_STAFF = """
+ReferringPhysicianAddress ReferringPhysicianTelephoneNumbers ReferringPhysicianIdentificationSequence
+ConsultingPhysicianIdentificationSequence PhysiciansOfRecordIdentificationSequence
+PhysiciansReadingStudyIdentificationSequence PerformingPhysicianIdentificationSequence
+RequestingPhysicianIdentificationSequence ScheduledPerformingPhysicianIdentificationSequence
+OperatorIdentificationSequence PersonIdentificationCodeSequence PersonAddress PersonTelephoneNumbers
+PersonTelecomInformation InstitutionAddress OrderEnteredBy OrderEntererLocation OrderCallbackPhoneNumber
+OrderCallbackTelecomInformation IntendedRecipientsOfResultsIdentificationSequence ActualHumanPerformersSequence
+ScheduledHumanPerformersSequence AuthorObserverSequence VerifyingObserverSequence ParticipantSequence
+CustodialOrganizationSequence ContentCreatorIdentificationCodeSequence VerifyingObserverIdentificationCodeSequence
+DocumentAuthorIdentifierCodeSequenceTrial DocumentingObserverIdentifierCodeSequenceTrial
+AuthorIdentificationSequence TopicAuthor ROICreatorSequence AddressTrial TelephoneNumberTrial
+HumanPerformerOrganization
+"""
+# What other headers held, what is encrypted or signed, and contents.
+_NO_HEADER = """
+OriginalAttributesSequence ModifiedAttributesSequence EncryptedAttributesSequence DigitalSignaturesSequence
+MACParametersSequence ContentSequence TextString TextValue IconImageSequence WaveformSequence ROIContourSequence
+StructureSetROISequence RTROIObservationsSequence
+"""
+
+LEFT_OUT = frozenset((_PATIENT + _STAFF + _NO_HEADER).split())
+"""Keywords, at every depth."""
