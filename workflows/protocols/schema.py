@@ -2,72 +2,106 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum
 from typing import Any
 
+from dicom_node.headers.attributes import KeptStudy
 from dicom_node.results.finding import Code, SegmentedConcept
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
+from workflows.protocols.conditions import ALWAYS, Condition
 
-__all__ = ["NumberRange", "Priority", "ProtocolQuestion", "ReadingProtocol", "Selector", "TextPattern", "Turn"]
+__all__ = [
+    "Example", "ImageKind", "Limits", "OnlyIf", "Order", "Preference", "Priority", "ProtocolQuestion",
+    "ReadingProtocol", "Results", "SeriesSelector", "Turn",
+]  # fmt: skip
+
+
+class Priority(Enum):
+    """How soon what a protocol asks is to be answered."""
+
+    STAT = "stat"
+    ROUTINE = "routine"
+
+
+class ImageKind(Enum):
+    """Kinds of images that are not asked unless a protocol includes them (hygiene.py)."""
+
+    REFORMATS = "reformats"
+    CAPTURES = "captures"
+    LOCALIZERS = "localizers"
+    OWN_RESULTS = "own results"
+
+
+class Order(Enum):
+    """What a protocol prefers by name; `prefer` also takes conditions."""
+
+    ORIGINAL = "original"  # before derived, by Image Type value 1
+    AXIAL = "axial"  # before coronal, sagittal and oblique
+    THIN = "thin"
+    THICK = "thick"
+    MOST_IMAGES = "most images"
+    LATEST = "latest"  # by Series Date and Time, else Series Number
+
+
+Preference = Order | Condition
 
 
 @dataclass(frozen=True)
-class TextPattern:
-    """A regular expression over a header text; case does not matter, a match anywhere counts."""
+class SeriesSelector:
+    """Which series of a study that fits, the preferred ones first, and at most how many of them (None: all)."""
 
-    expression: str
-
-    def matches(self, text: str) -> bool:
-        """Whether the expression occurs in `text`."""
-        return re.search(self.expression, text, re.IGNORECASE) is not None
-
-
-@dataclass(frozen=True)
-class NumberRange:
-    """A closed range; None is open."""
-
-    minimum: float | None = None
-    maximum: float | None = None
-
-    def contains(self, value: float) -> bool:
-        """Whether `value` lies in the range, ends included."""
-        above = self.minimum is None or value >= self.minimum
-        return above and (self.maximum is None or value <= self.maximum)
-
-    def __str__(self) -> str:
-        low, high = (None if bound is None else f"{bound:g}" for bound in (self.minimum, self.maximum))
-        if low is None or high is None:
-            return f"at least {low}" if low is not None else f"at most {high}" if high is not None else "any"
-        return f"{low} to {high}"
+    where: Condition = ALWAYS
+    prefer: tuple[Preference, ...] = ()
+    take: int | None = None
+    include: frozenset[ImageKind] = frozenset()
 
 
 @dataclass(frozen=True)
-class Selector:
-    """Which series of which studies.
+class Results:
+    """Where results go instead of where the settings say: names of archives, a profile; empty: as the settings say."""
 
-    What must hold, where given: `modality` (DICOM modality codes), `sop_classes` (every SOP Class UID of the series is
-    among them), `image_type` (each value stands in Image Type), `instances`, `slice_thickness_mm` (a series without one
-    passes), and none of `exclude` matches a description or an Image Type value.
+    archives: tuple[str, ...] = ()
+    profile: str = ""
 
-    What must show the anatomy, one of: a code of `codes` (`SCHEME:VALUE`, among procedure, protocol and anatomic region
-    codes); a text of `texts` (in the study's, requested procedure's, series' or protocol's description); or a text of
-    `vague_texts` together with a `body_part`. Body Part Examined is often wrong, so it never decides alone, and never
-    against a text or a code. A selector without any of the three takes whatever passes the first paragraph.
+
+@dataclass(frozen=True)
+class Limits:
+    """`useful_for_minutes`: how long after a study's last instance an answer is of use; None: at any time.
+    `largest_study`: instances; a larger one is not asked. `prior_deadline_s`: how long archives are asked for earlier
+    results; None: as planning has it."""
+
+    priority: Priority = Priority.ROUTINE
+    useful_for_minutes: float | None = None
+    largest_study: int | None = None
+    prior_deadline_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Example:
+    """Headers that a protocol must or must not match. `asks`: Series Descriptions, or numbers from 1, of those series
+    that it must ask, no others; None: any. `line`: where it stands in the file."""
+
+    title: str
+    study: KeptStudy
+    matches: bool
+    asks: tuple[str, ...] | None = None
+    line: int = 0
+
+
+@dataclass(frozen=True)
+class OnlyIf:
+    """A follow-up is asked only if its conversation has marked this finding, and one larger than a size.
+
+    `finding`: a label, a side or part of it is one, too; "" for any finding. `larger_than_mm`: its long axis;
+    `larger_than_ml`: its volume; with both one finding is larger than both. When in doubt it is asked: what has a low
+    confidence was seen, and a size that is not measured, or is a lower bound only, stops nothing.
     """
 
-    modality: tuple[str, ...]
-    texts: tuple[TextPattern, ...] = ()
-    codes: tuple[str, ...] = ()
-    vague_texts: tuple[TextPattern, ...] = ()
-    body_part: tuple[str, ...] = ()
-    exclude: tuple[TextPattern, ...] = ()
-    image_type: tuple[str, ...] = ()
-    sop_classes: tuple[str, ...] = ()
-    instances: NumberRange = NumberRange()
-    slice_thickness_mm: NumberRange = NumberRange()
+    finding: str = ""
+    larger_than_mm: float | None = None
+    larger_than_ml: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,17 +128,26 @@ class ProtocolQuestion:
     follows: str = ""
     earlier: tuple[Turn, ...] = ()
     predictor: str = ""
+    only_if: OnlyIf | None = None
 
-    def follow_ups(self, texts: Sequence[str]) -> tuple[ProtocolQuestion, ...]:
-        """The questions that go on from this one, each from the one before it."""
-        chain = [self]
-        for number, text in enumerate(texts, start=1):
-            chain.append(
-                ProtocolQuestion(
-                    f"{self.id}, follow-up {number}", text, self.findings, chain[-1].id, predictor=self.predictor
-                )
+    def follow_ups(self, asked: Sequence[str | tuple[str, OnlyIf]]) -> tuple[ProtocolQuestion, ...]:
+        """The questions that go on from this one: texts, or texts with a condition.
+
+        A text goes on from the question before it, and is asked only where that is. One with a condition goes on from
+        the last question before it that is always asked: conditions do not hang on each other.
+        """
+        always = before = self
+        made: list[ProtocolQuestion] = []
+        for number, one in enumerate(asked, start=1):
+            text, only_if = (one, None) if isinstance(one, str) else one
+            follows = before if only_if is None else always
+            before = replace(
+                self, id=f"{self.id}, follow-up {number}", text=text, follows=follows.id, earlier=(), only_if=only_if
             )
-        return tuple(chain[1:])
+            made.append(before)
+            if only_if is None and follows is always:
+                always = before
+        return tuple(made)
 
     def as_json(self) -> dict[str, Any]:
         """The question as a job row keeps it; who answers stands in the job.
@@ -118,6 +161,8 @@ class ProtocolQuestion:
         }
         if self.follows:
             entry["follows"] = self.follows
+        if self.only_if is not None:
+            entry["only_if"] = {key: value for key, value in asdict(self.only_if).items() if value not in ("", None)}
         if self.earlier:
             entry["earlier"] = [[turn.question, turn.answer, list(turn.phrases)] for turn in self.earlier]
         return entry
@@ -127,32 +172,36 @@ class ProtocolQuestion:
         """The inverse of `as_json`."""
         findings = tuple(_concept(concept) for concept in entry["findings"])
         earlier = tuple(Turn(said, answer, tuple(named)) for said, answer, named in entry.get("earlier", ()))
-        return ProtocolQuestion(entry["id"], entry["text"], findings, entry.get("follows", ""), earlier)
-
-
-class Priority(Enum):
-    """How soon what a protocol asks is to be answered."""
-
-    STAT = "stat"
-    ROUTINE = "routine"
+        only_if = OnlyIf(**entry["only_if"]) if "only_if" in entry else None
+        return ProtocolQuestion(
+            entry["id"], entry["text"], findings, entry.get("follows", ""), earlier, only_if=only_if
+        )
 
 
 @dataclass(frozen=True)
 class ReadingProtocol:
-    """A named and versioned set of questions for the series that its selector finds.
+    """A named and versioned set of questions for the series that it selects.
 
+    `when`: which studies. `series`: which of their series. `unknown`: whether it asks where headers do not say enough.
+    `rank` (`priority` in a file): protocols of a higher one come first, where a cap or a question asked twice decides.
     `frames`: which frames are read of a cine, or of another instance whose frames have no places in the patient.
-    `useful_for_minutes`: how long after a study's last instance an answer is of use; None: at any time.
+    `off_because`: why it is off; "" where it is in service. `digest`: SHA-256 of its file, as it was loaded.
     """
 
     name: str
     version: str
     title: str
-    selector: Selector
     questions: tuple[ProtocolQuestion, ...]
+    when: Condition = ALWAYS
+    series: SeriesSelector = SeriesSelector()
+    unknown: bool = False
+    rank: int = 50
     frames: FrameChoice = MIDDLE_FRAME
-    priority: Priority = Priority.ROUTINE
-    useful_for_minutes: float | None = None
+    results: Results = Results()
+    limits: Limits = Limits()
+    examples: tuple[Example, ...] = ()
+    off_because: str = ""
+    digest: str = ""
 
     def by_predictor(self) -> tuple[tuple[str, ReadingProtocol], ...]:
         """The protocol for each predictor that its questions name, with their questions alone; a job is made of each.
@@ -171,7 +220,7 @@ class ReadingProtocol:
     @staticmethod
     def commissioning(question: ProtocolQuestion) -> ReadingProtocol:
         """The protocol of a commissioning node: every series, one question."""
-        return ReadingProtocol("commissioning", "1", "Commissioning: geometry end to end", Selector(()), (question,))
+        return ReadingProtocol("commissioning", "1", "Commissioning: geometry end to end", (question,))
 
 
 def _concept_json(concept: SegmentedConcept) -> dict[str, Any]:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import re
-import sys
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 from dicom_node.results.codes import LABELS, concept_for
 from dicom_node.volumes.frames import FrameChoice
-from workflows.commands import cli
 from workflows.errors import ProtocolErrors
+from workflows.protocols.anatomy import every_test
+from workflows.protocols.conditions import Equals, NumberRange
 from workflows.protocols.loader import load_directory, load_file
-from workflows.protocols.schema import NumberRange, Priority, ProtocolQuestion, Selector
+from workflows.protocols.schema import Limits, Priority, ProtocolQuestion
 
 GOOD = """\
 name: abdomen
@@ -42,8 +41,9 @@ def test_a_protocol_is_read_as_written(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
     (protocol,) = load_directory(tmp_path)
     assert (protocol.name, protocol.version, protocol.title) == ("abdomen", "2", "abdomen")
-    assert protocol.selector.modality == ("CT",)
-    assert protocol.selector.instances == NumberRange(3)
+    wanted = {test.field: test.checks for test in every_test(protocol.series.where)}
+    assert wanted["modality"] == (Equals(("CT",)),)
+    assert wanted["instances"] == (NumberRange(3),)
     (question,) = protocol.questions
     assert question.findings == (LABELS["kidney left"], LABELS["kidney right"])
     assert ProtocolQuestion.from_json(question.as_json()) == question
@@ -54,7 +54,7 @@ def test_three_mistakes_are_reported_at_once_with_their_lines(tmp_path: Path) ->
     text = text.replace("[left kidney, right kidney]", "[left kidny, right kidney]")
     assert mistakes(tmp_path, a=text) == [
         "a.yaml:4: unknown key 'modalty'; did you mean 'modality'?",
-        "a.yaml:6: instances: minimum is 'three'; write a number, 0 or more",
+        "a.yaml:6: minimum is 'three'; write a number, 0 or more",
         "a.yaml:10: no code is known for 'left kidny'; did you mean 'left kidney'? "
         "If not, write a mapping with label, category and type",
     ]
@@ -68,13 +68,10 @@ def test_mistakes_of_all_files_are_reported_together(tmp_path: Path) -> None:
 
 def test_a_protocol_says_how_urgent_it_is_and_how_long_its_answer_is_of_use(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD)
-    assert (load_file(tmp_path / "a.yaml").priority, load_file(tmp_path / "a.yaml").useful_for_minutes) == (
-        Priority.ROUTINE,
-        None,
-    )
+    assert load_file(tmp_path / "a.yaml").limits == Limits()
     (tmp_path / "a.yaml").write_text(GOOD.replace("version: 2", "version: 2\npriority: STAT\nuseful_for_minutes: 90"))
     protocol = load_file(tmp_path / "a.yaml")
-    assert (protocol.priority, protocol.useful_for_minutes) == (Priority.STAT, 90)
+    assert protocol.limits == Limits(Priority.STAT, 90)
 
 
 @pytest.mark.parametrize("frames", ["middle", "all", "every 10"])
@@ -87,9 +84,19 @@ def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames:
 @pytest.mark.parametrize(
     ("written", "instead", "line", "message"),
     [
-        ("version: 2", "version: 2\npriority: soon", 3, "priority 'soon' is neither stat nor routine"),
-        ("version: 2", "version: 2\nuseful_for_minutes: nan", 3, "'nan' is no number of minutes above 0, such as 90"),
-        ("version: 2", "version: 2\nuseful_for_minutes: 0", 3, "'0' is no number of minutes above 0, such as 90"),
+        (
+            "version: 2",
+            "version: 2\npriority: soon",
+            3,
+            "priority is 'soon'; write a whole number from 0 to 100, the higher come first; how soon",
+        ),
+        (
+            "version: 2",
+            "version: 2\nuseful_for_minutes: nan",
+            3,
+            "is 'nan'; write a number of minutes above 0, such as 90",
+        ),
+        ("version: 2", "version: 2\nuseful_for_minutes: 0", 3, "is '0'; write a number of minutes above 0, such as 90"),
         ("version: 2", "version: 2\nframes: every", 3, "frames: 'every' chooses no frames: write middle, first"),
         ("  texts: [abdomen]", "  texts: [a]\n  body_part: ABDOMEN", 6, "body_part is often wrong and never decides"),
         ("  texts: [abdomen]", "  vague_texts: [venous]", 5, "decide only with a body part; add body_part, or call"),
@@ -105,8 +112,8 @@ def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames:
         ("modality: CT", "modality: []", 4, "modality is an empty list; write something into it"),
         ("  modality: CT\n", "", 4, "select lacks 'modality'; write, for example, modality: CT"),
         ("{minimum: 3}", "{minimum: 3, maximum: 2}", 6, "instances: minimum is above maximum, so nothing could match"),
-        ("{minimum: 3}", "{maximum: -1}", 6, "instances: maximum is '-1'; write a number, 0 or more"),
-        ("{minimum: 3}", "{minimum: nan}", 6, "instances: minimum is 'nan'; write a number, 0 or more"),
+        ("{minimum: 3}", "{maximum: -1}", 6, "maximum is '-1'; write a number, 0 or more"),
+        ("{minimum: 3}", "{minimum: nan}", 6, "minimum is 'nan'; write a number, 0 or more"),
         ("{minimum: 3}", "{}", 6, "instances is empty"),
         ("{minimum: 3}", "3", 6, "instances is '3'; write a mapping with minimum, maximum"),
         ("version: 2", "version: 2\nversion: 3", 3, "key 'version' stands on line 2 too: keep one"),
@@ -116,6 +123,7 @@ def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames:
         ("name: abdomen", f"name: {'a' * 65}", 1, "name has 65 characters; an archive takes 64"),
         ("name: abdomen", "name: a\\b", 1, "holds a backslash"),
         ("name: abdomen", "name: bäuche", 1, "write ASCII characters only"),
+        ("name: abdomen", "name: abdomen@organs", 1, "stands between a protocol and its predictor"),
         ("    text: Which organs make urine?\n", "", 8, "question 1 lacks 'text'; write, for example, text: Where"),
         ("    text: Which organs make urine?", "    text:", 9, "text of question 1 is empty; write a text"),
         ("questions:", "questions: []\nx:", 7, "questions is an empty list; write a list of at least one"),
@@ -125,14 +133,30 @@ def test_a_protocol_says_which_frames_of_a_cine_are_read(tmp_path: Path, frames:
             10,
             "findings of question 1 is empty; name what may be marked, or write []",
         ),
-        ("[left kidney, right kidney]", "[liver, Liver]", 10, "finding 'liver' stands twice in question 1"),
+        ("[left kidney, right kidney]", "[liver, Liver]", 10, "finding 'liver' stands twice in a question"),
         ("[left kidney, right kidney]", "{label: cyst, type: {value: '1', scheme: SCT}}", 10, "lacks 'category'"),
         ("[left kidney, right kidney]", "{label: cyst, type: {value: '1', scheme: SCT}}", 10, "type lacks 'meaning'"),
         ("[left kidney, right kidney]", "[[liver]]", 10, "a finding with its own codes is a list; write a mapping"),
         ("[left kidney, right kidney]", "[left kidney\n", 10, "a bracket, a brace or a quote that opens here is not"),
+        (
+            "Which organs make urine?",
+            '"Which organs make urine?\n    predictor: "x"',
+            9,
+            "a quote that opens here ends on line 10 only; close it on its line",
+        ),
+        (
+            "Which organs make urine?",
+            "'What's the liver?'",
+            9,
+            "behind the quote that ends it; write '' for an apostrophe",
+        ),
+        (
+            "version: 2",
+            "version: 2\npriority: high",
+            3,
+            "whole number from 0 to 100, the higher come first; how soon a",
+        ),
         ("[left kidney, right kidney]", "'left kidney\n", 10, "a bracket, a brace or a quote that opens here is not"),
-        ("[left kidney, right kidney]", "liver\n    follow_ups: [How large is it?, x]", 11, "quotes inside [ ] or { }"),
-        ("[left kidney, right kidney]", "liver\n  - {id: x, text: Where?, findings: []}", 11, "that holds ? in quotes"),
     ],
 )
 def test_each_mistake_has_a_line_and_a_remedy(
@@ -155,6 +179,25 @@ def test_a_question_without_findings_does_not_hide_its_other_mistakes(tmp_path: 
     ]
 
 
+def test_a_finding_that_is_mistyped_is_one_mistake(tmp_path: Path) -> None:
+    followed = "lifer\n    follow_ups: [{ask: How large is it?, if_seen: liver}]"
+    (one,) = mistakes(tmp_path, a=GOOD.replace("[left kidney, right kidney]", followed))
+    assert one.startswith("a.yaml:10: no code is known for 'lifer'; did you mean 'liver'?")
+
+
+@pytest.mark.parametrize(
+    ("field", "said", "meant"),
+    [
+        ("region", "Oberbauch", "abdomen"), ("region", "Kopf", "head"), ("region", "chst", "chest"),
+        ("plane", "transversal", "axial"), ("phase", "portalvenös", "portal"), ("sex", "weiblich", "F"),
+    ],
+)  # fmt: skip
+def test_what_is_never_there_is_told_with_what_is_meant(tmp_path: Path, field: str, said: str, meant: str) -> None:
+    select = GOOD[GOOD.index("select") : GOOD.index("questions")]
+    (one,) = mistakes(tmp_path, a=GOOD.replace(select, f"series: {{where: {{{field}: {said}}}}}\n"))
+    assert one == f"a.yaml:3: {field} is never {said!r}; did you mean {meant!r}?"
+
+
 def test_a_question_may_be_answered_in_words_only(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(GOOD.replace("[left kidney, right kidney]", "[]"))
     assert load_file(tmp_path / "a.yaml").questions[0].findings == ()
@@ -165,7 +208,8 @@ def test_a_question_may_be_answered_in_words_only(tmp_path: Path) -> None:
     [
         (
             b"",
-            ":1: the file is empty: a protocol has name, version, title, select, frames, priority, useful_for_minutes,",
+            ":1: the file is empty: a protocol has name, version, title, priority, off, when, series, unknown, frames,"
+            " questions, results, limits, examples",
         ),
         (b"name: a\nversion: \xff\n", ":1: not UTF-8; save the file in that encoding"),
         (b"name: a\nversion: \x07\n", ":2: not YAML: a control character stands here; remove it"),
@@ -177,6 +221,7 @@ def test_a_file_that_is_no_protocol_says_why(tmp_path: Path, content: bytes, mes
     with pytest.raises(ProtocolErrors) as raised:
         load_file(tmp_path / "a.yaml")
     assert str(raised.value).startswith(f"{tmp_path / 'a.yaml'}{message}")
+    assert "select" not in str(raised.value)
 
 
 def test_a_finding_may_bring_its_own_codes(tmp_path: Path) -> None:
@@ -198,41 +243,6 @@ def test_the_same_name_and_version_twice_is_a_mistake_that_names_the_other_file(
         "b.yaml:2: abdomen version 2 stands in a.yaml too: give one a new name or version",
         "b.yaml:5: modality: 'ct' is not a modality code: capital letters, such as CT",
     ]
-
-
-def test_the_command_prints_the_mistakes_as_they_are(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    text = GOOD.replace("texts: [abdomen]", "texts: ['[bold']").replace("left kidney", "lever")
-    found = mistakes(tmp_path, a=text)
-    monkeypatch.setattr(sys, "argv", ["medseg-node", "protocols", "check", str(tmp_path)])
-    with pytest.raises(SystemExit) as end:
-        cli.main()
-    assert end.value.code == 2
-    assert capsys.readouterr().err.splitlines() == [f"{tmp_path}/{line}" for line in found]
-    assert "'[bold' is not a regular expression" in found[0]
-
-
-def test_the_command_compares_names_of_predictors_with_a_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder, config = tmp_path / "protocols", tmp_path / "node.toml"
-    folder.mkdir()
-    (folder / "a.yaml").write_text(GOOD + "    predictor: organs\n")
-
-    def check(*more: str) -> tuple[object, str]:
-        monkeypatch.setattr(sys, "argv", ["medseg-node", "protocols", "check", str(folder), *more])
-        with pytest.raises(SystemExit) as end:
-            cli.main()
-        return end.value.code, capsys.readouterr().err
-
-    code, told = check()
-    assert not code and "not checked: predictor organs; --config FILE" in told
-    config.write_text('[[predictors]]\nname = "organs"\ncheckpoint = "tiny"\n')
-    assert check("--config", str(config)) == (0, "")
-    config.write_text('[[predictors]]\nname = "organ"\ncheckpoint = "tiny"\n')
-    code, told = check("--config", str(config))
-    assert code == 2 and "predictor 'organs' of question 1 stands in no [[predictors]] name; did you mean" in told
 
 
 def test_an_empty_or_missing_folder_says_so(tmp_path: Path) -> None:
@@ -264,7 +274,8 @@ def scores(card: str) -> dict[str, tuple[float, float]]:
 def test_shipped_protocols_ask_only_what_the_shipped_weights_mark_well(checkout: Path) -> None:
     measured = scores((checkout / "inference" / "weights" / "tiny" / "MODEL_CARD.md").read_text())
     assert len(measured) > 20, "the model card's table of labels is not read any more"
-    for protocol in load_directory(checkout / "deploy" / "protocols"):
+    in_service = [one for one in load_directory(checkout / "deploy" / "protocols") if not one.off_because]
+    for protocol in in_service:
         for question in protocol.questions:
             for finding in question.findings:
                 dice, absent = measured.get(finding.label, (0.0, 0.0))
@@ -274,13 +285,11 @@ def test_shipped_protocols_ask_only_what_the_shipped_weights_mark_well(checkout:
                 assert dice >= 0.4 and absent >= 0.5, f"{why}: leave it out, with a comment"
 
 
-def test_the_documented_example_loads_and_shows_every_key(checkout: Path, tmp_path: Path) -> None:
-    (example,) = re.findall(r"^```yaml\n(.*?)^```", (checkout / "docs/protocols.md").read_text(), re.M | re.S)
-    (tmp_path / "example.yaml").write_text(example)
-    (protocol,) = load_directory(tmp_path)
-    unset = Selector(("CT",))
-    for field in fields(Selector):
-        assert getattr(protocol.selector, field.name) != getattr(unset, field.name) or field.name == "modality"
+def test_the_documented_examples_load(checkout: Path, tmp_path: Path) -> None:
+    examples = re.findall(r"^```yaml\n(.*?)^```", (checkout / "docs/protocols.md").read_text(), re.M | re.S)
+    for example in examples:
+        (tmp_path / "example.yaml").write_text(example)
+        assert load_file(tmp_path / "example.yaml").questions
 
 
 def test_what_goes_on_from_a_question_is_asked_after_it(tmp_path: Path) -> None:
@@ -293,6 +302,14 @@ def test_what_goes_on_from_a_question_is_asked_after_it(tmp_path: Path) -> None:
     assert first.findings == second.findings == third.findings
     assert [ProtocolQuestion.from_json(one.as_json()) for one in protocol.questions] == list(protocol.questions)
     assert set(first.as_json()) == {"id", "text", "findings"}, "keys of what does not go on stay what they were"
+
+
+def test_a_question_may_stand_in_brackets(tmp_path: Path) -> None:
+    more = "    follow_ups: [How large is it?, {ask: Is it enlarged?}]\n"
+    more += "  - {id: x, text: Where is the liver?, findings: []}\n"
+    (tmp_path / "a.yaml").write_text(GOOD + more)
+    asked = [question.text for question in load_file(tmp_path / "a.yaml").questions]
+    assert asked[1:] == ["How large is it?", "Is it enlarged?", "Where is the liver?"]
 
 
 def test_what_is_no_question_is_a_mistake(tmp_path: Path) -> None:
