@@ -7,9 +7,11 @@ import socket
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import cache, cached_property, partial
 from importlib.metadata import version
+from pathlib import Path
 
 import structlog
 
@@ -25,13 +27,15 @@ from dicom_node.storage.backlog import backlog
 from dicom_node.storage.instance_store import InstanceStore
 from dicom_node.storage.journal import Journal
 from dicom_node.storage.journal_reader import JournalReader
-from inference.errors import InferenceError
+from inference.card import ModelCard
+from inference.errors import CheckpointError, InferenceError
 from inference.interface import Predictor, PredictorDescription
+from inference.medseg_r.description import checkpoint_folder, read_description
 from inference.open import describe_predictor, open_predictor
 from workflows.data_folder import DataFolder
 from workflows.errors import OtherWeights, SettingsError
 from workflows.ownership import require_own_folder
-from workflows.protocols.loader import load_directory
+from workflows.protocols.checking import CheckedRules, check_rules
 from workflows.protocols.schema import ReadingProtocol
 from workflows.settings import COMMISSIONING, ArchiveSettings, Delivery, ModelSettings, PeerSettings, Settings
 from workflows.state.engine import open_engine, open_existing_engine, upgrade_schema
@@ -49,14 +53,16 @@ from workflows.steps.integrity import Recovery
 from workflows.steps.plan import Planner
 from workflows.steps.predict import Inference
 from workflows.steps.proposals import Segmentations
+from workflows.steps.pull import Puller
 from workflows.steps.questions import Asker
 from workflows.steps.receive import Receiver, index_waiting
 from workflows.steps.review import ReviewWriter
 from workflows.steps.room import RoomWatch, SinkWithRoom
 from workflows.steps.route import Route, Sender
+from workflows.steps.rules_in_service import RulesInService
 from workflows.steps.showing import Showing
 
-__all__ = ["Node", "address_of", "receiver_of", "repository_to_read"]
+__all__ = ["Node", "address_of", "checked_rules", "receiver_of", "repository_to_read"]
 
 log = structlog.get_logger()
 
@@ -134,6 +140,10 @@ class Node:
         asked = (peer for peer in self.settings.peers if peer.evidence != "none")
         return Evidence({peer.ae_title: Asking(self._source(peer), self.repository, done) for peer in asked})
 
+    def sources_that_can_be_asked(self) -> list[ArchiveSource]:
+        """The peers that answer queries."""
+        return [self._source(peer) for peer in self.settings.peers if peer.evidence != "none"]
+
     def _source(self, peer: PeerSettings) -> ArchiveSource:
         url = peer.dicomweb_url if peer.evidence == "qido" else ""
         address = ArchiveAddress(Peer(peer.ae_title, peer.host, peer.port or 0), dicomweb_url=url)
@@ -154,15 +164,28 @@ class Node:
             move=None if address.dicomweb_url else send_here,
         )
 
-    def planner(self) -> Planner:
-        """Protocols are read anew for each study, so that an edit needs no restart."""
-        commissioning = self.settings.model.checkpoint == COMMISSIONING
-        archives = self.settings.destinations
+    @property
+    def is_commissioning(self) -> bool:
+        """Whether the node asks every image series, whatever its protocols say."""
+        return self.settings.model.checkpoint == COMMISSIONING
+
+    def planner(self, protocols: Sequence[ReadingProtocol] | None = None) -> Planner:
+        """What a study is planned with: the protocols in service, after a look at their folder, or `protocols`.
+
+        Raises ProtocolErrors where none can be put into service.
+        """
+        commissioning = self.is_commissioning
+        if protocols is None:
+            protocols = () if commissioning else self.load_protocols()
+        named = {name for protocol in protocols for name in protocol.results.archives}
+        archives = [one for one in self.settings.archives if one in self.settings.destinations or one.name in named]
         return Planner(
-            protocols=() if commissioning else self.load_protocols(),
+            protocols=tuple(protocols),
+            at_most=self.settings.protocols.at_most,
             model=self.configured_weights(),
             model_of=cache(self.configured_weights),
             destinations=self.result_destinations,
+            all_archives={one.name: self._destination(one) for one in self.settings.archives},
             software=version("medseg-node"),
             node_uid=self.node_uid,
             low_confidence=self.settings.results.low_confidence,
@@ -171,19 +194,27 @@ class Node:
             archives={one.name: partial(self._archive_to_ask, one) for one in archives},
         )
 
+    @cached_property
+    def rules(self) -> RulesInService:
+        """The reading protocols in service, of this process."""
+        return RulesInService(
+            self.settings.protocols.directory, lambda: self.repository, partial(checked_rules, self.settings)
+        )
+
     def load_protocols(self) -> tuple[ReadingProtocol, ...]:
-        """The reading protocols as they stand now. Raises ProtocolErrors."""
-        return load_directory(self.settings.protocols.directory, [one.name for one in self.settings.predictors])
+        """The reading protocols in service. Raises ProtocolErrors where none can be put into service."""
+        return self.rules.protocols()
 
     @property
     def result_destinations(self) -> tuple[Destination, ...]:
         """Where results go, in which profile; without an archive they wait for one."""
         settings = self.settings
         wishes = Wishes(when_nothing_seen=settings.results.when_nothing_seen)
-        named = (
-            Destination(one.name, settings.profile_of(one), settings.wishes_of(one)) for one in settings.destinations
-        )
-        return tuple(named) or (Destination("", settings.results.profile, wishes),)
+        named = tuple(self._destination(one) for one in settings.destinations)
+        return named or (Destination("", settings.results.profile, wishes),)
+
+    def _destination(self, archive: ArchiveSettings) -> Destination:
+        return Destination(archive.name, self.settings.profile_of(archive), self.settings.wishes_of(archive))
 
     def asker(self) -> Asker:
         """What a question that a person asks becomes a job with."""
@@ -295,7 +326,7 @@ class Node:
         return Sender(
             owner=self.owner,
             routes=routes,
-            default=routes[destinations[0].name] if destinations else None,
+            default=destinations[0].name if destinations else "",
             lease_s=2 * node.lease_s,
             heartbeat_s=node.lease_s / 2,
             retry_s=node.rewake_s,
@@ -354,6 +385,12 @@ class Node:
         known = [one for one in self.settings.peers if one.ae_title == calling_ae_title and one.evidence != "none"]
         archives = (self._archive_source(one.name, address_of(one), calling_ae_title) for one in self.settings.archives)
         return [*map(self._source, known), *archives]
+
+    def puller(self, archive: ArchiveSettings, by: str) -> Puller:
+        """How `by` has studies of an archive fetched; they come as if it had sent them."""
+        source = self._archive_source(archive.name, address_of(archive), archive.ae_title)
+        source = replace(source, take=lambda path: take_file(path, archive.ae_title, self.sink))
+        return Puller(source, self.repository, by, lambda: backlog(self.folder.intake).count)
 
     # --- Receiving ----------------------------------------------------------------------------------------------------
 
@@ -469,6 +506,20 @@ def receiver_of(settings: Settings) -> SyslogReceiver:
     """Where audit messages go."""
     syslog = settings.audit.syslog
     return SyslogReceiver(syslog.host, syslog.port, syslog.tls, syslog.ca, syslog.certificate, syslog.key)
+
+
+def checked_rules(settings: Settings, directory: Path) -> CheckedRules:
+    """A folder of reading protocols, or one file, checked against what the settings name and the model has learned."""
+    predictors, archives = ([one.name for one in named] for named in (settings.predictors, settings.archives))
+    return check_rules(directory, predictors, archives, _card(settings))
+
+
+def _card(settings: Settings) -> ModelCard | None:
+    """What the model in service has learned; None where that is not known without opening it."""
+    try:
+        return read_description(checkpoint_folder(settings.model.checkpoint)).card
+    except CheckpointError:  # a class of another package, an address, commissioning: `doctor` says what is wrong
+        return None
 
 
 def _days(days: float | None) -> timedelta | None:

@@ -137,7 +137,8 @@ class ReadAnswer:
     `pointed_out`: what a reviewer says of places that have no mask.
     `compared`: sentences on an earlier result that no finding has in its `changes`, such as what was not asked then.
     `not_assessed`: what was asked for and could not be looked for. `goes_on`: the question goes on from the one before
-    it, whose findings it means; only what that one did not say stands in this one's.
+    it, whose findings it means; only what that one did not say stands in this one's. `not_asked`: the question was not
+    asked, as what it depends on was not seen or is small, and the text says so: nothing was looked for.
     """
 
     question: str
@@ -148,6 +149,11 @@ class ReadAnswer:
     pointed_out: tuple[PointedOut, ...] = ()
     not_assessed: tuple[NotAssessed, ...] = ()
     goes_on: bool = False
+    not_asked: bool = False
+
+    def __post_init__(self) -> None:
+        if self.not_asked and (self.not_seen or self.not_assessed or not self.goes_on):
+            raise ValueError("a question that was not asked goes on from another, and has looked for nothing")
 
     @property
     def says_nothing(self) -> bool:
@@ -199,3 +205,9 @@ class ResultContext:
     node_uid: str = ""  # of the installation; empty where nothing is installed
     predecessors: Sequence[tuple[str, str]] = ()  # (SOP Class UID, SOP Instance UID) of SRs this one replaces
     reviewer: Reviewer | None = None  # None: no person has verified it
+    protocol_digest: str = ""  # SHA-256 of the protocol's file; empty where no file is known: then nothing names it
+
+    @property
+    def named_protocol(self) -> str:
+        """Name and version of the protocol, and the first digits of its file's digest, where that is known."""
+        return f"{self.protocol} (sha256 {self.protocol_digest[:12]})" if self.protocol_digest else self.protocol

@@ -171,7 +171,7 @@ def _texts(
 
     Right after an answer stands what was not assessed and why, and what an earlier result said. A comment says which
     part the answers after it are about, where there are several, which numbers a group has no room for, and which
-    pieces of a mask were not outlined.
+    pieces of a mask were not outlined. Last stands the protocol that asked, with the first digits of its file's digest.
     `parts`: each with its SEG.
     """
     if context.terms:
@@ -195,6 +195,8 @@ def _texts(
         if len(parts) == 1 and part.volume.name:
             yield name
     yield from (_text(codes.COMMENT, note) for note in notes)
+    if context.protocol_digest:
+        yield _text(codes.READING_PROTOCOL, context.named_protocol)
 
 
 def _text(concept: Code, value: str) -> Any:

@@ -144,12 +144,14 @@ def _result(report: Dataset, day: date) -> EarlierResult:
         raise ReportUnreadable("the SR is of several parts, and does not say which finding is of which")
     unseen, unassessed = (list(_without_finding(report, presence)) for presence in (codes.NOT_SEEN, codes.NOT_ASSESSED))
     seen = list(_seen(report))
-    answers = []
+    answers, texts = [], list(_texts(report, codes.ANSWER))
     for place, question in enumerate(questions, start=1):
+        said = texts[place - 1] if len(texts) == len(questions) else ""
         findings = tuple(finding for number, finding in seen if number == place or len(questions) == 1)
         asked = (*(finding.concept for finding in findings), *unseen, *unassessed)
         told = EarlierAnswer(question, asked, findings, asked_in_full=False, not_assessed=tuple(unassessed))
-        answers.append(told)
+        if findings or not said.startswith("Not asked: "):
+            answers.append(told)
     if sum(len(answer.findings) for answer in answers) != len(seen):
         raise ReportUnreadable("the SR does not say which finding is of which question")
     return EarlierResult(day, (EarlierPart(tuple(answers)),), made_by=_made_by(report))

@@ -128,7 +128,7 @@ def summary(
         (
             ("Algorithm", shown(f"{context.algorithm_name}, version {context.algorithm_version}")),
             ("Weights", f"sha256 {context.weights_digest[:12]}"),
-            ("Protocol", shown(context.protocol) or _NOT_STATED),
+            ("Protocol", shown(context.named_protocol) or _NOT_STATED),
             ("Made", context.created.strftime("%Y-%m-%d %H:%M")),
             ("Terms", shown(context.terms).upper() if context.terms else "none"),
             *(() if context.reviewer is None else (("Verified by", _verified_by(context.reviewer)),)),

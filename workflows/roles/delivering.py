@@ -1,4 +1,4 @@
-"""The io role's lanes: planning, writing reviews, and for each archive one that sends and one that asks and takes back.
+"""The io role's lanes: planning, writing reviews, looking at the protocols; for each archive one sends, one asks.
 
 No lane waits for another: an archive that is silent for minutes keeps its own two lanes, and nothing else.
 """
@@ -34,6 +34,8 @@ def io_lanes(node: Node, waker: Waker) -> list[Lane[Any]]:
     """All lanes of the io role. What goes to an archive that is not configured has lanes too: it is told so."""
     lanes: list[Lane[Any]] = [_planning(f"plan-{number}", node, waker) for number in range(1, _PLANNERS + 1)]
     lanes.append(_writing_reviews(node, waker))
+    if not node.is_commissioning:
+        lanes.append(_watching_protocols(node))
     archives = [archive.name for archive in node.settings.archives]
     for archive in (*archives, None):
         name = archive or "others"
@@ -58,6 +60,22 @@ def _writing_reviews(node: Node, waker: Waker) -> Lane[tuple[str, int]]:
         return True
 
     return Lane("reviews", "delivery", lambda: node.repository.next_review(), write, look_s=_REVIEWS_LOOK_S)
+
+
+def _watching_protocols(node: Node) -> Lane[str]:
+    """An edit of the protocols is taken or refused, and told, also while no study comes."""
+    told = list[str]()
+
+    def look() -> None:
+        try:
+            node.load_protocols()
+            told.clear()
+        except ProtocolErrors as error:  # a node that never had any: studies wait and say so
+            if told != [str(error)]:
+                log.error("no_protocols", mistakes=[str(mistake) for mistake in error.mistakes])
+                told[:] = [str(error)]
+
+    return Lane("protocols", "protocols", lambda: None, lambda _due: True, idle=look)
 
 
 def _sending(name: str, node: Node, archive: str | None, archives: Sequence[str]) -> Lane[tuple[str, str]]:

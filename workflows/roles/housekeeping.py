@@ -1,9 +1,7 @@
 """Housekeeping: what is done beside all else, in a thread of the scheduler, so that nothing waits for it.
 
-It looks after what is lost or damaged, finishes purges, removes images whose time is over, counts the room, and looks
-at segmentations of others as corrections.
-It looks after what is lost or damaged, finishes purges, removes images whose time is over, counts the room, and sends
-the audit to its receiver.
+It looks after what is lost or damaged, finishes purges, removes images whose time is over, counts the room, looks at
+segmentations of others as corrections, sends the audit to its receiver, and wakes sources that wait for us.
 """
 
 from __future__ import annotations
@@ -22,6 +20,7 @@ from workflows.steps.integrity import recover_due
 from workflows.steps.proposals import look_at_segmentations
 from workflows.steps.purge import finish_purges
 from workflows.steps.retain import retain
+from workflows.steps.sources import wake_sources
 
 __all__ = ["run_housekeeping", "start_housekeeping"]
 
@@ -30,12 +29,15 @@ log = structlog.get_logger()
 _EVERY_S = 2.0
 _RETAIN_EVERY_S = 300.0
 _COUNT_EVERY_S = 60.0
+_WAKE_EVERY_S = 30.0
 
 
 def start_housekeeping(node: Node, stop: threading.Event) -> threading.Thread:
     """Run it in threads of its own until `stop`; returns the one that counts the room."""
     threading.Thread(target=_recover, args=(node, stop), name="recovery", daemon=True).start()
     threading.Thread(target=_segmentations, args=(node, stop), name="segmentations", daemon=True).start()
+    if any(peer.evidence != "none" for peer in node.settings.peers):
+        threading.Thread(target=_wake_sources, args=(node, stop), name="sources", daemon=True).start()
     if node.settings.audit.syslog.host:
         threading.Thread(target=_send_audit, args=(node, stop), name="audit", daemon=True).start()
     thread = threading.Thread(target=run_housekeeping, args=(node, stop), name="housekeeping", daemon=True)
@@ -82,6 +84,13 @@ def _segmentations(node: Node, stop: threading.Event) -> None:
     while not stop.is_set():
         _attempt("segmentations", look)
         stop.wait(_EVERY_S)
+
+
+def _wake_sources(node: Node, stop: threading.Event) -> None:
+    """Have sources look what waits for us, at the start and twice a minute, until `stop`."""
+    while not stop.is_set():
+        _attempt("sources", lambda: wake_sources(node.sources_that_can_be_asked()))
+        stop.wait(_WAKE_EVERY_S)
 
 
 def _send_audit(node: Node, stop: threading.Event) -> None:

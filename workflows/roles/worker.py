@@ -9,7 +9,7 @@ import structlog
 from celery import Celery
 
 from workflows.bootstrap import Node
-from workflows.errors import DatabaseUnavailable
+from workflows.errors import DatabaseUnavailable, defect
 from workflows.roles.answering import Answering
 from workflows.roles.delivering import io_lanes
 from workflows.roles.doorbell import Doorbell
@@ -17,6 +17,7 @@ from workflows.roles.lanes import Lane, run_lanes
 from workflows.roles.liveness import BEAT_S, Liveness
 from workflows.roles.queues import QUEUES_OF_ROLE, configure
 from workflows.roles.waker import CeleryWaker
+from workflows.steps.route import name_archives
 
 __all__ = ["CeleryWaker", "make_app", "run_worker"]
 
@@ -39,6 +40,8 @@ def run_worker(node: Node, role: str, stop: threading.Event) -> None:
     app = make_app(node)
     waker = CeleryWaker(app)
     answering = Answering(node, waker) if role == "inference" else None
+    if answering is None:
+        _send_what_waited(node)
     lanes = io_lanes(node, waker) if answering is None else [_answering_lane(node, answering)]
 
     def ring(queue: str) -> None:
@@ -58,6 +61,14 @@ def run_worker(node: Node, role: str, stop: threading.Event) -> None:
         waker.flush(2.0)
         if answering is not None:
             answering.close()
+
+
+def _send_what_waited(node: Node) -> None:
+    """What waited for an archive is due. Where that cannot be done now, the lanes do it as each is tried again."""
+    try:
+        name_archives(node.repository, node.sender())
+    except Exception as error:
+        log.exception("not_named", reason=defect(error))
 
 
 def _answering_lane(node: Node, answering: Answering) -> Lane[Any]:

@@ -239,6 +239,9 @@ class ProtocolsSettings(Section):
     directory: Annotated[Folder, BeforeValidator(lambda written: written or PROTOCOLS)] = Field(
         default=PROTOCOLS, description="Folder of reading protocols (YAML); empty: those that come with the node."
     )
+    at_most: int | None = Field(
+        default=None, ge=1, description="So many protocols at most ask one study, by priority; empty: all that match."
+    )
 
 
 class ModelSettings(Section):

@@ -165,7 +165,8 @@ class AnswerRecord:
 
     `not_seen`: labels of what was asked for and not seen; None: not recorded. `compared`: sentences on an earlier
     result beside the changes of findings. `not_assessed`: what was asked for and not looked for. `goes_on`: it goes on
-    from the answer before it, of the same part, and has only what that one does not say.
+    from the answer before it, of the same part, and has only what that one does not say. `not_asked`: the question was
+    not asked, and `text` says why: nothing was looked for, and there is nothing to judge.
     """
 
     question: str
@@ -176,6 +177,7 @@ class AnswerRecord:
     compared: tuple[str, ...] = ()
     not_assessed: tuple[NotAssessedRecord, ...] = ()
     goes_on: bool = False
+    not_asked: bool = False
 
     def as_json(self) -> dict[str, Any]:
         """The answer as a job's row keeps it."""
@@ -188,11 +190,12 @@ class AnswerRecord:
             "compared": list(self.compared),
             "not_assessed": [asdict(one) for one in self.not_assessed],
             "goes_on": self.goes_on,
+            **({"not_asked": True} if self.not_asked else {}),
         }
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> AnswerRecord:
-        """The inverse of `as_json`. An older entry has neither `not_assessed` nor `goes_on`."""
+        """The inverse of `as_json`. An older entry has neither `not_assessed` nor `goes_on`; few have `not_asked`."""
         not_seen = entry.get("not_seen")
         return AnswerRecord(
             question=entry["question"],
@@ -203,4 +206,5 @@ class AnswerRecord:
             compared=tuple(entry.get("compared", ())),
             not_assessed=tuple(NotAssessedRecord(**one) for one in entry.get("not_assessed", ())),
             goes_on=entry.get("goes_on", False),
+            not_asked=entry.get("not_asked", False),
         )

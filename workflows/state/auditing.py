@@ -61,6 +61,7 @@ class AuditAction(Enum):
     REQUEUE = "requeue"
     CANCEL = "cancel"
     RESEND = "resend"
+    PULL = "pull"
     QUARANTINE_RELEASE = "quarantine-release"
     QUARANTINE_DISCARD = "quarantine-discard"
     AUDIT_READ = "audit-read"

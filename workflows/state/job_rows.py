@@ -30,6 +30,7 @@ def new_job_row(study: StudyRow, plan: JobPlan, earlier: Sequence[JobRow], now: 
         generation=study.generation,
         protocol=plan.protocol,
         protocol_version=plan.protocol_version,
+        protocol_digest=plan.protocol_digest,
         questions=[question.as_json() for question in plan.questions],
         inputs=list(plan.inputs),
         model=asdict(plan.model),

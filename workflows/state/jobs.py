@@ -11,10 +11,12 @@ from typing import Any
 from sqlalchemy import and_, or_, select, update
 from sqlalchemy.orm import Session
 
+from dicom_node.headers.attributes import KeptStudy
 from inference.interface import PredictorDescription
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
 from workflows.state.job_rows import new_job_row
+from workflows.state.kept_headers import keep_headers_of
 from workflows.state.questions import Questions
 from workflows.state.records import Job, JobPlan, Part, SavedObject, Trouble, TroubleKind
 from workflows.state.retracting import add_attention
@@ -31,18 +33,26 @@ class Jobs(Questions):
     """Transactions of planning and predicting."""
 
     def save_plan(
-        self, study_uid: str, generation: int, plans: Sequence[JobPlan], verdicts: Sequence[Verdict], summary: str
+        self,
+        study_uid: str,
+        generation: int,
+        plans: Sequence[JobPlan],
+        verdicts: Sequence[Verdict],
+        summary: str,
+        headers: KeptStudy | None = None,
     ) -> list[str] | None:
         """Replace the study's jobs by `plans`; return the keys of its jobs. None: the study has moved on meanwhile.
 
         A job whose key is known carries over. So does one that was answered to the same request by other weights or
-        software, unless a person wants the study read again.
+        software, unless a person wants the study read again. `headers`: what the plan was made from.
         """
         now = self._clock()
         with self._writing() as session:
             study = session.get_one(StudyRow, study_uid, with_for_update=True)
             if study.state is not StudyState.COMPLETE or study.generation != generation:
                 return None
+            if headers is not None:
+                keep_headers_of(session, study, headers, now)
             jobs = list(session.scalars(select(JobRow).where(JobRow.study_uid == study_uid, JobRow.question.is_(None))))
             standing = {plan.job_key: _standing(plan, jobs, reread=study.reread) for plan in plans}
             kept = {job.job_key for job in standing.values() if job is not None}
@@ -62,7 +72,7 @@ class Jobs(Questions):
             session.flush()
             self._look_after_abandoned(session, study, replaced, plans)
             self._carry_questions(session, study, now)
-            study.plan_reasons, study.reason, study.reread = [asdict(verdict) for verdict in verdicts], summary, False
+            study.plan_reasons, study.reason, study.reread = [verdict.as_json() for verdict in verdicts], summary, False
             self._follow_jobs(session, study, now)
             return keys
 
@@ -270,8 +280,11 @@ class Jobs(Questions):
         answers: Sequence[AnswerRecord],
         objects: Sequence[SavedObject],
         notes: Sequence[str] = (),
+        model_s: float | None = None,
     ) -> bool:
         """Record who answered and what, the saved objects, and a delivery of each to every destination of its profile.
+
+        `model_s`: how long the model took; None: it was not asked.
 
         An object that was saved before keeps its file, unless that was damaged: then the same bytes take its place.
         False: nothing is recorded. The lease was lost; or such an object has other bytes now, and the job is planned
@@ -293,6 +306,7 @@ class Jobs(Questions):
             job.model, job.answers, job.reason = asdict(model), [answer.as_json() for answer in answers], ""
             job.parts = [{**asdict(part), "kind": part.kind.value} for part in parts]
             job.notes, job.waits = list(notes), 0
+            job.model_s = job.model_s if model_s is None else model_s
             for ordinal, saved in enumerate(objects):
                 if saved.sop_instance_uid not in kept:
                     session.add(_object_row(job, len(kept) + ordinal, saved))

@@ -228,7 +228,7 @@ class Job:
     were made for each profile, as far as there was anything to say in them. `edition`: counts how often its
     objects were made under UIDs of their own, since those before were retracted. `kind`: of its series, and when it
     was taken; None in a job that was planned before this was kept. `question`: a person has asked it, no protocol; what
-    became of its answer.
+    became of its answer. `protocol_digest`: SHA-256 of the protocol's file as it was planned with; "" of no file.
     """
 
     job_key: str
@@ -266,6 +266,7 @@ class Job:
     useful_until: datetime | None = None
     history: tuple[Event, ...] = ()
     question: QuestionState | None = None
+    protocol_digest: str = ""
 
     @property
     def unmade_profiles(self) -> tuple[Profile, ...]:
@@ -414,6 +415,7 @@ class JobPlan:
     """A job as planned: everything its keys are made from, and the keys.
 
     `useful_for_s`: seconds after the study's last instance in which its answer is of use; None: at any time.
+    `protocol_digest`: of the protocol's file, in no key: an edit that asks the same makes nothing be read again.
     """
 
     job_key: str
@@ -432,6 +434,7 @@ class JobPlan:
     kind: SeriesKind | None = None
     priority: Priority = Priority.ROUTINE
     useful_for_s: float | None = None
+    protocol_digest: str = ""
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from workflows.state.accounts import Accounts
 from workflows.state.agreement import Agreement
+from workflows.state.archive_names import ArchiveNames
+from workflows.state.asked import Asked
 from workflows.state.audit import Audit
 from workflows.state.clock import Clocks
 from workflows.state.completion import Completion
@@ -19,6 +21,8 @@ from workflows.state.identity import Identity
 from workflows.state.intake import Intake
 from workflows.state.integrity import Integrity
 from workflows.state.jobs import Jobs
+from workflows.state.kept_headers import KeptHeaders
+from workflows.state.measured import Measured
 from workflows.state.openings import Openings
 from workflows.state.patients import Patients
 from workflows.state.priors import Priors
@@ -26,9 +30,9 @@ from workflows.state.proposals import Proposals
 from workflows.state.purging import Purging
 from workflows.state.rejections import Rejections
 from workflows.state.retention import Retention
-from workflows.state.retractions import Retractions
 from workflows.state.review_writing import ReviewWriting
 from workflows.state.reviews import Reviews
+from workflows.state.rules import Rules
 from workflows.state.sign_ins import SignIns
 from workflows.state.views import Views
 from workflows.state.worklist import Worklist
@@ -39,7 +43,7 @@ __all__ = ["Repository"]
 
 class Repository(
     Identity, Clocks, Intake, Completion, Patients, Rejections, Priors, Jobs, Deliveries, Confirmations,
-    Retractions, Integrity, Retention, Purging, Audit, Proposals, Reviews, Accounts, SignIns, Views, DueWork,
-    Corrections, Openings, WorklistSources, Worklist, ReviewWriting, Agreement,
+    ArchiveNames, Integrity, Retention, Purging, Audit, Proposals, Reviews, Accounts, SignIns, Views, DueWork,
+    Corrections, Openings, WorklistSources, Worklist, ReviewWriting, Agreement, Asked, KeptHeaders, Rules, Measured,
 ):  # fmt: skip
     """Every transaction of the node, from an instance that comes in to a result that an archive keeps or gives back."""

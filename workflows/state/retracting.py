@@ -16,7 +16,7 @@ from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, Retract
 
 __all__ = [
     "REVIEWED", "WITHHELD_AS_REVIEWED", "WITHHELD_AS_WRONG", "add_attention", "bring_back", "drop_attention",
-    "note_sent", "retract_marked", "retract_replaced", "retract_reviewed", "wanted_of",
+    "is_held", "note_sent", "retract_marked", "retract_replaced", "retract_reviewed", "wanted_of",
 ]  # fmt: skip
 
 WITHHELD_AS_WRONG = "not sent: it is to be retracted"
@@ -39,6 +39,19 @@ def wanted_of(job: JobRow, *, of_review: bool = False) -> dict[str, set[tuple[Pr
             kinds |= {(one.profile, kind) for kind in one.kinds(seen=not job.seen)}
         wanted.setdefault(one.archive, set()).update(kinds)
     return wanted
+
+
+def is_held(job: JobRow, result: ResultObjectRow) -> bool:
+    """Whether an object of a job is a current result: right, of the edition, and for some archive.
+
+    What is current is taken back from no archive, by whatever name: two names may be one archive.
+    """
+    if job.state is JobState.SUPERSEDED or result.retract_at is not None or result.replaced_by is not None:
+        return False
+    if result.review is None and result.edition != job.edition:
+        return False
+    wanted = wanted_of(job, of_review=result.review is not None)
+    return any((result.profile, result.kind) in kinds for kinds in wanted.values())
 
 
 def add_attention(study: StudyRow, told: str) -> None:
@@ -71,9 +84,9 @@ def retract_marked(session: Session, job_keys: Sequence[str], now: datetime) -> 
 def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
     """Once an archive has all that goes there of a job, have what it replaces taken back from it.
 
-    These are objects of superseded jobs of the same series and protocol, and objects of the job itself that the archive
-    does not want any more or that an edition of them replaces. An archive that gets nothing of the job any more loses
-    what it had once the job has ended.
+    These are objects of superseded jobs of the same series and protocol, and objects of the job itself that no archive
+    wants any more or that an edition of them replaces. What is current stays, also in an archive that gets nothing of
+    the job any more (`is_held`); such an archive loses the rest once the job has ended.
     """
     wanted = wanted_of(job)
     own = list(_deliveries(session, ResultObjectRow.job_key == job.job_key))
@@ -99,6 +112,7 @@ def retract_replaced(session: Session, job: JobRow, now: datetime) -> None:
         (result, delivery)
         for result, delivery in own
         if (delivery.state is DeliveryState.DELIVERED or delivery.perhaps_sent)
+        and not is_held(job, result)
         and (result.edition != job.edition or (result.profile, result.kind) not in wanted.get(delivery.archive, ()))
     ]
     reason = f"replaced by later results of {job.protocol} {job.protocol_version}"
@@ -126,7 +140,6 @@ def bring_back(session: Session, job: JobRow) -> bool:
 
     True: a note has taken objects of it out of use for good, so that they have to be made under other UIDs.
     """
-    wanted = wanted_of(job)
     rows = session.execute(
         select(ResultObjectRow, DeliveryRow, RetractionRow)
         .join(RetractionRow, RetractionRow.sop_instance_uid == ResultObjectRow.sop_instance_uid)
@@ -138,9 +151,13 @@ def bring_back(session: Session, job: JobRow) -> bool:
         .where(ResultObjectRow.job_key == job.job_key, ResultObjectRow.edition == job.edition)
         .where(ResultObjectRow.replaced_by.is_(None), ResultObjectRow.review.is_(None))
     ).all()
+    wanted = wanted_of(job)
+    wanted_anywhere = set[tuple[Profile, ResultKind]]().union(*wanted.values())
+    for result, _, retraction in rows:  # a note in another archive counts too: it may be the same by another name
+        by_note = retraction.note_uid is not None and retraction.state in _BY_NOTE
+        if by_note and (result.profile, result.kind) in wanted_anywhere:
+            return True
     ours = [row for row in rows if (row[0].profile, row[0].kind) in wanted.get(row[1].archive, ())]
-    if any(retraction.note_uid is not None and retraction.state in _BY_NOTE for _, _, retraction in ours):
-        return True
     for _, delivery, retraction in ours:
         if retraction.state is RetractionState.DONE:
             delivery.state, delivery.delivered_at = DeliveryState.PENDING, None

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from dicom_node.headers.rejection import RejectionCode
 from dicom_node.results.profiles import ResultKind
 from workflows.state.records import ClaimedRetraction, SavedNote
-from workflows.state.retracting import REVIEWED, add_attention
+from workflows.state.retracting import REVIEWED, add_attention, is_held
 from workflows.state.states import DeliveryState, JobState, RetractionState
 from workflows.state.tables import DeliveryRow, JobRow, ResultObjectRow, RetractionRow, StudyRow
 from workflows.state.transactions import Transactions
@@ -23,10 +23,14 @@ class Retractions(Transactions):
     """Transactions of taking back. A note is an object like others and goes out by the same deliveries."""
 
     def claim_retractions(self, study_uid: str, archive: str, lease_s: float) -> list[ClaimedRetraction]:
-        """What is to be taken back of a study from an archive now; nobody else does so for `lease_s` seconds."""
+        """What is to be taken back of a study from an archive now; nobody else does so for `lease_s` seconds.
+
+        A current result is never among it, and is not to be taken back any more.
+        """
         now = self._clock()
         with self._writing() as session:
             session.get(StudyRow, study_uid, with_for_update=True)  # first, as everybody does: no deadlock
+            self._drop_held(session, study_uid, archive)
             rows = session.execute(
                 select(RetractionRow, ResultObjectRow)
                 .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == RetractionRow.sop_instance_uid)
@@ -40,6 +44,32 @@ class Retractions(Transactions):
                 retraction.attempts += 1
                 retraction.wake_at = now + self._rewake + timedelta(seconds=lease_s)
             return claimed
+
+    def still_wanted(self, study_uid: str, archive: str) -> set[str]:
+        """What is to be taken back of a study from an archive at this moment, as SOP Instance UIDs: asked before it is
+        done, as a plan may have made a result current since the claim.
+        """
+        with self._writing() as session:
+            session.get(StudyRow, study_uid, with_for_update=True)
+            self._drop_held(session, study_uid, archive)
+            of_study = (RetractionRow.study_uid == study_uid, RetractionRow.archive == archive)
+            wanted = select(RetractionRow.sop_instance_uid).where(RetractionRow.state == RetractionState.WANTED)
+            return set(session.scalars(wanted.where(*of_study)))
+
+    @staticmethod
+    def _drop_held(session: Session, study_uid: str, archive: str) -> None:
+        """What is current is not taken back, whoever wanted it and under whatever name the archive has it."""
+        rows = session.execute(
+            select(RetractionRow, ResultObjectRow, JobRow)
+            .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == RetractionRow.sop_instance_uid)
+            .join(JobRow, JobRow.job_key == ResultObjectRow.job_key)
+            .where(RetractionRow.study_uid == study_uid, RetractionRow.archive == archive)
+            .where(RetractionRow.state == RetractionState.WANTED)
+        ).all()
+        for retraction, result, job in rows:
+            if is_held(job, result):
+                session.delete(retraction)
+        session.flush()
 
     def awaits_confirmation(self, study_uid: str, archive: str) -> bool:
         """Whether an archive is still to say that it keeps something of a study that it took."""
@@ -64,7 +94,8 @@ class Retractions(Transactions):
         now = self._clock()
         with self._writing() as session:
             named = session.get_one(ResultObjectRow, note.names[0])
-            self._locked(session, named.job_key)
+            study, _ = self._locked(session, named.job_key)
+            self._drop_held(session, study.study_uid, note.archive)
             rows = session.scalars(
                 select(RetractionRow).where(
                     RetractionRow.archive == note.archive, RetractionRow.sop_instance_uid.in_(note.names)
@@ -129,7 +160,7 @@ class Retractions(Transactions):
             for uid in sop_instance_uids:
                 row = session.get(RetractionRow, (uid, archive))
                 if row is None and state is RetractionState.DONE:
-                    self._send_what_was_deleted(session, study, uid, archive, now)
+                    self._send_what_was_deleted(session, study, uid, now)
                 elif row is not None and row.state is RetractionState.WANTED:
                     row.state, row.told, row.wake_at = state, told, None
                     row.done_at = now if state is RetractionState.DONE else None
@@ -137,15 +168,16 @@ class Retractions(Transactions):
                     if state is RetractionState.KEPT and grave:
                         add_attention(study, f"a wrong result stays in {archive}: {row.reason}")
 
-    def _send_what_was_deleted(
-        self, session: Session, study: StudyRow, sop_instance_uid: str, archive: str, now: datetime
-    ) -> None:
-        delivery = session.get(DeliveryRow, (sop_instance_uid, archive))
-        if delivery is None or delivery.state is not DeliveryState.DELIVERED:
+    def _send_what_was_deleted(self, session: Session, study: StudyRow, sop_instance_uid: str, now: datetime) -> None:
+        """To every archive that had it: one of them may be the same by another name."""
+        had = (DeliveryRow.sop_instance_uid == sop_instance_uid, DeliveryRow.state == DeliveryState.DELIVERED)
+        deliveries = session.scalars(select(DeliveryRow).where(*had)).all()
+        if not deliveries:
             return
-        delivery.state, delivery.wake_at = DeliveryState.PENDING, now
-        delivery.delivered_at = delivery.committed_at = delivery.seen_at = delivery.confirm_at = None
-        job = session.get_one(JobRow, delivery.job_key)
+        for delivery in deliveries:
+            delivery.state, delivery.wake_at = DeliveryState.PENDING, now
+            delivery.delivered_at = delivery.committed_at = delivery.seen_at = delivery.confirm_at = None
+        job = session.get_one(JobRow, deliveries[0].job_key)
         if job.state in (JobState.DELIVERED, JobState.FAILED) and job.generation == study.generation:
             self._set_job(session, job, JobState.DELIVERING, now)
             self._refresh_study(session, study, now)

@@ -26,7 +26,7 @@ from inference.interface import PredictorDescription
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
-from workflows.state.columns import JSON, BigInteger, Integer, Key, String, Text
+from workflows.state.columns import JSON, BigInteger, Float, Integer, Key, String, Text
 from workflows.state.records import (
     AsIsReading,
     Delivery,
@@ -172,7 +172,7 @@ class StudyRow(Base):
             reason=self.reason,
             accession_number=self.accession_number,
             source_ae_title=self.source_ae_title,
-            verdicts=tuple(Verdict(**entry) for entry in self.plan_reasons),
+            verdicts=tuple(map(Verdict.from_json, self.plan_reasons)),
             reread=self.reread,
             first_received_at=self.first_received_at,
             last_received_at=self.last_received_at,
@@ -324,6 +324,7 @@ class JobRow(Base):
     generation: Mapped[int]
     protocol: Mapped[str] = mapped_column(String(128))
     protocol_version: Mapped[str] = mapped_column(String(32))
+    protocol_digest: Mapped[str] = mapped_column(KEY, default="")  # of its file; "" before this was kept
     questions: Mapped[list[dict[str, Any]]] = mapped_column(JSON)
     inputs: Mapped[list[str]] = mapped_column(JSON)  # SOP Instance UID and digest of each input instance
     model: Mapped[dict[str, Any]] = mapped_column(JSON)  # name, version, digest, terms
@@ -355,6 +356,7 @@ class JobRow(Base):
     failure: Mapped[TroubleKind | None] = mapped_column(EnumColumn(TroubleKind), default=None)
     history: Mapped[list[dict[str, str]]] = mapped_column(JSON, default=list)
     question: Mapped[QuestionState | None] = mapped_column(EnumColumn(QuestionState), default=None)  # no protocol's
+    model_s: Mapped[float | None] = mapped_column(Float, default=None)  # how long the model took for its answers
 
     __table_args__ = (
         Index("ix_jobs_due", "state", "wake_at"),
@@ -416,6 +418,7 @@ class JobRow(Base):
             useful_until=self.useful_until,
             history=tuple(Event(datetime.fromisoformat(entry["at"]), entry["told"]) for entry in self.history),
             question=self.question,
+            protocol_digest=self.protocol_digest,
         )
 
 

@@ -16,7 +16,16 @@ from workflows.state.records import Priority
 from workflows.state.review_tables import OpeningRow
 from workflows.state.reviewing import Opening, ReviewState
 from workflows.state.transactions import Transactions
-from workflows.state.worklist_records import Counts, Filters, Received, Tab, WorklistPage, WorklistRow, WorklistTab
+from workflows.state.worklist_records import (
+    Counts,
+    Filters,
+    Received,
+    ShownState,
+    Tab,
+    WorklistPage,
+    WorklistRow,
+    WorklistTab,
+)
 from workflows.state.worklist_tables import WorklistEntry, joined, split
 from workflows.state.worklist_text import contains_pattern, search_words
 
@@ -66,6 +75,7 @@ class _Cell:
 
     tab: Tab
     attention: bool
+    unmatched: bool
     owner: str
     priority: Priority
     changed: bool
@@ -85,6 +95,8 @@ class _Cell:
                 return self.tab is Tab.REVIEWED
             case WorklistTab.ATTENTION:
                 return self.attention
+            case WorklistTab.UNMATCHED:
+                return self.unmatched
 
     def passes(self, filters: Filters) -> bool:
         return (
@@ -107,25 +119,25 @@ def _came_within(came: Received, wanted: Received) -> bool:
 def _cells(session: Session, filters: Filters, now: datetime) -> list[_Cell]:
     """Every study that the search finds, by all that tabs and filters ask."""
     attention = case((_needs_attention(now), 1), else_=0)
+    unmatched = case((_ROW.state == ShownState.UNMATCHED, 1), else_=0)
     owner = case((_ROW.review_state.in_(_STARTED), _ROW.reviewer), else_="")
     today, week = _starts(now)
     received = case((_ROW.first_received_at >= today, 0), (_ROW.first_received_at >= week, 1), else_=2)
     what: tuple[Any, ...] = (
-        _ROW.tab, attention, owner, _ROW.routine, _ROW.unchanged, _ROW.modalities, _ROW.protocols, received
+        _ROW.tab, attention, unmatched, owner, _ROW.routine, _ROW.unchanged, _ROW.modalities, _ROW.protocols, received
     )  # fmt: skip
     inner = select(*(one.label(f"c{place}") for place, one in enumerate(what)), _ROW.first_received_at.label("at"))
     found = inner.where(*_search(filters.query)).subquery()
     keys = [found.c[f"c{place}"] for place in range(len(what))]
     grouped = select(*keys, func.count(), func.min(found.c.at)).group_by(*keys)
     kinds = (Received.TODAY, Received.WEEK, Received.ANY)
+    counted = session.execute(grouped)
     return [
         _Cell(
-            tab, bool(attends), own or "", Priority.ROUTINE if routine else Priority.STAT, not unchanged,
+            tab, bool(attends), bool(nothing), own or "", Priority.ROUTINE if routine else Priority.STAT, not unchanged,
             split(modalities), split(protocols), kinds[came], count, oldest,
         )
-        for tab, attends, own, routine, unchanged, modalities, protocols, came, count, oldest in session.execute(
-            grouped
-        )
+        for tab, attends, nothing, own, routine, unchanged, modalities, protocols, came, count, oldest in counted
     ]  # fmt: skip
 
 
@@ -215,6 +227,8 @@ def _on_tab(filters: Filters, now: datetime) -> Iterable[ColumnElement[bool]]:
             yield _ROW.tab == Tab.REVIEWED
         case WorklistTab.ATTENTION:
             yield _needs_attention(now)
+        case WorklistTab.UNMATCHED:
+            yield _ROW.state == ShownState.UNMATCHED
 
 
 def _filtered(filters: Filters, now: datetime) -> Iterable[ColumnElement[bool]]:

@@ -56,6 +56,7 @@ class WorklistTab(Enum):
     MINE = "mine"
     REVIEWED = "reviewed"
     ATTENTION = "attention"
+    UNMATCHED = "not-asked"
 
 
 class Received(Enum):

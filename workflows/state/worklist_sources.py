@@ -30,7 +30,7 @@ from workflows.state.worklist_tables import WorklistEntry, values_of
 
 __all__ = ["WorklistSources"]
 
-_MADE_BY = "2"
+_MADE_BY = "3"
 """Counted up whenever rows are made otherwise: then all are made again."""
 _JOB_COLUMNS = (
     JobRow.study_uid, JobRow.job_key, JobRow.protocol, JobRow.protocol_version, JobRow.questions, JobRow.answers,

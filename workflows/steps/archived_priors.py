@@ -53,7 +53,8 @@ class ArchivedResults:
     """Our earlier results in archives, asked for once a patient.
 
     `archives`: opens each by its name. `known_here`: which SOP Instance UIDs are of this node's own results; what
-    became of those the database knows better. `deadline_s`: all archives are asked at once, and each has all of it.
+    became of those the database knows better. `deadline_s`: all archives are asked at once, and each has all of it;
+    a question may have another one.
     """
 
     def __init__(
@@ -63,17 +64,28 @@ class ArchivedResults:
         deadline_s: float = 5.0,
     ) -> None:
         self._archives, self._known_here, self._deadline_s = archives, known_here, deadline_s
-        self._found: dict[Patient, Found] = {}
+        self._found: dict[Patient, tuple[Found, float]] = {}
 
-    def of(self, wanted: Wanted) -> Found:
-        """Candidates for a series. Whatever goes wrong, and what did not come in time, is a reason and no error."""
-        if wanted.patient not in self._found:
-            self._found[wanted.patient] = self._ask(wanted) if wanted.patient.patient_id else Found()
-        return self._found[wanted.patient]
+    def of(self, wanted: Wanted, deadline_s: float | None = None) -> Found:
+        """Candidates for a series. Whatever goes wrong, and what did not come in time, is a reason and no error.
 
-    def _ask(self, wanted: Wanted) -> Found:
+        `deadline_s`: instead of the usual one. Archives are asked again only where somebody was left unasked and there
+        is more time now; with none at all they are not asked.
+        """
+        if not wanted.patient.patient_id:
+            return Found()
+        time_s = self._deadline_s if deadline_s is None else deadline_s
+        found, had_s = self._found.get(wanted.patient, (None, -1.0))
+        if found is None or (not found.complete and time_s > had_s):
+            found = self._ask(wanted, time_s)
+            self._found[wanted.patient] = found, time_s
+        return found
+
+    def _ask(self, wanted: Wanted, time_s: float) -> Found:
+        if time_s <= 0 and self._archives:
+            return Found([], ["the protocol asks no archives for earlier results"], complete=False)
         asked = [_Asking(name, opened, wanted, self._known_here) for name, opened in self._archives.items()]
-        end = time.monotonic() + self._deadline_s
+        end = time.monotonic() + time_s
         for one in asked:
             one.start()
         all_found = Found()

@@ -73,6 +73,7 @@ EVENTS: Mapping[AuditAction, Kind] = {
     AuditAction.REQUEUE: Kind(EventID.PROCEDURE_RECORD, _UPDATE),
     AuditAction.CANCEL: Kind(EventID.PROCEDURE_RECORD, _UPDATE),
     AuditAction.RESEND: Kind(EventID.PROCEDURE_RECORD, _UPDATE),
+    AuditAction.PULL: Kind(EventID.INSTANCES_ACCESSED, _CREATE),
     AuditAction.QUARANTINE_RELEASE: Kind(EventID.INSTANCES_ACCESSED, _UPDATE),
     AuditAction.QUARANTINE_DISCARD: Kind(EventID.INSTANCES_ACCESSED, _DELETE),
     AuditAction.AUDIT_READ: Kind(EventID.AUDIT_LOG_USED, _READ),

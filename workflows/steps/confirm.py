@@ -33,6 +33,7 @@ def confirm_deliveries(key: str, archive: str, repository: Repository, sender: S
 
     False: it could not be reached.
     """
+    archive = sender.named(key, archive, repository)
     claimed = repository.claim_confirmations(key, archive, sender.lease_s)
     if not claimed:
         return True

@@ -19,7 +19,7 @@ import structlog
 from dicom_node.errors import DicomNodeError, InstanceRefused, PeerRejected, PeerUnreachable
 from dicom_node.headers.elements import read_file_header, text
 from dicom_node.headers.instance import IDENTIFIER_KEYWORDS
-from dicom_node.network.archive import Archive, FoundInstance
+from dicom_node.network.archive import Archive, FoundInstance, FoundSeries
 from dicom_node.network.contexts import ACCEPTED_STORAGE_CLASSES
 from dicom_node.results.equipment import MANUFACTURER
 from dicom_node.sop_classes import WRITTEN_CLASSES
@@ -75,15 +75,22 @@ class ArchiveSource:
     move: Callable[[str, str, Sequence[str]], None] | None = None
 
     def instances(self, study_uid: str) -> list[FoundInstance]:
+        return self.instances_of(self.series(study_uid))
+
+    def series(self, study_uid: str) -> list[FoundSeries]:
+        """The series that it has of a study. Raises as `Source` says."""
+        return self.archive().series(study_uid)
+
+    def instances_of(self, all_series: Sequence[FoundSeries]) -> list[FoundInstance]:
+        """What it has of these series, without what this node never keeps. Raises as `Source` says."""
         archive, end = self.archive(), time.monotonic() + _LONGEST_S
         found: list[FoundInstance] = []
-        for series in archive.series(study_uid):
+        for series in all_series:
             if time.monotonic() > end:
                 raise PeerUnreachable(f"{self.name} takes more than {_LONGEST_S:g} s to name a study's instances")
             ours = series.manufacturer == MANUFACTURER
-            found += [
-                one for one in archive.instances(study_uid, series.series_uid) if _is_kept(one.sop_class_uid, ours=ours)
-            ]
+            named = archive.instances(series.study_uid, series.series_uid)
+            found += [one for one in named if _is_kept(one.sop_class_uid, ours=ours)]
         return found
 
     def fetch(self, missing: Sequence[FoundInstance]) -> None:

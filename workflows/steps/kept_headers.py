@@ -1,26 +1,35 @@
 """Headers for planning: read from a study's files, or from what was kept of each series when its images were removed.
 
-Kept is one header a series, of the file that planning reads; the rows still tell how many instances there were, and of
-which classes. So `protocols replay` sees what the planner saw.
+Planning keeps what rules may ask (`kept_study_of`) in the database, with its plan: `protocols replay` sees that. When
+images are removed, one header a series stays as a file, of the instance that planning reads; the rows still tell how
+many instances there were, and of which classes. So the study can be planned again.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import structlog
 
 from dicom_node.errors import UnparseableInstance
-from dicom_node.headers.study import SeriesHeader, StudyHeader, read_study_header
+from dicom_node.headers.attributes import KeptSeries, KeptStudy, read_attributes
+from dicom_node.headers.study import StudyHeader, study_header
 from dicom_node.storage.kept_header import header_without_bulk
 from workflows.data_folder import DataFolder
+from workflows.protocols.replaying import KnownStudy
+from workflows.state.kept_headers import PlannedStudy
 from workflows.state.records import Instance
+from workflows.state.repository import Repository
 from workflows.steps.inputs import images_of
 
-__all__ = ["keep_headers", "kept_header_path", "read_by_planning", "study_header_of"]
+__all__ = [
+    "history", "keep_headers", "kept_header_path", "kept_study_of", "known_study", "read_by_planning",
+    "study_header_of",
+]  # fmt: skip
 
 log = structlog.get_logger()
 
@@ -30,23 +39,73 @@ def kept_header_path(study_uid: str, series_uid: str, folder: DataFolder) -> Pat
     return folder.headers / study_uid / f"{series_uid}.dcm"
 
 
-def study_header_of(instances: Sequence[Instance], folder: DataFolder) -> StudyHeader:
-    """The study's headers; a series that holds images beside other objects is known by its images.
+def kept_study_of(instances: Sequence[Instance], folder: DataFolder) -> KeptStudy:
+    """What rules may ask of a study; a series that holds images beside other objects is known by its images.
 
-    `instances`: of one study; those that were removed are known by the kept header of their series. Raises
+    `instances`: of one study, at least one; those that were removed are known by the kept header of their series. Its
+    series stand in the order of their UIDs, and it was received when the last of its instances was. Raises
     UnparseableInstance and OSError.
     """
     chosen = _by_series(instances)
-    paths = {
-        uid: [kept_header_path(found[0].study_uid, uid, folder)]
-        if any(one.removed_at is not None for one in found)
-        else [folder.absolute(one.path) for one in found]
-        for uid, found in chosen.items()
-    }
-    sources = sorted({one.calling_ae_title for found in chosen.values() for one in found})
-    header = read_study_header(paths, sources=sources)
-    ordered = [chosen[uid] for uid in sorted(chosen)]  # as the header has its series
-    return replace(header, series=tuple(map(_as_received, header.series, ordered)))
+    known = [one for found in chosen.values() for one in found]
+    return KeptStudy(
+        series=tuple(_kept_series(chosen[uid], folder) for uid in sorted(chosen)),
+        sources=tuple(sorted({one.calling_ae_title for one in known if one.calling_ae_title})),
+        received_at=max(one.received_at for one in instances),
+    )
+
+
+def study_header_of(instances: Sequence[Instance], folder: DataFolder) -> StudyHeader:
+    """The study's headers: `study_header` of what `kept_study_of` gives. Raises UnparseableInstance and OSError."""
+    return study_header(kept_study_of(instances, folder))
+
+
+def history(
+    repository: Repository,
+    folder: DataFolder,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    limit: int | None = None,
+) -> Iterator[KnownStudy]:
+    """Studies that this node has planned, the newest first, by when their last instance came (`until` excluded).
+
+    A study that was planned before its headers were kept is read from its files, or from the headers that stayed when
+    its images were removed; one that cannot be read any more is left out.
+    """
+    known = (_known(study, repository, folder) for study in repository.kept_studies(since, until))
+    return islice((study for study in known if study is not None), limit)
+
+
+def known_study(study_uid: str, repository: Repository, folder: DataFolder) -> KeptStudy | None:
+    """What a study was planned from, or what its files and kept headers say now; None: nothing can be read of it."""
+    kept = repository.kept_study(study_uid)
+    return _read_again(study_uid, repository, folder) if kept is None else kept
+
+
+def _known(study: PlannedStudy, repository: Repository, folder: DataFolder) -> KnownStudy | None:
+    kept = _read_again(study.study_uid, repository, folder) if study.kept is None else study.kept
+    if kept is None:
+        return None
+    return KnownStudy(study_header(kept), study.accession_number, study.received_at)
+
+
+def _read_again(study_uid: str, repository: Repository, folder: DataFolder) -> KeptStudy | None:
+    instances = repository.known_instances(study_uid)
+    try:
+        return kept_study_of(instances, folder) if instances else None
+    except (UnparseableInstance, OSError) as error:
+        log.warning("header_not_known", study_uid=study_uid, reason=type(error).__name__)
+        return None
+
+
+def _kept_series(instances: Sequence[Instance], folder: DataFolder) -> KeptSeries:
+    """A series: the attributes of the file that planning reads, and what only all of its instances tell."""
+    first = min(instances, key=lambda one: one.path)
+    path = folder.absolute(first.path)
+    if any(one.removed_at is not None for one in instances):
+        path = kept_header_path(first.study_uid, first.series_uid, folder)
+    classes = tuple(sorted({one.sop_class_uid for one in instances}))
+    return KeptSeries(read_attributes(path), classes, len(instances))
 
 
 def read_by_planning(instances: Sequence[Instance]) -> list[Instance]:
@@ -62,14 +121,6 @@ def _by_series(instances: Sequence[Instance]) -> dict[str, list[Instance]]:
     for instance in (*images, *others):
         found.setdefault(instance.series_uid, []).append(instance)
     return found
-
-
-def _as_received(series: SeriesHeader, instances: Sequence[Instance]) -> SeriesHeader:
-    """A series' header with what only all of its instances tell."""
-    if all(one.removed_at is None for one in instances):
-        return series
-    classes = tuple(sorted({one.sop_class_uid for one in instances}))
-    return replace(series, instances=len(instances), sop_class_uids=classes)
 
 
 def keep_headers(instances: Sequence[Instance], folder: DataFolder) -> None:

@@ -12,14 +12,17 @@ from dicom_node.fault_points import FaultPoint, fault_point
 from dicom_node.headers.elements import read_file_header
 from dicom_node.headers.patient import PATIENT_KEYWORDS, patient_of
 from dicom_node.headers.series_kind import SeriesKind, read_series_kind
-from dicom_node.headers.study import SeriesHeader, StudyHeader
+from dicom_node.headers.study import SeriesHeader, StudyHeader, study_header
 from dicom_node.network.archive import Archive
 from dicom_node.results.codes import COMMISSIONING_CONCEPT
 from inference.interface import PredictorDescription
 from workflows.data_folder import DataFolder
 from workflows.errors import FilesUnreadable
-from workflows.protocols.matching import Plan, Refusal, SeriesMatch, is_image_series, match
+from workflows.protocols.matching import Plan, SeriesMatch, is_image_series, match
 from workflows.protocols.schema import Priority, ProtocolQuestion, ReadingProtocol
+from workflows.protocols.telling import named
+from workflows.protocols.unmatched import told_unmatched
+from workflows.protocols.verdicts import Verdict
 from workflows.state.keys import LOW_CONFIDENCE, answer_key, job_key, request_key
 from workflows.state.records import Destination, Instance, JobPlan, Prior, Study
 from workflows.state.repository import Repository
@@ -27,9 +30,10 @@ from workflows.state.states import StudyState
 from workflows.state.waker import Waker
 from workflows.steps.archived_priors import ArchivedResults
 from workflows.steps.compare import compare_with_read
+from workflows.steps.destinations import destinations_of, useful_for_s
 from workflows.steps.identity import Disagreement, disagreement
 from workflows.steps.inputs import damaged_among, images_of, inputs_of, require_intact, require_readable, unreadable
-from workflows.steps.kept_headers import read_by_planning, study_header_of
+from workflows.steps.kept_headers import kept_study_of, read_by_planning
 from workflows.steps.prior_search import PriorSearch
 from workflows.steps.priors import Wanted
 
@@ -48,6 +52,8 @@ COMMISSIONING_QUESTION = ProtocolQuestion(
 class Planner:
     """What planning needs beside the study: the protocols, the model that would answer, who asks, where results go.
 
+    `destinations`: of a protocol that names none; `all_archives`: every configured one, which a protocol may name.
+    `at_most`: protocols that may ask one study; None: all.
     `model_of`: describes the predictor that a question names, when a match asks it. `urgent_sources`: calling AE titles
     whose studies go first. `archives`: opens those that may be asked for earlier results, by name; each has
     `archives_deadline_s` s.
@@ -64,16 +70,20 @@ class Planner:
     archives_deadline_s: float = 5.0
     urgent_sources: frozenset[str] = frozenset()
     model_of: Callable[[str], PredictorDescription] | None = None
+    all_archives: Mapping[str, Destination] = field(default_factory=dict)
+    at_most: int | None = None
 
     def plan(self, study: StudyHeader) -> Plan:
         """Match the study. A commissioning node asks every image series, whatever the protocols say."""
         if not self.commissioning:
-            return match(study, self.protocols)
-        asked = [series for series in study.series if is_image_series(series)]
-        why, reason = "a commissioning node asks every image series", "no image series in this study"
+            return match(study, self.protocols, self.at_most)
+        protocol = commissioning_protocol()
+        asked = [series.series_uid for series in study.series if is_image_series(series)]
+        why, why_not = "a commissioning node asks every image series", "no image series in this study"
+        verdicts = tuple(Verdict(True, protocol.name, uid, why, protocol.version) for uid in asked)
         return Plan(
-            matches=tuple(SeriesMatch(series.series_uid, commissioning_protocol(), why) for series in asked),
-            refusals=() if asked else (Refusal("commissioning", None, reason),),
+            matches=tuple(SeriesMatch(uid, protocol) for uid in asked),
+            verdicts=verdicts or (Verdict(False, protocol.name, None, why_not, protocol.version),),
         )
 
     def job(
@@ -89,8 +99,7 @@ class Planner:
     ) -> JobPlan:
         """The job of one series, protocol and predictor, with its keys."""
         model = self.model_of(predictor) if predictor and self.model_of is not None else self.model
-        version = str(protocol.version)
-        asked = (protocol.name, version, protocol.questions)
+        asked = (protocol.name, protocol.version, protocol.questions)
         request = request_key(study_uid, series_uid, inputs, *asked, prior, protocol.frames)
         answer = answer_key(request, model.digest)
         return JobPlan(
@@ -99,23 +108,24 @@ class Planner:
             answer_key=answer,
             series_uid=series_uid,
             protocol=protocol.name,
-            protocol_version=version,
+            protocol_version=protocol.version,
+            protocol_digest=protocol.digest,
             questions=protocol.questions,
             inputs=inputs,
             model=model,
             software=self.software,
-            destinations=self.destinations,
+            destinations=destinations_of(protocol.results, self.destinations, self.all_archives),
             prior=prior,
             frames=protocol.frames,
             kind=kind,
             priority=priority,
-            useful_for_s=None if protocol.useful_for_minutes is None else 60 * protocol.useful_for_minutes,
+            useful_for_s=useful_for_s(protocol.limits),
         )
 
     def priority(self, study: StudyHeader, protocol: ReadingProtocol) -> Priority:
         """STAT where the protocol, a source of the study or its header says so (PS3.3 C.4.11, (0040,1003))."""
         urgent = (
-            protocol.priority is Priority.STAT
+            protocol.limits.priority is Priority.STAT
             or not self.urgent_sources.isdisjoint(study.referring_sources)
             or study.requested_priority in _URGENT
         )
@@ -158,7 +168,8 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
             return
         instances = compared.instances
         require_intact(read_by_planning(instances), folder)
-        header = study_header_of(instances, folder)
+        kept = kept_study_of(instances, folder)
+        header = study_header(kept)
         plan = planner.plan(header)
         jobs = _jobs(study, header, plan, instances, repository, folder, planner)
     except (FilesUnreadable, OSError) as error:
@@ -177,7 +188,7 @@ def plan_study(study_uid: str, repository: Repository, folder: DataFolder, plann
         repository.fail_study(study_uid, study.generation, f"a stored instance cannot be read: {error}")
         return
     summary = _summary(plan, {series.series_uid: series for series in header.series})
-    keys = repository.save_plan(study_uid, study.generation, jobs, plan.verdicts, summary)
+    keys = repository.save_plan(study_uid, study.generation, jobs, plan.verdicts, summary, kept)
     if keys is None:
         log.info("plan_outdated", study_uid=study_uid, generation=study.generation)
         return
@@ -244,15 +255,15 @@ def _jobs(
                 if other.protocol.name == found.protocol.name and other.series_uid != uid
             ),
         )
-        prior = search.prior_for(planner.job(*asked, kind=kinds[uid], predictor=predictor), wanted)
+        plain = planner.job(*asked, kind=kinds[uid], predictor=predictor)
+        prior = search.prior_for(plain, wanted, protocol.limits.prior_deadline_s)
         jobs.append(planner.job(*asked, prior, kinds[uid], planner.priority(header, protocol), predictor))
     return jobs
 
 
 def _summary(plan: Plan, series: Mapping[str, SeriesHeader]) -> str:
+    """Which protocol matched which series; where none did, what the nearest ones say."""
     if plan.matches:
-        return ", ".join(
-            f"{found.protocol.name} matched series {series[found.series_uid].series_description or found.series_uid}"
-            for found in plan.matches
-        )
-    return "; ".join(f"{refusal.protocol}: {refusal.reason}" for refusal in plan.refusals) or "no reading protocols"
+        described = {uid: named(one.series_description) or uid for uid, one in series.items()}
+        return ", ".join(f"{one.protocol.name} matched series {described[one.series_uid]}" for one in plan.matches)
+    return told_unmatched(plan.verdicts)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import shutil
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -107,14 +108,14 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
     try:
         _answer(claimed, predictor, repository, folder, inference, waker)
     except (NotThisWorker, RemoteFailed) as error:
-        bound.warning("job_given_back", reason=str(error))
+        bound.warning("job_given_back", reason=_for_log(error))
         repository.give_back(key, inference.owner, str(error), inference.wait_s(claimed))
     except OutOfMemory as error:
-        bound.warning("out_of_memory", reason=str(error))
+        bound.warning("out_of_memory", reason=_for_log(error))
         trouble = Trouble(TroubleKind.NO_ROOM, str(error))
         repository.record_trouble(key, inference.owner, trouble, inference.maximum_attempts, inference.wait_s(claimed))
     except (DicomNodeError, InferenceError) as error:
-        bound.warning("job_not_answered", reason=str(error))
+        bound.warning("job_not_answered", reason=_for_log(error))
         repository.fail_job(key, inference.owner, str(error))
     except OSError as error:
         reason = unreadable(error)
@@ -126,6 +127,11 @@ def predict_job(key: str, repository: Repository, folder: DataFolder, inference:
         bound.exception("predict_failed")
         trouble = Trouble(TroubleKind.DEFECT, defect(error))
         repository.record_trouble(key, inference.owner, trouble, inference.maximum_attempts, inference.wait_s(claimed))
+
+
+def _for_log(error: Exception) -> str:
+    """An error without words of a model, which may repeat a question, and so somebody's reason for a study."""
+    return error.for_log if isinstance(error, InferenceError) else str(error)
 
 
 def _read_anew(job: Job, repository: Repository, why: str) -> bool:
@@ -162,12 +168,20 @@ def _answer(
     _require_as_received(instances, job, repository, folder)
     if inputs_of(instances) != job.inputs:
         raise FilesUnreadable("the series is not what it was when the job was planned; the next plan decides")
-    reading = _read(job, instances, predictor, repository, folder, inference)
+    watched = _Watched(predictor)
+    reading = _read(job, instances, watched, repository, folder, inference)
     fault_point(FaultPoint.SEG_SAVED)
     _keep_stacks(job, instances, {saved.path.parent for saved in reading.objects}, folder)
     objects = [replace(saved, path=folder.relative(saved.path)) for saved in reading.objects]
     saved = repository.save_results(
-        job.job_key, inference.owner, reading.model, reading.parts, reading.answers, objects, reading.notes
+        job.job_key,
+        inference.owner,
+        reading.model,
+        reading.parts,
+        reading.answers,
+        objects,
+        reading.notes,
+        watched.seconds or None,
     )
     if not saved:
         bound.warning("results_not_recorded", reason="the lease was lost, or they are made again under other UIDs")
@@ -220,8 +234,9 @@ def _read(
         earlier=None if job.prior is None or repository.is_to_be_retracted(job.prior) else job.prior.result,
         now=_read_now(job, predictor),
         only_findings=job.question is None,
+        protocol_digest=job.protocol_digest,
     )
-    return read(series, job.questions, _Watched(predictor), context)
+    return read(series, job.questions, predictor, context)
 
 
 def _keep_stacks(job: Job, instances: Sequence[Instance], folders: set[Path], folder: DataFolder) -> None:
@@ -236,10 +251,11 @@ def _keep_stacks(job: Job, instances: Sequence[Instance], folders: set[Path], fo
 
 
 class _Watched:
-    """A predictor with a fault point while it answers."""
+    """A predictor with a fault point while it answers. `seconds`: how long its answers have taken so far."""
 
     def __init__(self, predictor: Predictor) -> None:
         self._predictor = predictor
+        self.seconds = 0.0
 
     @property
     def description(self) -> PredictorDescription:
@@ -249,7 +265,11 @@ class _Watched:
         self, stack: SliceStack, questions: Sequence[Question], *, progress: Progress | None = None
     ) -> tuple[Answer, ...]:
         fault_point(FaultPoint.PREDICTING)
-        return self._predictor.answer(stack, questions, progress=progress)
+        began = time.monotonic()
+        try:
+            return self._predictor.answer(stack, questions, progress=progress)
+        finally:
+            self.seconds += time.monotonic() - began
 
 
 def _read_now(job: Job, predictor: Predictor) -> ReadNow | None:

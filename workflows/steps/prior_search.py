@@ -28,8 +28,11 @@ class PriorSearch:
     def __init__(self, repository: Repository, folder: DataFolder, archived: ArchivedResults, *, reread: bool) -> None:
         self._repository, self._folder, self._archived, self._reread = repository, folder, archived, reread
 
-    def prior_for(self, plan: JobPlan, wanted: Wanted) -> Prior | None:
-        """The earlier result for a job as it would be planned without one; None: there is none, and nothing to say."""
+    def prior_for(self, plan: JobPlan, wanted: Wanted, deadline_s: float | None = None) -> Prior | None:
+        """The earlier result for a job as it would be planned without one; None: there is none, and nothing to say.
+
+        `deadline_s`: how long archives are asked; None: as long as usual.
+        """
         standing = self._repository.standing_job(wanted.study_uid, plan)
         if standing is not None and not self._reread:
             return standing.prior
@@ -37,7 +40,7 @@ class PriorSearch:
             return None
         choice = self._in_database(wanted, plan.protocol)
         if choice.prior is None and wanted.kind.date is not None:
-            found = self._archived.of(wanted)
+            found = self._archived.of(wanted, deadline_s)
             archived = choose(wanted, found.candidates)
             choice = Choice(archived.prior, (*choice.reasons, *found.reasons, *archived.reasons))
             kept = None if standing is None else standing.prior

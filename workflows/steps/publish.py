@@ -43,6 +43,7 @@ def publish_job(key: str, archive: str, repository: Repository, folder: DataFold
     An archive that is down is tried again without limit. An object that it refuses for good is not sent again, nor is
     what references it; the rest is.
     """
+    archive = sender.named(key, archive, repository, to_send=True)
     claimed = repository.claim_deliveries(key, archive, sender.owner, sender.lease_s)
     if not claimed:
         return True

@@ -130,7 +130,7 @@ def _turns(text: str, study_uid: str, shown: Shown, asked_by: str, repository: R
     turns: list[Turn] = []
     chosen: list[Turn] = []
     for number, answer in enumerate(() if shown.job is None else shown.job.answers):
-        if answer.part != shown.part:
+        if answer.part != shown.part or answer.not_asked:
             continue
         place = shown.finding
         if place is not None and place.answer == number and place.finding < len(answer.findings):

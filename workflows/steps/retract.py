@@ -37,6 +37,7 @@ def retract_results(
 
     False: the archive could not be reached.
     """
+    archive = sender.named_for_study(study_uid, archive, repository)
     claimed = repository.claim_retractions(study_uid, archive, sender.lease_s)
     if not claimed:
         return True
@@ -103,6 +104,8 @@ def _delete(
         told = "waits until the archive is known to keep the new results"
         repository.postpone_retractions(study_uid, archive, uids, told, _UNTIL_CONFIRMED_S)
         claimed = [one for one in claimed if one not in replaced]
+    wanted = repository.still_wanted(study_uid, archive)  # a plan may have made some of it current since
+    claimed = [one for one in claimed if one.result.sop_instance_uid in wanted]
     gone = route.delete([one.result for one in claimed]) if claimed else {}
     deleted = [uid for uid, done in gone.items() if done]
     repository.record_retractions(study_uid, archive, deleted, RetractionState.DONE, "deleted")

@@ -269,6 +269,7 @@ class _JobWriter:
             weights_digest=job.model.digest,
             terms=job.model.terms,
             protocol=job.protocol_name,
+            protocol_digest=job.protocol_digest,
             station_ae_title=self._writer.station_ae_title,
             profile=profile,
             node_uid=self._writer.node_uid,

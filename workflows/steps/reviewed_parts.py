@@ -118,6 +118,7 @@ class _Part:
             pointed_out=tuple(pointed_out),
             not_assessed=tuple(self._not_assessed(number, question)),
             goes_on=answer.goes_on,
+            not_asked=answer.not_asked,
         )
 
     def _not_assessed(self, number: int, question: int) -> Iterator[NotAssessed]:

@@ -16,11 +16,13 @@ from dicom_node.network.storage_scu import SendOutcome, Timeouts, send
 from dicom_node.network.stow import store
 from workflows.settings import Supersede
 from workflows.state.records import ResultObject
+from workflows.state.repository import Repository
 from workflows.state.retrying import Backoff, spread_s
 
-__all__ = ["Route", "Sender", "no_route", "require_intact"]
+__all__ = ["Route", "Sender", "name_archives", "no_route", "require_intact"]
 
 
+_RESTART = "and restart the node: then it is sent at once"
 _SHORT = Timeouts(connection_s=5, acse_s=10, dimse_s=30, network_s=30)
 """For questions: what waits behind them is more urgent than their answers."""
 
@@ -66,11 +68,11 @@ class Route:
 
 @dataclass(frozen=True)
 class Sender:
-    """Who speaks to archives, and the way to each. `default`: where objects without an archive go, if anywhere."""
+    """Who speaks to archives, and the way to each. `default`: the archive that objects without one go to, or ""."""
 
     owner: str
     routes: Mapping[str, Route] = field(default_factory=dict)
-    default: Route | None = None
+    default: str = ""
     lease_s: float = 120.0
     heartbeat_s: float = 30.0
     longest_wait_s: float = 300.0
@@ -79,7 +81,28 @@ class Sender:
 
     def route(self, archive: str) -> Route | None:
         """The way to an archive; None where it is not configured."""
-        return self.routes.get(archive) if archive else self.default
+        return self.routes.get(archive or self.default)
+
+    def named(self, job_key: str, archive: str, repository: Repository, *, to_send: bool = False) -> str:
+        """As `named_for_study`, for the study of a job."""
+        if archive or not self.default:
+            return archive
+        try:
+            study_uid = repository.job(job_key).study_uid
+        except LookupError:  # purged meanwhile
+            return archive
+        return self.named_for_study(study_uid, archive, repository, to_send=to_send)
+
+    def named_for_study(self, study_uid: str, archive: str, repository: Repository, *, to_send: bool = False) -> str:
+        """The name of an archive; for "" that of the default one, under which a study's results are recorded then.
+
+        "" stays where the name is not known: none is configured; or several are, and nothing is `to_send` any more.
+        """
+        only = len(self.routes) == 1
+        if archive or not self.default or not (only or to_send):
+            return archive
+        repository.name_archive(study_uid, self.default, sent_too=only)
+        return self.default
 
     def wait_s(self, attempts: int) -> float:
         """Seconds to wait after so many attempts that failed: from 2 s on doubled, and shorter by chance."""
@@ -97,8 +120,17 @@ def require_intact(path: Path, result: ResultObject) -> None:
             raise UnparseableInstance(f"{path} is not what was saved: it is made again")
 
 
+def name_archives(repository: Repository, sender: Sender) -> None:
+    """When a node starts: what waited for an archive that is configured now goes there at once, by its name."""
+    if sender.default:
+        for study_uid in repository.studies_without_archive():
+            repository.name_archive(study_uid, sender.default, sent_too=len(sender.routes) == 1)
+    for archive in sender.routes:
+        repository.archive_is_back(archive, no_route(archive))
+
+
 def no_route(archive: str) -> str:
     """Why there is no way to an archive, and what to do."""
     if not archive:
-        return "no archive to send to: name one under [[archives]] and [results] archive"
-    return f"the archive {archive!r} is not configured any more: put it back under [[archives]]"
+        return f"no archive to send to: name one under [[archives]] and [results] archive, {_RESTART}"
+    return f"the archive {archive!r} is not configured any more: put it back under [[archives]], {_RESTART}"

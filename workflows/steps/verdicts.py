@@ -47,7 +47,9 @@ class Verdicts:
         return tuple(one for one in own if answer in (None, one.answer))
 
     def rejected_words(self, answer: int) -> WrongWords | None:
-        """What is said of an answer's words, where they are wrong."""
+        """What is said of an answer's words, where they are wrong; those of a question that was not asked are ours."""
+        if self.reviewed.job.answers[answer].not_asked:
+            return None
         own = (one for one in self.review.words if (one.job_key, one.answer) == (self.reviewed.job.job_key, answer))
         return next(own, None)
 
@@ -77,7 +79,7 @@ class Verdicts:
         reviewer = f"The reviewer: {'; '.join(told)}." if told else ""
         verified = self._verified(number)
         rejected = self.rejected_words(number)
-        said = _quoted(answer.text)
+        said = answer.text if answer.not_asked else _quoted(answer.text)
         if rejected is not None:
             said = f"The reviewer has rejected the answer's words{because(rejected.reason)}."
         return " ".join(filter(None, [said, reviewer, f"Verified: {'; '.join(verified)}." if verified else ""]))

@@ -92,8 +92,6 @@ def attention_of(source: WorklistSource, state: ShownState) -> tuple[str, str]:
     study, review = source.study, source.review
     if state is ShownState.HELD:
         return held_told(study.reason)
-    if state is ShownState.UNMATCHED:
-        return NOT_ASKED
     if study.state is StudyState.FAILED:
         return _failed(source)
     if review is not None and state is ShownState.NOT_WRITTEN:
@@ -111,7 +109,7 @@ NOT_ASKED = (
     "No protocol asks for any of its series.",
     "An administrator can add or change a protocol and have it read again.",
 )
-"""What is said of an UNMATCHED study, and what to do; `explain` has the rules."""
+"""What is said of an UNMATCHED study, which needs nobody, and what can be done; `explain` has the rules."""
 _AS_IS = (
     "Send the corrected images; where each series is right as it is, an administrator can have each read under its own "
     "patient."

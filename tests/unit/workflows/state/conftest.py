@@ -13,6 +13,7 @@ from sqlalchemy import event
 from dicom_node.results.codes import LABELS
 from dicom_node.results.profiles import Profile, ResultKind
 from inference.interface import PredictorDescription
+from tests.services import Postgres
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.answers import AnswerRecord, FindingRecord
 from workflows.state.engine import open_engine, upgrade_schema
@@ -191,12 +192,23 @@ class World:
         return []
 
 
+@pytest.fixture(scope="session")
+def with_schema(postgres: Postgres) -> str:
+    """A database with the newest schema: to copy it takes less than to go through the migrations again."""
+    url = postgres.fresh_url()
+    engine = open_engine(url)
+    upgrade_schema(engine)
+    engine.dispose()
+    return url.rpartition("/")[2]
+
+
 @pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.service("postgres"))])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of an empty database of each kind."""
+    """The URL of a database of each kind: empty, but for `world`."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'state.db'}"
-    return str(request.getfixturevalue("postgres").fresh_url())
+    postgres: Postgres = request.getfixturevalue("postgres")
+    return postgres.fresh_url(*([request.getfixturevalue("with_schema")] if "world" in request.fixturenames else []))
 
 
 @pytest.fixture

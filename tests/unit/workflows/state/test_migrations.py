@@ -29,6 +29,11 @@ NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
 @pytest.fixture
+def _schema_at_once() -> None:
+    """Nothing here: these tests are about the way there."""
+
+
+@pytest.fixture
 def engine(url: str) -> Iterator[Engine]:
     engine = open_engine(url)
     yield engine
@@ -142,6 +147,35 @@ def test_a_job_of_0_1_and_its_pending_deliveries_go_on(engine: Engine) -> None:
     repository.release_deliveries(JOB, "pacs", "io", "", 1)
     study = repository.study("1.2")
     assert study is not None and study.state is StudyState.DELIVERED
+
+
+def test_what_was_planned_before_protocols_were_kept_is_read_and_planned_again(engine: Engine) -> None:
+    verdicts = [
+        {"asked": True, "protocol": "abdominal-ct 1", "series_uid": "1.2.1", "reason": "modality CT"},
+        {"asked": False, "protocol": "chest", "series_uid": None, "reason": "no series is a radiograph"},
+    ]
+    at_schema(
+        engine,
+        "0002",
+        "INSERT INTO studies VALUES ('1.2', 1, 'DELIVERED', '', 'A1', 'CT1', '[]', :now, :now, :now, :now)",
+        job_of_0_1("DELIVERED"),
+    )
+    at_schema(engine, "0017", f"UPDATE studies SET plan_reasons = '{json.dumps(verdicts)}'".replace('": ', r'"\: '))
+    upgrade_schema(engine)
+    repository = Repository(engine, clock=lambda: NOW)
+    (view,) = repository.study_views()
+    assert [(one.named, one.version, one.missing, one.flags) for one in view.study.verdicts] == [
+        ("abdominal-ct 1", "", (), ()), ("chest", "", (), ()),
+    ]  # fmt: skip
+    job = view.jobs[0].job
+    assert (job.protocol_name, job.protocol_digest, job.questions[0].only_if) == ("abdominal-ct 1", "", None)
+    assert [one.kept for one in repository.kept_studies()] == [None]
+    assert (repository.protocol_versions("abdominal-ct"), repository.refused_edit()) == ([], None)
+    downgrade_schema(engine, "0017")
+    upgrade_schema(engine)
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), Base.metadata) == []
+    assert repository.reopen("1.2", "read it again")
 
 
 def test_0004_leads_there_and_back_and_there_again(engine: Engine) -> None:

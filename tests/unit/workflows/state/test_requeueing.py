@@ -286,6 +286,8 @@ def test_a_retraction_whose_note_was_refused_is_tried_again(world: World) -> Non
     with world.repository._writing() as session:
         for uid in uids:
             session.execute(text(refused), {"uid": uid, "now": "2026-01-02 03:04:05"})
+        marked = "UPDATE result_objects SET retract_at = :now, retract_reason = 'wrong', retract_code = '113037'"
+        session.execute(text(marked), {"now": "2026-01-02 03:04:05"})
     assert not world.repository.resend(STUDY, "anna").ready, "what is taken back is not sent again"
     assert world.repository.requeue(STUDY, "anna").outcome == "2 retractions"
     claimed = world.repository.claim_retractions(STUDY, "pacs", 60)

@@ -58,7 +58,7 @@ def dealt(count: int) -> Iterator[WorklistRow]:
         yield row(
             number,
             tab=tab,
-            state=tabs.get(tab, ShownState.FAILED),
+            state=tabs.get(tab, chance.choice([ShownState.FAILED, ShownState.UNMATCHED])),
             attention=chance.choice(["", "It failed."]),
             overdue_at=chance.choice([None, NOW - timedelta(1), NOW + timedelta(1)]),
             priority=chance.choice(list(Priority)),
@@ -80,6 +80,7 @@ def is_chosen(one: WorklistRow, filters: Filters) -> bool:
         WorklistTab.MINE: one.reviewer == filters.account and one.review_state in ("DRAFT", "FAILED"),
         WorklistTab.REVIEWED: one.tab is Tab.REVIEWED,
         WorklistTab.ATTENTION: bool(one.attention) or one.is_overdue(NOW),
+        WorklistTab.UNMATCHED: one.state is ShownState.UNMATCHED,
     }[filters.tab]
     since = {Received.TODAY: midnight, Received.WEEK: NOW - timedelta(days=7), Received.ANY: NOW - timedelta(9999)}
     return (

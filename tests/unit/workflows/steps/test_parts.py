@@ -11,9 +11,10 @@ import pytest
 from dicom_node.volumes.frames import FrameChoice
 from tests.corpus.kinds import KINDS
 from tests.corpus.predictors import MarkingPredictor, bright
+from tests.rules import of_modality
 from workflows.commands.reporting import explain_study
 from workflows.commands.telling import explained
-from workflows.protocols.schema import ReadingProtocol, Selector
+from workflows.protocols.schema import ReadingProtocol
 from workflows.state.records import PartKind
 from workflows.steps.plan import COMMISSIONING_QUESTION
 
@@ -63,7 +64,9 @@ def test_what_is_left_out_is_named_in_the_report_and_in_explain(
 def test_a_protocol_chooses_the_frames_of_a_cine(
     marking: Steps, archive: Archive, tmp_path: Path, frames: str, read: int, marked: int
 ) -> None:
-    protocol = ReadingProtocol("cine", "1", "Cine", Selector(("US",)), (COMMISSIONING_QUESTION,), FrameChoice(frames))
+    protocol = ReadingProtocol(
+        "cine", "1", "Cine", (COMMISSIONING_QUESTION,), series=of_modality("US"), frames=FrameChoice(frames)
+    )
     marking.planner = replace(marking.planner, protocols=(protocol,), commissioning=False)
     study_uid = marking.through(*files_of("US, cine", tmp_path / "cine"))
     (job,) = marking.jobs(study_uid)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from tests.rules import of_modality
 from workflows.commands.reporting import explain_study
 from workflows.commands.telling import explained
-from workflows.protocols.schema import Selector
 from workflows.state.answers import FindingRecord
 from workflows.state.records import Job
 
@@ -157,7 +157,7 @@ def test_what_is_not_known_to_be_this_patients_or_alike_is_not_used_and_it_is_sa
 def test_what_nobody_would_look_for_is_not_spoken_of(
     steps: Steps, marking: Marking, study: Study, changes: dict[str, Any]
 ) -> None:
-    asked = replace(protocol("liver"), selector=Selector(("CT", "MR")))
+    asked = replace(protocol("liver"), series=of_modality("CT", "MR"))
     steps.planner = replace(steps.planner, protocols=(asked,))
     steps.through(*study(1, THEN, **changes))
     now = steps.through(*study(2, NOW))

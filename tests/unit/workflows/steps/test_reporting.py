@@ -12,9 +12,11 @@ import pytest
 from dicom_node.commissioning.marker import Marker
 from dicom_node.network.storage_scu import Peer
 from dicom_node.results.codes import COMMISSIONING_CONCEPT, LABELS
+from tests.rules import of_modality
 from workflows.commands.reporting import explain_study, status_of_all
 from workflows.commands.telling import explained
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector, TextPattern
+from workflows.protocols import conditions
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, SeriesSelector
 
 if TYPE_CHECKING:
     from .conftest import Steps
@@ -22,8 +24,10 @@ if TYPE_CHECKING:
 Marked = tuple[list[Path], Marker]
 
 BRIGHT = ProtocolQuestion("bright", "What is bright?", (COMMISSIONING_CONCEPT, LABELS["spleen"]))
-BODIES = ReadingProtocol("bodies", "2", "Bodies", Selector(("CT",), texts=(TextPattern("body"),)), (BRIGHT,))
-CHESTS = ReadingProtocol("chests", "1", "Chests", Selector(("DX",)), (BRIGHT,))
+BODIES = ReadingProtocol(
+    "bodies", "2", "Bodies", (BRIGHT,), series=of_modality("CT", described_as="body"), digest="ab" * 32
+)
+CHESTS = ReadingProtocol("chests", "1", "Chests", (BRIGHT,), series=of_modality("DX"))
 
 
 @pytest.fixture
@@ -69,7 +73,7 @@ def test_explain_has_the_evidence_the_measurements_and_where_the_results_went(as
     (asked,), (not_asked,) = found["asked"], found["not_asked"]
     assert asked["protocol"] == "bodies 2"
     assert asked["reason"] == "/body/ in series description 'CT Body 3.0'"
-    assert set(asked) == set(not_asked) == {"protocol", "series_uid", "reason"}
+    assert set(asked) == set(not_asked) == {"protocol", "version", "series_uid", "reason", "missing", "flags"}
     assert (not_asked["protocol"], not_asked["reason"]) == ("chests", "modality CT is not DX")
     (job,) = found["jobs"]
     assert [finding["label"] for finding in job["findings"]] == [COMMISSIONING_CONCEPT.label]
@@ -80,16 +84,43 @@ def test_explain_has_the_evidence_the_measurements_and_where_the_results_went(as
     text = "\n".join(explained(found))
     for expected in (
         "1 of 1 jobs done",
-        "  asked by bodies 2: /body/ in series description 'CT Body 3.0'",
+        "  asked by bodies 2 (sha256 abababababab): /body/ in series description 'CT Body 3.0'",
         "    asked: What is bright?",
         "      asked for and not seen: nothing",
-        "  not asked by chests: modality CT is not DX",
+        "  not asked by chests 1: modality CT is not DX",
     ):
         assert expected in text.splitlines()
     assert "      not assessed: spleen: the answer says nothing of it" in text
     assert re.search(r"seen: bright voxels: [\d.]+ ml, \d+ voxels, confidence 1.00", text)
     for result in job["results"]:
         assert f"    {result['kind']} DELIVERED to pacs at {asking.now.isoformat()}: {result['path']}" in text
+
+
+def test_explain_says_what_the_headers_do_not_and_what_to_look_at(steps: Steps, marked: Marked) -> None:
+    protocol = replace(CHESTS, series=SeriesSelector(conditions.Test("view_position", (conditions.Equals(("AP",)),))))
+    steps.planner = replace(steps.planner, protocols=(protocol,), commissioning=False)
+    found = explain(steps, steps.through(*marked[0]))
+    (refused,) = found["not_asked"]
+    assert refused["missing"] == ["View Position (0018,5101)"]
+    assert "    not in the headers: View Position (0018,5101)" in list(explained(found))
+    refused["flags"] = ["Body Part Examined says CHEST"]
+    assert "    look at: Body Part Examined says CHEST" in list(explained(found))
+
+
+def test_explain_says_where_another_version_is_in_service_than_the_one_that_decided(
+    asking: Steps, marked: Marked
+) -> None:
+    found = explain(asking, asking.through(*marked[0]))
+    assert found["in_service"] == {}  # no folder was taken: nothing to compare with
+    found["in_service"] = {"bodies": "3", "chests": "1"}
+    found["jobs"][0]["protocol"] = "bodies@organs 2"
+    told = "\n".join(explained(found))
+    assert "  asked by bodies@organs 2 (sha256 abababababab) (in service now: 3): /body/" in told
+    assert "  not asked by chests 1: modality" in told
+    found["in_service"] = {"bodies": "2"}
+    told = "\n".join(explained(found))
+    assert "asked by bodies@organs 2 (sha256 abababababab): " in told
+    assert "  not asked by chests 1 (not in service any more): modality" in told
 
 
 def test_explain_says_why_a_study_waits_for_its_archive(asking: Steps, marked: Marked) -> None:

@@ -15,6 +15,7 @@ from inference.errors import OutOfMemory
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SliceStack
 from tests.services import free_port
 from workflows.errors import OtherWeights
+from workflows.protocols.schema import Limits
 from workflows.state.records import Priority
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def test_a_study_is_urgent_for_its_protocol_its_source_or_its_header(
 ) -> None:
     (asked,) = steps.planner.protocols
     urgent: dict[str, dict[str, Any]] = {
-        "protocol": {"protocols": (replace(asked, priority=Priority.STAT),)},
+        "protocol": {"protocols": (replace(asked, limits=Limits(priority=Priority.STAT)),)},
         "peer": {"urgent_sources": frozenset({"CT1"})},
     }
     changes = {"RequestedProcedurePriority": "HIGH" if why == "header" else "ROUTINE"}
@@ -157,7 +158,7 @@ def test_questions_that_name_another_predictor_become_a_job_of_its_own(
 
 def test_a_protocol_says_how_long_its_answer_is_of_use(steps: Steps, marking: Marking, study: Study) -> None:
     (asked,) = steps.planner.protocols
-    steps.planner = replace(steps.planner, protocols=(replace(asked, useful_for_minutes=30),))
+    steps.planner = replace(steps.planner, protocols=(replace(asked, limits=Limits(useful_for_minutes=30)),))
     study_uid, key = planned(steps, study(1, "20260101"))
     steps.tick(30 * 60)
     steps.wake()

@@ -76,7 +76,7 @@ def test_without_an_archive_the_study_waits_and_says_what_to_configure(steps: St
     state, reason = steps.state(study_uid)
     assert state == "DELIVERING" and "[[archives]]" in reason
     steps.tick(300)
-    steps.publish(key, "", default=steps.sender.routes["pacs"])
+    steps.publish(key, "", default="pacs")
     assert steps.state(study_uid) == DELIVERED
 
 

@@ -17,7 +17,8 @@ from dicom_node.results.stored_segmentation import read_segment_points
 from dicom_node.storage.instance import ReceivedInstance
 from dicom_node.volumes.frames import FrameChoice
 from inference.open import open_predictor
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
+from tests.rules import of_modality
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
 from workflows.state.keys import object_key, request_key
 from workflows.state.records import Destination, JobPlan, Prior
 from workflows.steps.plan import Planner
@@ -99,7 +100,7 @@ def test_what_a_protocol_does_not_ask_for_is_delivered_as_words_only(
     steps: Steps, archive: Archive, marked: Marked
 ) -> None:
     question = ProtocolQuestion("liver", "Where is the liver?", (LABELS["liver"],))
-    protocol = ReadingProtocol("livers", "1", "Livers", Selector(("CT",)), (question,))
+    protocol = ReadingProtocol("livers", "1", "Livers", (question,), series=of_modality("CT"))
     steps.planner = replace(steps.planner, protocols=(protocol,), commissioning=False)
     study_uid = steps.through(*marked[0])  # the predictor names and marks bright voxels, whatever it is asked
     assert archive.kinds() == ["SR"]
@@ -119,7 +120,7 @@ def test_what_changes_which_key() -> None:
         planner: Planner = planner, findings: tuple[str, ...] = ("liver",), inputs: str = "a", frames: str = "middle"
     ) -> JobPlan:
         question = ProtocolQuestion("organs", "What is seen?", tuple(LABELS[label] for label in findings))
-        protocol = ReadingProtocol("p", "1", "p", Selector(("CT",)), (question,), FrameChoice(frames))
+        protocol = ReadingProtocol("p", "1", "p", (question,), series=of_modality("CT"), frames=FrameChoice(frames))
         return planner.job("1", "2", (inputs,), protocol)
 
     def changed(other: JobPlan) -> list[str]:

@@ -235,13 +235,15 @@ def test_a_study_of_two_patients_says_what_can_be_done_about_it_and_no_command(c
         assert ("own patient" in what, "not read" in what) == (not within, within)
 
 
-def test_a_study_that_nothing_asks_shows_no_rules(clinic: Clinic) -> None:
+def test_a_study_that_nothing_asks_needs_nobody_and_has_a_list_of_its_own(clinic: Clinic) -> None:
     clinic.receive()
     wall = "abdominal-ct: series 1.2: no code of SCT 818981001, SCT 113345001 and no text like (?i)abd"
     clinic.change(update(StudyRow).values(state=StudyState.UNMATCHED, reason=wall))
-    told, what = attention(clinic)
-    assert told == "No protocol asks for any of its series." and "administrator" in what
-    assert "SCT" not in told + what
+    assert attention(clinic) == ("", "")
+    page = clinic.repository.worklist(Filters(WorklistTab.UNMATCHED))
+    assert [one.study_uid for one in page.rows] == [STUDY] and page.counts.tabs[WorklistTab.UNMATCHED] == 1
+    clinic.change(update(StudyRow).values(attention="its results stay in pacs"))
+    assert attention(clinic)[0] == "Its results stay in pacs."
 
 
 def test_a_delivery_that_an_archive_refuses_needs_attention_and_stays_to_be_reviewed(clinic: Clinic) -> None:
