@@ -15,9 +15,27 @@ InferenceError
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class InferenceError(Exception):
-    """Root of everything `inference` raises on purpose."""
+    """Root of everything `inference` raises on purpose.
+
+    `logged`: what a log has of it instead of its message, where that has words of a model or of another machine, which
+    may repeat a question: it may hold a reason for a study.
+    """
+
+    logged = ""
+
+    @property
+    def for_log(self) -> str:
+        """What a log may have of it."""
+        return self.logged or str(self)
+
+    def with_log(self, logged: str) -> Self:
+        """The error with words of its own for the log."""
+        self.logged = logged
+        return self
 
 
 class CheckpointError(InferenceError):
@@ -36,6 +54,8 @@ class AnswerMalformed(InferenceError):
     """An answer whose named phrases, [SEG] tokens and states do not match, nothing is cut off to make them; or one of a
     program that we do not know that is no answer to what was asked.
     """
+
+    logged = "the model's answer cannot be used"
 
 
 class InputRefused(InferenceError):

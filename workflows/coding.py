@@ -8,15 +8,15 @@ answer_record   the coded answer as the database keeps it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 
 import structlog
 
 from dicom_node.identifiers import derived_uid
 from dicom_node.results import codes
-from dicom_node.results.codes import LABELS, concept_for, says
+from dicom_node.results.codes import concept_for, says
 from dicom_node.results.concept import Code, SegmentedConcept
 from dicom_node.results.finding import Finding, NotAssessed, ReadAnswer, ReadPart
 from dicom_node.results.measurement import Measurement, measure
@@ -24,8 +24,8 @@ from dicom_node.results.stand_ins import Reference
 from dicom_node.volumes.display import DisplayView
 from dicom_node.volumes.load import SeriesVolume
 from inference.interface import Answer, LabelCode, SeenTarget
-from inference.medseg_qa.labels import LABELS as LEARNED
 from inference.reasoning.sentences import COUNTED, names_slices
+from workflows.protocols.labels import is_side_or_part, labels_of, same_but_for_side, same_code
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.answers import AnswerRecord, ChangeRecord, FindingRecord, MeasurementRecord, NotAssessedRecord
 from workflows.state.keys import LOW_CONFIDENCE
@@ -40,34 +40,6 @@ NOT_ADDRESSED = "not-addressed"
 _NOT_ADDRESSED = "the answer says nothing of it, so it is not known whether it was looked for"
 
 log = structlog.get_logger()
-
-
-def labels_of(findings: Iterable[SegmentedConcept]) -> tuple[str, ...]:
-    """What a model is to look for, by the names of its data sets: "kidney" is both kidneys."""
-    return tuple(dict.fromkeys(label for finding in findings for label in _labels_of(finding)))
-
-
-def _labels_of(finding: SegmentedConcept) -> Iterator[str]:
-    if finding.label in LABELS:
-        yield _learned_names().get(finding.label, finding.label)
-        return
-    same = [label for label, concept in LABELS.items() if _is_side_or_part(concept, finding)]
-    yield from (_learned_names().get(label, label) for label in same or [finding.label])
-
-
-def _is_side_or_part(concept: SegmentedConcept, finding: SegmentedConcept) -> bool:
-    """Whether a concept is a side of a finding without one, or a part of it."""
-    if finding.laterality is not None:
-        return _same_but_for_side(finding, concept) and _same_code(finding.laterality, concept.laterality)
-    part = concept.category == finding.category == codes.ANATOMY and _same_code(concept.site, finding.type)
-    return _same_but_for_side(finding, concept) or part
-
-
-@cache
-def _learned_names() -> dict[str, str]:
-    """The data sets' own name of each of our labels."""
-    known = ((concept_for(label), label) for label in LEARNED)
-    return {concept.label: label for concept, label in known if concept is not None}
 
 
 def code_answer(
@@ -119,8 +91,10 @@ def code_answer(
             findings.append(_finding(target, concept, volume, view, scope, (ordinal, number), low_confidence=low))
     coded = _Coded(answer, question, only_findings, findings, doubtful, told)
     if unmarked:
-        # What somebody typed may stand in a phrase that no protocol asked for, and may be a name.
-        log.info("named_and_not_marked", question=question.id, phrases=unmarked if only_findings else len(unmarked))
+        # A question may hold a reason for study, or be typed by somebody: only names that we know are logged.
+        known = (concept_for(target.phrase) for target in answer.targets) if only_findings else ()
+        labels = {one.label for one in known if one is not None} - {finding.concept.label for finding in findings}
+        log.info("named_and_not_marked", question=question.id, phrases=len(unmarked), known=sorted(labels))
     return ReadAnswer(
         question=question.text,
         text=_text(answer.text, findings, unmarked, dropped, doubted=bool(doubtful)),
@@ -245,12 +219,12 @@ def _wanted_finding(
         if finding.label.casefold() == phrase.strip().casefold():
             return finding, finding
     if known is not None:
-        same = [finding for finding in findings if _same_but_for_side(finding, known)]
+        same = [finding for finding in findings if same_but_for_side(finding, known)]
         for finding in same:
-            if _same_code(finding.laterality, known.laterality):
+            if same_code(finding.laterality, known.laterality):
                 return finding, finding
         for finding in findings:
-            if finding.laterality is None and _is_side_or_part(known, finding):
+            if finding.laterality is None and is_side_or_part(known, finding):
                 return finding, known
     return None, known
 
@@ -270,16 +244,6 @@ def _concept_of(phrase: str, code: LabelCode) -> SegmentedConcept | None:
     )
 
 
-def _same_but_for_side(first: SegmentedConcept, second: SegmentedConcept) -> bool:
-    pairs = (first.category, second.category), (first.type, second.type), (first.site, second.site)
-    return all(_same_code(*pair) for pair in pairs)
-
-
-def _same_code(first: Code | None, second: Code | None) -> bool:
-    """Code's own comparison knows SRT's codes for SCT's, and fails on None."""
-    return first is second if first is None or second is None else bool(first == second)
-
-
 # --- Records ----------------------------------------------------------------------------------------------------------
 
 
@@ -294,6 +258,7 @@ def answer_record(answer: ReadAnswer, part: ReadPart) -> AnswerRecord:
         compared=answer.compared,
         not_assessed=tuple(NotAssessedRecord(one.label, one.why, one.reason) for one in answer.not_assessed),
         goes_on=answer.goes_on,
+        not_asked=answer.not_asked,
     )
 
 

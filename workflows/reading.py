@@ -1,7 +1,7 @@
 """Reading: parts and questions in, answers and saved result objects out. The predict step and `ask` call it.
 
 slice_stack     a part's voxels, turned to display orientation, with what its headers say (image_context.py)
-asked           the model's answers: every question, then what goes on from it, in the same conversation
+answered        every question, then what goes on from it, in the same conversation, where it is asked (follow_ups.py)
 code_answer     each answer, its masks back on the source grid, coded and measured (coding.py)
 make_objects    the objects of each profile, each read back through the gate (results/objects.py)
 """
@@ -28,6 +28,7 @@ from dicom_node.volumes.load import LoadedSeries, SeriesVolume
 from inference.errors import QuestionRefused
 from inference.interface import Answer, Exchange, Predictor, PredictorDescription, Progress, Question, SliceStack
 from workflows.coding import answer_record, code_answer, labels_of
+from workflows.follow_ups import not_asked, why_not_asked
 from workflows.image_context import image_context
 from workflows.protocols.schema import ProtocolQuestion
 from workflows.state.answers import AnswerRecord
@@ -46,6 +47,7 @@ class ReadingContext:
     profile's report replaces. `low_confidence`: a mask whose confidence is below is named so and not measured.
     `node_uid`: the installation's, empty where none is. `wishes`: what the destinations of each profile want; without
     an entry what the profile has. `edition`: how often the objects of this job were made under UIDs of their own.
+    `protocol_digest`: SHA-256 of the protocol's file, which the report names; empty where no file asked.
     `earlier`: the result that this one is compared with, `now`: what of the images that are read is compared.
     """
 
@@ -63,6 +65,7 @@ class ReadingContext:
     edition: int = 1
     earlier: EarlierResult | None = None
     now: ReadNow | None = None
+    protocol_digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -142,50 +145,62 @@ def _read_part(
     progress: Progress | None,
 ) -> ReadPart:
     view = display_view(volume)
-    stack = slice_stack(volume, view)
-    answers = _asked(stack, questions, predictor, progress, with_labels=context.only_findings)
     # The first part's tracking UIDs stay those of a job with one part, whatever is sent later.
     scope = derived_uid(context.answer_key, "part", str(ordinal))
-    read: list[ReadAnswer] = []
-    for number, (answer, question) in enumerate(zip(answers, questions, strict=True)):
-        coded = code_answer(
+
+    def code(answer: Answer, place: int, before: Sequence[ReadAnswer]) -> ReadAnswer:
+        return code_answer(
             answer,
-            question,
+            questions[place],
             volume,
             view,
             scope,
-            number,
+            place,
             only_findings=context.only_findings,
             low_confidence=context.low_confidence,
-            before=[read[place] for place in _before(number, questions)],
+            before=before,
         )
-        read.append(coded)
-    return ReadPart(ordinal, volume, tuple(read))
+
+    stack = slice_stack(volume, view)
+    return ReadPart(
+        ordinal, volume, _answered(stack, questions, predictor, progress, code, with_labels=context.only_findings)
+    )
 
 
-def _asked(
+def _answered(
     stack: SliceStack,
     questions: Sequence[ProtocolQuestion],
     predictor: Predictor,
     progress: Progress | None,
+    code: Callable[[Answer, int, Sequence[ReadAnswer]], ReadAnswer],
     *,
     with_labels: bool,
-) -> list[Answer]:
-    """The answers, in the order of questions: first of those that stand alone, all at once, then of what goes on."""
+) -> tuple[ReadAnswer, ...]:
+    """The answers, in the order of questions: first of those that stand alone, all at once, then of what goes on.
+
+    What goes on is asked once what it goes on from is coded and measured, and only where its condition holds.
+    `code`: codes an answer, by the place of its question, after the coded answers of its conversation.
+    """
     before = [_before(place, questions) for place in range(len(questions))]
     answers: dict[int, Answer] = {}
+    coded: dict[int, ReadAnswer] = {}
     for turn in range(1 + max(map(len, before))):
-        places = [place for place, chain in enumerate(before) if len(chain) == turn]
-        asked = [
-            Question(
-                questions[place].text,
-                earlier=(*_earlier_turns(questions[place]), *(_turn(answers[then]) for then in before[place])),
-                labels=labels_of(questions[place].findings) if with_labels else (),
+        asked: dict[int, Question] = {}
+        for place, question in enumerate(questions):
+            if len(before[place]) != turn:
+                continue
+            if why := why_not_asked(question, [coded[then] for then in before[place]]):
+                coded[place] = not_asked(question, why)
+                continue
+            turns = *_earlier_turns(question), *(_turn(answers[then]) for then in before[place])
+            asked[place] = Question(
+                question.text, earlier=turns, labels=labels_of(question.findings) if with_labels else ()
             )
-            for place in places
-        ]
-        answers |= zip(places, _answers(stack, asked, predictor, progress), strict=True)
-    return [answers[place] for place in range(len(questions))]
+        if asked:
+            answers |= zip(asked, _answers(stack, list(asked.values()), predictor, progress), strict=True)
+        for place in asked:
+            coded[place] = code(answers[place], place, [coded[then] for then in before[place]])
+    return tuple(coded[place] for place in range(len(questions)))
 
 
 def _answers(
@@ -281,6 +296,7 @@ def _save_objects(
         profile=profile,
         node_uid=reading.node_uid,
         predecessors=reading.predecessors.get(profile, ()),
+        protocol_digest=reading.protocol_digest,
     )
     wishes = reading.wishes.get(profile) or (Wishes(),)
     for made in make_objects(parts, identity, wishes, folder, context, notes):

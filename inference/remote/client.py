@@ -109,7 +109,8 @@ class _Line:
         try:
             yield
         except BadMessage as error:
-            raise RemoteRefused(f"{self.address} answered what cannot be used: {error}") from error
+            unusable = RemoteRefused(f"{self.address} answered what cannot be used: {error}")
+            raise unusable.with_log(f"{self.address} answered what cannot be used") from error
 
     @contextmanager
     def _failing(self, work: str, within_s: float) -> Iterator[None]:
@@ -176,9 +177,10 @@ class _Line:
         if status == 409:
             self._changed()
         if status in (408, 429, 502, 503, 504):
-            raise RemoteFailed(f"{self.address} does not {work} now: {why}")
+            busy = RemoteFailed(f"{self.address} does not {work} now: {why}")
+            raise busy.with_log(f"{self.address} does not {work} now: HTTP {status}")
         refused: type[InferenceError] = _REFUSALS.get(str(message.get("kind")), RemoteRefused)
-        raise refused(f"{self.address}: {why}")
+        raise refused(f"{self.address}: {why}").with_log(f"{self.address} did not {work}: HTTP {status}")
 
     def _changed(self) -> NoReturn:
         held, self._described = self._described, None

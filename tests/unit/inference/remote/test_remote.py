@@ -76,6 +76,7 @@ def test_a_lie_is_refused_and_named(
     with pytest.raises(RemoteRefused, match=said) as refused:
         there.locate(sample.stack, ["liver"])
     assert "DOE" not in str(refused.value)
+    assert "liver" not in refused.value.for_log, "what came may repeat the question"
 
 
 def test_one_that_is_slow_or_busy_is_asked_again_later(serving: Serving, doubles: ModuleType, sample: Sample) -> None:
