@@ -25,7 +25,7 @@ from dicom_node.results.profiles import Profile
 from dicom_node.volumes.frames import MIDDLE_FRAME, FrameChoice
 from inference.errors import CheckpointError, DeviceMissing, InferenceError, InputRefused
 from workflows.bootstrap import Node, repository_to_read
-from workflows.commands import agreement, audit, operate, purge, quarantine, users, web
+from workflows.commands import agreement, audit, operate, protocols, pull, purge, quarantine, users, web
 from workflows.commands import ask as asking
 from workflows.commands import commission as commissioning
 from workflows.commands import demo as demonstration
@@ -33,13 +33,13 @@ from workflows.commands import doctor as examination
 from workflows.commands import reread as rereading
 from workflows.commands.commissioned import show_commissioned
 from workflows.commands.doctor import Outcome
+from workflows.commands.protocol_checks import refused_edit_told
 from workflows.commands.reporting import explain_study, named_studies, status_of_all
 from workflows.commands.selection import json_asks_nothing, with_selectors
 from workflows.commands.telling import explained, progress_told, told_answer
 from workflows.data_folder import DataFolder
 from workflows.errors import CallError, ProtocolErrors, SettingsError, WorkflowError, defect
 from workflows.logs import configure_logging
-from workflows.protocols.loader import load_directory
 from workflows.quarantine import Quarantine
 from workflows.roles.running import sole_supervisor
 from workflows.roles.scheduler import run_scheduler
@@ -56,8 +56,6 @@ app = typer.Typer(
     name="medseg-node", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False,
     help="A PACS-integrated DICOM worker for reasoning segmentation: studies in, SEG and SR back.",
 )  # fmt: skip
-protocols_app = typer.Typer(no_args_is_help=True, help="Reading protocols.")
-app.add_typer(protocols_app, name="protocols")
 
 
 def _show_version(asked: bool) -> None:
@@ -75,7 +73,7 @@ def _node(
     """A PACS-integrated DICOM worker for reasoning segmentation: studies in, SEG and SR back."""
 
 
-for commands in (quarantine, operate, purge, web, users, audit, agreement):
+for commands in (quarantine, protocols, operate, pull, purge, web, users, audit, agreement):
     commands.register(app)
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
@@ -173,7 +171,11 @@ def status(
     folder = DataFolder(settings.node.data_dir)
     studies = status_of_all(repository, folder, selection, limit)
     if as_json:
-        node = {"quarantine": len(Quarantine(folder.quarantine)), "room": told_of_room(folder)[0]}
+        node = {
+            "quarantine": len(Quarantine(folder.quarantine)),
+            "room": told_of_room(folder)[0],
+            "protocols_refused": refused_edit_told(repository),
+        }
         print(json.dumps([{**known, **node} for known in studies], indent=2))
         return
     for known in studies:  # a UID is needed whole: `explain` takes it
@@ -193,6 +195,8 @@ def status(
         out.print(told, style="red", markup=False, highlight=False)
     if short := told_of_room(folder)[0]:
         out.print(short, style="red", markup=False, highlight=False)
+    if refused := refused_edit_told(repository):
+        out.print(refused, style="red", markup=False, highlight=False)
     count = repository.count_studies(selection)
     if count > len(studies):
         out.print(f"{len(studies)} of {count} studies; --limit {count} lists all", highlight=False)
@@ -356,22 +360,6 @@ def ask(
     for line in [*lines, *answer["passed_over"]]:
         out.print(line, markup=False, highlight=False)
     _print_terms([answer["terms"]])
-
-
-@protocols_app.command("check")
-def check(directory: Path, config: Config = None) -> None:
-    """Check reading protocols and report every mistake with its line; with --config also the names of predictors.
-
-    Example: medseg-node protocols check deploy/protocols
-    """
-    known = None if config is None else [one.name for one in _settings(config).predictors]
-    protocols = load_directory(directory, known)
-    for protocol in protocols:
-        out.print(f"{protocol.name} {protocol.version}: {len(protocol.questions)} questions")
-    named = {question.predictor for protocol in protocols for question in protocol.questions} - {""}
-    if named and known is None:
-        names = ", ".join(sorted(named))
-        print(f"not checked: predictor {names}; --config FILE compares them with its [[predictors]]", file=sys.stderr)
 
 
 @app.command()

@@ -20,13 +20,13 @@ from inference.open import describe_predictor
 from workflows.bootstrap import Node, receiver_of, repository_to_read
 from workflows.commands.archive_checks import check_archive
 from workflows.commands.checks import Check, Outcome, Warned, run_check
+from workflows.commands.protocol_checks import check_protocols, check_protocols_for_a_start
 from workflows.commands.quarantine import in_quarantine
 from workflows.commands.web import check_accounts, check_pages
 from workflows.data_folder import DataFolder
 from workflows.errors import SettingsError
 from workflows.ownership import check_own_folder
-from workflows.protocols.loader import load_directory
-from workflows.settings import COMMISSIONING, PredictorSettings, Settings
+from workflows.settings import PredictorSettings, Settings
 from workflows.state.engine import find_database
 from workflows.state.records import Instance
 from workflows.steps.inputs import is_intact
@@ -49,7 +49,7 @@ def examine(settings: Settings) -> list[Check]:
         "broker": _broker,
         "port": _port_or_node,
         "checkpoint": _checkpoint,
-        "protocols": _protocols,
+        "protocols": check_protocols,
         "pixels": _pixels,
         "pages": check_pages,
         "accounts": check_accounts,
@@ -208,13 +208,6 @@ def _checkpoint(settings: Settings) -> str:
     return "; ".join(told)
 
 
-def _protocols(settings: Settings) -> str:
-    if settings.model.checkpoint == COMMISSIONING:
-        return "not used: a commissioning node asks every image series"
-    found = load_directory(settings.protocols.directory, [one.name for one in settings.predictors])
-    return ", ".join(f"{protocol.name} {protocol.version}" for protocol in found)
-
-
 def _audit(settings: Settings) -> str:
     """Whether the audit record repository takes connections, and how many rows wait for it."""
     if not settings.audit.syslog.host:
@@ -243,7 +236,7 @@ def _pixels(_settings: Settings) -> str:
     return f"uncompressed, deflated, and {len(syntaxes)} compressed transfer syntaxes decode, with:\n{listed}"
 
 
-_REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": _protocols}
+_REQUIRED = {"port": _port, "checkpoint": _checkpoint, "protocols": check_protocols_for_a_start}
 
 
 def _no_archive(_settings: Settings) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, assert_never
 
 from workflows.data_folder import DataFolder
+from workflows.protocols.verdicts import Verdict
 from workflows.state.answers import AnswerRecord
 from workflows.state.asking import AskedQuestion
 from workflows.state.records import Delivery, Job, Prior, Retraction, RetractionOf, Study, TroubleKind
@@ -129,6 +130,7 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
         "findings": [] if answer is None else [finding.as_json() for finding in answer.findings],
         "not_seen": None if answer is None or answer.not_seen is None else list(answer.not_seen),
         "goes_on": answer is not None and answer.goes_on,
+        "not_asked": answer is not None and answer.not_asked,
         "not_assessed": [] if answer is None else [asdict(one) for one in answer.not_assessed],
         "compared": [] if answer is None else list(answer.compared),
         "prior": None if job.prior is None else _prior(job.prior),
@@ -138,6 +140,7 @@ def _question(job: Job, question: str, answer: AnswerRecord | None, results: lis
         "part_name": "" if answer is None else next((one.name for one in job.parts if one.ordinal == answer.part), ""),
         "notes": list(job.notes),
         "protocol": job.protocol_name,
+        "protocol_digest": job.protocol_digest,
         "model": asdict(job.model),
         "terms": job.model.terms,
     }
@@ -244,6 +247,8 @@ def explain_study(repository: Repository, folder: DataFolder, study_uid: str) ->
     }
     reviewed = repository.reviewed_answers(study_uid)
     known = {**_details(details, folder, reviewed), **_whose(repository, study_uid)}
+    in_service = repository.protocols_in_service()
+    known["in_service"] = {} if in_service is None else {one.name: one.version for one in in_service.versions}
     known["questions"] = [_asked_by_a_person(one) for one in repository.questions(study_uid)]
     for prior in (job["prior"] for job in known["jobs"] if job["prior"] is not None):
         prior["to_retract"] = prior["answer_key"] in wrong
@@ -271,9 +276,6 @@ def _details(
     details: StudyDetails, folder: DataFolder, reviewed: Mapping[str, Sequence[AnswerRecord]]
 ) -> dict[str, Any]:
     study = details.view.study
-    verdicts = [(verdict.asked, asdict(verdict)) for verdict in study.verdicts]
-    for _, entry in verdicts:
-        del entry["asked"]
     return {
         **status_of(details.view, folder, reviewed),
         "source_ae_title": study.source_ae_title,
@@ -321,8 +323,20 @@ def _details(
             }
             for one in details.earlier
         ],
-        "asked": [entry for asked, entry in verdicts if asked],
-        "not_asked": [entry for asked, entry in verdicts if not asked],
+        "asked": [_verdict(verdict, verdict.named) for verdict in study.verdicts if verdict.asked],
+        "not_asked": [_verdict(verdict, verdict.protocol) for verdict in study.verdicts if not verdict.asked],
+    }
+
+
+def _verdict(verdict: Verdict, protocol: str) -> dict[str, Any]:
+    """Why a protocol asks a series or not. `protocol`: with its version where it asks, as its jobs name it."""
+    return {
+        "protocol": protocol,
+        "version": verdict.version,
+        "series_uid": verdict.series_uid,
+        "reason": verdict.reason,
+        "missing": list(verdict.missing),
+        "flags": list(verdict.flags),
     }
 
 

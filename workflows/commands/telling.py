@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
@@ -105,14 +106,39 @@ def _rejected(rejected: Sequence[dict[str, Any]]) -> Iterator[str]:
 
 def _asked_of(series_uid: str | None, known: dict[str, Any]) -> Iterator[str]:
     """What was asked of a series and why, what became of it, and why it was not asked; None: of the study."""
-    because = {one["protocol"]: one["reason"] for one in known["asked"] if one["series_uid"] == series_uid}
+    verdicts = {one["protocol"]: one for one in known["asked"] if one["series_uid"] == series_uid}
     jobs = [job for job in known["jobs"] if job["series_uid"] == series_uid]
-    for protocol in dict.fromkeys(job["protocol"] for job in jobs):
-        yield f"  asked by {protocol}" + (f": {because[protocol]}" if because.get(protocol) else "")
+    for protocol, digest in dict.fromkeys((job["protocol"], job["protocol_digest"]) for job in jobs):
+        file = f" (sha256 {digest[:12]})" if digest else ""
+        why = verdicts.get(protocol) or verdicts.get(_ANSWERED_BY.sub("", protocol))
+        reason = f": {why['reason']}" if why is not None and why["reason"] else ""
+        yield f"  asked by {protocol}{file}{_changed_since(protocol, known)}{reason}"
+        yield from () if why is None else _doubts(why)
         yield from _answered(known["study_uid"], [job for job in jobs if job["protocol"] == protocol])
     for refusal in known["not_asked"]:
         if refusal["series_uid"] == series_uid:
-            yield f"  not asked by {refusal['protocol']}: {refusal['reason']}"
+            protocol = f"{refusal['protocol']} {refusal['version']}".strip()
+            yield f"  not asked by {protocol}{_changed_since(protocol, known)}: {refusal['reason']}"
+            yield from _doubts(refusal)
+
+
+_ANSWERED_BY = re.compile(r"@[^ ]*")  # `NAME@PREDICTOR VERSION`: the protocol's own name is what the verdict has
+
+
+def _changed_since(protocol: str, known: dict[str, Any]) -> str:
+    """That another version than the one that decided is in service, or none. `protocol`: NAME VERSION."""
+    name, _, version = _ANSWERED_BY.sub("", protocol).rpartition(" ")
+    in_service: dict[str, str] = known["in_service"]
+    if not name or not in_service or in_service.get(name) == version:
+        return ""
+    return f" (in service now: {in_service[name]})" if name in in_service else " (not in service any more)"
+
+
+def _doubts(verdict: dict[str, Any]) -> Iterator[str]:
+    """What the headers did not say, and what a person should look at though the verdict stands."""
+    if verdict["missing"]:
+        yield f"    not in the headers: {', '.join(verdict['missing'])}"
+    yield from (f"    look at: {one}" for one in verdict["flags"])
 
 
 def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[str]:
@@ -124,7 +150,7 @@ def _answered(study_uid: str, questions: Sequence[dict[str, Any]]) -> Iterator[s
     for question in questions:
         which = ", ".join(filter(None, [f"part {question['part'] + 1}", question["part_name"]]))
         where = f" ({which})" if len(parts) > 1 or question["part_name"] else ""
-        yield f"    asked: {question['question']}{where}"
+        yield f"    {'not asked' if question.get('not_asked') else 'asked'}: {question['question']}{where}"
         if question["answer"] is not None:
             yield f"      answer: {question['answer']}"
             if question.get("reviewed_answer") is not None:
@@ -170,7 +196,9 @@ def _sent(results: Sequence[dict[str, Any]]) -> Iterator[str]:
         to = f" to {result['archive']}" if result["archive"] else ""
         there = result["state"] == DeliveryState.DELIVERED.value
         when = f"{'' if there else ', taken before'} at {result['delivered_at']}" if result["delivered_at"] else ""
-        why = f" ({result['reason']})" if result["reason"] else ""
+        following = f"next attempt at {result['next_attempt_at']}" if result["next_attempt_at"] else ""
+        told = ", ".join(filter(None, [result["reason"], following]))
+        why = f" ({told})" if told else ""
         by = f" by review {result['review']}" if result["review"] is not None else ""
         yield f"{result['kind']}{by} {result['state']}{to}{when}{why}: {result['path']}"
         if result["replaced_by_review"] is not None:

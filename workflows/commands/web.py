@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import signal
 import socket
 import ssl
@@ -16,7 +17,8 @@ from workflows.bootstrap import Node, repository_to_read
 from workflows.commands.checks import Warned
 from workflows.errors import SettingsError
 from workflows.logs import configure_logging
-from workflows.settings import Settings, load_settings
+from workflows.roles.liveness import is_alive
+from workflows.settings import Settings, WebSettings, load_settings
 from workflows.state.engine import find_database
 from workflows.state.people import Role
 from workflows.web.exposure import EXTRA, is_loopback, missing_packages, require_protected
@@ -25,6 +27,7 @@ __all__ = ["check_accounts", "check_pages", "register", "why_no_pages"]
 
 Config = Annotated[Path | None, typer.Option("--config", help="TOML file; MEDSEG_NODE__SECTION__KEY overrides it.")]
 _SOON_DAYS = 30
+_ANSWER_S = 3.0
 
 
 def register(app: typer.Typer) -> None:
@@ -60,7 +63,10 @@ def why_no_pages(settings: Settings) -> str:
 
 
 def check_pages(settings: Settings) -> str:
-    """Whether the pages could be served: the extra, the address, the certificate, the port. For `doctor`."""
+    """Whether the pages could be served: the extra, the address, the certificate, the port. For `doctor`.
+
+    The port is free, or this node's own pages answer there, as they do while it runs.
+    """
     web = settings.web
     if not web.enabled:
         return "off: [web] enabled is false"
@@ -68,19 +74,38 @@ def check_pages(settings: Settings) -> str:
     if missing := missing_packages():
         raise Warned(f"{missing} is not installed, so that `up` starts no pages: {EXTRA}")
     told = _certificate(web.certificate, web.key) if web.certificate is not None and web.key is not None else ""
-    where = f"http{'s' if told else ''}://{web.host}:{web.port}{web.base_path}"
+    state, where = "is free", f"http{'s' if told else ''}://{web.host}:{web.port}{web.base_path}"
     with socket.socket(socket.AF_INET6 if ":" in web.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((web.host, web.port))
         except OSError as error:
-            raise Warned(
-                f"{where}: the port cannot be listened on ({error.strerror}); a running node has it, or stop what "
-                "listens there, or set another [web] port"
-            ) from error
+            if not (is_alive("web", settings.node.data_dir) and _pages_answer(web)):
+                raise Warned(
+                    f"{where}: the port cannot be listened on ({error.strerror}); stop what listens there, or set "
+                    "another [web] port"
+                ) from error
+            state = "answers: this node's own pages run there"
     if not told and not is_loopback(web.host):
         raise Warned(f"{where} is plain HTTP: TLS has to end at {', '.join(web.proxies)}, and nobody else may reach it")
-    return f"{where} is free{told}"
+    return f"{where} {state}{told}"
+
+
+def _pages_answer(web: WebSettings) -> bool:
+    """Whether what listens on the pages' port answers as they do."""
+    try:
+        asking = http.client.HTTPConnection(web.host, web.port, timeout=_ANSWER_S)
+        if web.certificate is not None:  # unverified: it may be for another name, and nothing is told to it
+            unverified = ssl._create_unverified_context()
+            asking = http.client.HTTPSConnection(web.host, web.port, timeout=_ANSWER_S, context=unverified)
+        try:
+            asking.request("GET", f"{web.base_path}/healthz")
+            answer = asking.getresponse()
+            return answer.status == http.HTTPStatus.OK and answer.read(16) == b"ok"
+        finally:
+            asking.close()
+    except (OSError, http.client.HTTPException):
+        return False
 
 
 def check_accounts(settings: Settings) -> str:

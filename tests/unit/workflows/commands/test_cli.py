@@ -17,22 +17,19 @@ from pydicom.data import get_testdata_file
 from dicom_node.headers.patient import Patient
 from tests.services import free_port
 from workflows.bootstrap import Node
+from workflows.commands import ask as asking
 from workflows.commands.reread import operator
 from workflows.settings import load_settings
 from workflows.state.records import NewInstance
 
-pytestmark = pytest.mark.slow  # each starts Python and imports the node
+from .calling import Done, called
 
 IMAGE = str(get_testdata_file("CT_small.dcm", download=False))
 TRUNCATED = str(get_testdata_file("MR_truncated.dcm", download=False))
 
 
-def medseg_node(folder: Path, *words: str, **settings: str) -> subprocess.CompletedProcess[str]:
-    own = {name: value for name, value in os.environ.items() if not name.startswith("MEDSEG_NODE__")}
-    given = {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}
-    environment = {**own, "MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data"), **given}
-    command = [sys.executable, "-m", "workflows.commands.cli", *words]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment, check=False)
+def medseg_node(folder: Path, *words: str, **settings: str) -> Done:
+    return called(*words, settings={"NODE__DATA_DIR": str(folder / "data"), **settings})
 
 
 Case = tuple[tuple[str, ...], dict[str, str], int, str]
@@ -75,48 +72,14 @@ WRONG: list[Case] = [
     (("ask", TRUNCATED, "Where?"), {"MODEL__CHECKPOINT": "commissioning"}, 1, "truncated-pixel-data"),
 ]
 
-# One process for all of them: to start Python and import the node takes longer than each call.
-CALLS = """
-import contextlib, io, json, os, sys
-from workflows.commands.cli import main
-for words, settings in json.load(sys.stdin):
-    os.environ.update(settings)
-    sys.argv[1:] = words
-    said = io.StringIO()
-    code = 0
-    try:
-        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
-            main()
-    except SystemExit as end:
-        code = end.code
-    for name in settings:
-        del os.environ[name]
-    print(json.dumps([code, said.getvalue()]))
-"""
 
-
-@pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory) -> list[tuple[int, str]]:
-    folder = tmp_path_factory.mktemp("calls")
-    calls = []
-    for words, settings, _code, _said in WRONG:
-        out = ["--out", str(folder / "out")] if words[0] == "ask" and "--out" not in words else []
-        calls.append([[*words, *out], {f"MEDSEG_NODE__{name}": value for name, value in settings.items()}])
-    environment = {**os.environ, "MEDSEG_NODE__NODE__DATA_DIR": str(folder / "data")}
-    done = subprocess.run(
-        [sys.executable, "-c", CALLS],
-        input=json.dumps(calls), capture_output=True, text=True, timeout=280, env=environment, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    return [tuple(json.loads(line)) for line in done.stdout.splitlines()]
-
-
-@pytest.mark.parametrize("number", range(len(WRONG)), ids=[" ".join(words[:2]) for words, *_ in WRONG])
-def test_what_cannot_work_says_why(number: int, outcomes: list[tuple[int, str]]) -> None:
-    words, _settings, code, said = WRONG[number]
-    ended, message = outcomes[number]
-    assert (ended, said in " ".join(message.split())) == (code, True), f"{words}: {message}"
-    assert "Traceback" not in message and "secret" not in message
+@pytest.mark.parametrize("case", WRONG, ids=[" ".join(words[:2]) for words, *_ in WRONG])
+def test_what_cannot_work_says_why(case: Case, tmp_path: Path) -> None:
+    words, settings, code, said = case
+    out = ["--out", str(tmp_path / "out")] if words[0] == "ask" and "--out" not in words else []
+    done = medseg_node(tmp_path, *words, *out, **settings)
+    assert (done.returncode, said in " ".join(done.stderr.split())) == (code, True), f"{words}: {done.stderr}"
+    assert "Traceback" not in done.stderr and "secret" not in done.stderr
 
 
 def test_a_database_that_does_not_answer_is_an_error_and_keeps_its_password(tmp_path: Path) -> None:
@@ -192,7 +155,9 @@ def test_asking_writes_what_it_says(tmp_path: Path) -> None:
     assert {"sr.dcm", "overlay.png", "answer.json"} <= {path.name for path in (tmp_path / "out").iterdir()}
 
 
-def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_path: Path) -> None:
+def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     liver = {
         "phrase": "the liver", "label": "liver", "confidence": 0.91, "voxels": 12, "volume_ml": 3.5, "area_mm2": None,
     }  # fmt: skip
@@ -211,14 +176,9 @@ def test_asking_shows_the_series_what_was_seen_and_not_seen_and_the_terms(tmp_pa
         "passed_over": [],
         "series": {"series_uid": "1.2", "modality": "CT", "series_description": "Body [3.0]", "instances": 2},
     }  # fmt: skip
-    script = (
-        "import json, sys; import workflows.commands.ask; from workflows.commands.cli import main; "
-        "workflows.commands.ask.ask = lambda *_, **__: json.loads(sys.stdin.read()); "
-        "sys.argv[1:] = ['ask', 'x', 'Where?']; main()"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], input=json.dumps(answer), capture_output=True, text=True, timeout=60, check=True
-    )
+    monkeypatch.setattr(asking, "ask", lambda *_, **__: answer)
+    done = medseg_node(tmp_path, "ask", "x", "Where?")
+    assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == [
         "CT Body [3.0], 2 instances, series 1.2",
         "part 1: echo time 10",
@@ -245,6 +205,7 @@ def test_a_folder_that_cannot_be_asked_as_one_says_which_series_it_holds(tmp_pat
     assert "CT (1 instances; patient 1CT1, 20040119)" in listed and "MR (1 instances; patient 4MR1, 20040826)" in listed
 
 
+@pytest.mark.slow
 def test_a_planning_worker_never_loads_torch(tmp_path: Path) -> None:
     script = (
         "import sys; from pathlib import Path; from workflows.bootstrap import Node; import workflows.roles.worker; "
@@ -271,26 +232,19 @@ def test_libraries_log_in_our_shape_and_never_with_values_of_the_header() -> Non
     assert (entry["event"], entry["level"], entry["logger"]) == ("broker away", "warning", "kombu")
 
 
-def test_an_error_that_nobody_foresaw_is_a_line_and_with_debug_a_traceback(tmp_path: Path) -> None:
-    script = (
-        "import sys; import workflows.commands.ask as ask; from workflows.commands.cli import main\n"
-        "def broken(*_, **__): raise KeyError('Doe^Jane')\n"
-        "ask.ask = broken; sys.argv[1:] = ['ask', 'x', 'Where?', *sys.argv[1:]]; main()"
-    )
-    for words, traceback in (([], False), (["--debug"], True)):
-        done = subprocess.run(
-            [sys.executable, "-c", script, *words],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            check=False,
-        )
-        assert done.returncode == 1 and ("Traceback" in done.stderr) is traceback
-        if not traceback:
-            said = " ".join(done.stderr.split())
-            assert said.startswith("the program failed: KeyError in ") and said.endswith("; please report it")
-            assert "Doe" not in said
+def test_an_error_that_nobody_foresaw_is_a_line_and_with_debug_a_traceback(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise KeyError("Doe^Jane")
+
+    monkeypatch.setattr(asking, "ask", broken)
+    done = medseg_node(tmp_path, "ask", "x", "Where?")
+    said = " ".join(done.stderr.split())
+    assert said.startswith("the program failed: KeyError in ") and said.endswith("; please report it")
+    assert done.returncode == 1 and "Traceback" not in said and "Doe" not in said
+    done = medseg_node(tmp_path, "ask", "x", "Where?", "--debug")
+    assert done.returncode == 1 and "Traceback" in done.stderr
 
 
 def received(node: Node, study_uid: str, accession: str, series: int = 1, patient_id: str = "P1") -> None:
@@ -379,8 +333,13 @@ def test_a_role_does_not_start_on_another_nodes_folder(tmp_path: Path) -> None:
         assert done.returncode == 2 and "belongs to another node" in done.stderr, done.stderr
 
 
-def test_the_version_is_told_and_an_error_has_no_name_of_a_class_before_it(tmp_path: Path) -> None:
-    told = medseg_node(tmp_path, "--version")
+@pytest.mark.slow
+def test_the_version_is_told_by_a_process_of_its_own() -> None:
+    command = [sys.executable, "-m", "workflows.commands.cli"]
+    told = subprocess.run([*command, "--version"], capture_output=True, text=True, timeout=120, check=False)
     assert (told.returncode, told.stdout) == (0, f"medseg-node {version('medseg-node')}\n")
+
+
+def test_an_error_has_no_name_of_a_class_before_it(tmp_path: Path) -> None:
     wrong = medseg_node(tmp_path, "status", "--state", "DONE")
     assert wrong.stderr.startswith("--state 'DONE' is no state")

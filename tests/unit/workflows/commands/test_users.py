@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
+import threading
 from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -16,8 +16,11 @@ from workflows.commands.checks import Warned
 from workflows.commands.users import add, disable
 from workflows.commands.web import check_accounts, check_pages, why_no_pages
 from workflows.errors import CallError, SettingsError
+from workflows.roles.liveness import Liveness
 from workflows.settings import Settings
 from workflows.state.people import OneTimeKind, Role
+
+from .calling import Done, called
 
 PASSWORD = "a horse in the corridor"
 
@@ -28,17 +31,14 @@ def config(tmp_path: Path) -> Path:
     return tmp_path / "node.toml"
 
 
-def users(config: Path, *words: str, typed: str = "") -> subprocess.CompletedProcess[str]:
-    """The command in a process of its own: it sets up the log of its process."""
-    command = [sys.executable, "-m", "workflows.commands.cli", "users", *words, "--config", str(config)]
-    return subprocess.run(command, input=typed, capture_output=True, text=True, timeout=120)
+def users(config: Path, *words: str, typed: str = "") -> Done:
+    return called("users", *words, "--config", str(config), typed=typed)
 
 
 def node_of(config: Path) -> Node:
     return Node(Settings.model_validate({"node": {"data_dir": str(config.parent / "data")}}))
 
 
-@pytest.mark.slow
 def test_the_first_administrator_and_the_others(config: Path) -> None:
     assert users(config, "add", "Boss", "--role", "administrator", typed=f"{PASSWORD}\n").returncode == 0
     assert users(config, "add", "reader", "--name", "PHANTOM^Reader", typed=f"{PASSWORD}\n").returncode == 0
@@ -64,20 +64,17 @@ def test_an_account_does_not_make_a_node_where_the_command_happens_to_be_called(
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["", "short\n", "aaaaaaaaaaaaaaaa\n", "x" * 300 + "\n"])
 def test_a_password_that_is_none_is_refused_and_no_account_is_made(config: Path, typed: str) -> None:
     assert users(config, "add", "reader", typed=typed).returncode == 2
     assert node_of(config).repository.accounts() == []
 
 
-@pytest.mark.slow
 def test_no_command_takes_a_password_as_an_argument(config: Path) -> None:
     assert users(config, "password", "reader", PASSWORD).returncode == 2
     assert users(config, "add", "reader", "--password", PASSWORD).returncode == 2
 
 
-@pytest.mark.slow
 def test_a_link_works_and_the_password_stays_until_it_is_used(config: Path) -> None:
     users(config, "add", "reader", typed=f"{PASSWORD}\n")
     told = json.loads(users(config, "password", "reader", "--link", "--json").stdout)
@@ -110,3 +107,28 @@ def test_doctor_says_where_tls_has_to_end_and_who_is_missing(tmp_path: Path) -> 
     with pytest.raises(SettingsError, match="cannot be used"):
         check_pages(settings_with(tmp_path, certificate=str(tmp_path / "cert.pem"), key=str(tmp_path / "cert.pem")))
     assert "off" in check_pages(settings_with(tmp_path, enabled=False, host="0.0.0.0"))
+
+
+class _Pages(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        ours = self.path == "/healthz"
+        self.send_response(200 if ours else 404)
+        self.end_headers()
+        self.wfile.write(b"ok" if ours else b"")
+
+    def log_message(self, *_: object) -> None: ...
+
+
+def test_doctor_knows_the_pages_of_a_node_that_runs(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), _Pages) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        settings = settings_with(tmp_path, port=server.server_port)
+        try:
+            with pytest.raises(Warned, match="cannot be listened on"):  # no node of this folder runs
+                check_pages(settings)
+            Liveness("web", settings.node.data_dir).beat()
+            assert "this node's own pages" in check_pages(settings)
+            with pytest.raises(Warned, match="cannot be listened on"):
+                check_pages(settings_with(tmp_path, port=server.server_port, base_path="/elsewhere"))
+        finally:
+            server.shutdown()
