@@ -24,7 +24,7 @@ class Permission(Enum):
 
     LOOK = "look at studies and results"
     REVIEW = "give verdicts, correct, ask again"
-    OPERATE = "read again, send again, cancel, requeue"
+    OPERATE = "read again, send again, cancel, requeue; see reading protocols and try them"
     AGREEMENT = "see and export agreement"
     ADMINISTER = "accounts and the audit"
 

@@ -26,6 +26,9 @@ from workflows.web.pages import (
     login,
     operate,
     provider,
+    rules,
+    rules_changing,
+    rules_trying,
     slices,
     study,
     users,
@@ -41,6 +44,7 @@ STATIC = Path(__file__).parent / "static"
 
 _PAGES = (
     login, provider, account, users, worklist, study, slices, drawing, verdicts, asking, agreement, operate, audit,
+    rules_trying, rules_changing, rules,
 )  # fmt: skip
 
 

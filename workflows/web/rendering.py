@@ -28,6 +28,7 @@ class Link:
 LINKS = (
     Link("Worklist", "/worklist", "worklist", Permission.LOOK),
     Link("Agreement", "/agreement", "agreement", Permission.AGREEMENT),
+    Link("Rules", "/rules", "rules", Permission.OPERATE),
     Link("Operate", "/operate", "operate", Permission.OPERATE),
     Link("Audit", "/audit", "audit", Permission.ADMINISTER),
     Link("Users", "/users", "users", Permission.ADMINISTER),

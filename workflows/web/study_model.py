@@ -312,6 +312,7 @@ def _answer(
         "not_assessed": [{"label": one.label, "reason": one.reason} for one in answer.not_assessed],
         "not_marked": unmarked.group(1).split("; ") if unmarked else [],
         "goes_on": answer.goes_on,
+        "not_asked": answer.not_asked,
         "compared": list(answer.compared),
         "findings": findings,
     }

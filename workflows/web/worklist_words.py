@@ -30,7 +30,7 @@ _STATES: dict[ShownState, tuple[str, str]] = {
     ShownState.CORRECTED: ("corrected", "done"),
     ShownState.REJECTED: ("rejected", "done"),
     ShownState.MIXED: ("partly accepted", "done"),
-    ShownState.UNMATCHED: ("not asked", "fail"),
+    ShownState.UNMATCHED: ("not asked", "calm"),
     ShownState.HELD: ("held", "fail"),
     ShownState.FAILED: ("failed", "fail"),
 }
@@ -91,6 +91,8 @@ def notices_when_empty(tab: WorklistTab, reading: int, *, restricted: bool) -> t
             return "Nothing is reviewed yet.", ""
         case WorklistTab.ATTENTION:
             return "Nothing needs attention.", ""
+        case WorklistTab.UNMATCHED:
+            return "Every study is asked.", "A study of which no protocol asks anything stands here."
 
 
 def being_read(count: int) -> str:

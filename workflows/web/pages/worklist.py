@@ -18,6 +18,7 @@ from workflows.errors import DatabaseUnavailable
 from workflows.state.auditing import AuditAction
 from workflows.state.records import Priority
 from workflows.state.worklist_records import Filters, Received, WorklistPage, WorklistRow, WorklistTab
+from workflows.steps.worklist_state import NOT_ASKED
 from workflows.web import worklist_words
 from workflows.web.access import Permission, Person, needs
 from workflows.web.auditing import recorded
@@ -44,6 +45,7 @@ TAB_NAMES = {
     WorklistTab.MINE: "Mine",
     WorklistTab.REVIEWED: "Reviewed",
     WorklistTab.ATTENTION: "Needs attention",
+    WorklistTab.UNMATCHED: "Not asked",
 }
 
 
@@ -150,6 +152,7 @@ def _values(filters: Filters, known: _Known) -> dict[str, Any]:
         "nothing": worklist_words.notices_when_empty(filters.tab, page.counts.reading, restricted=restricted),
         "restricted": restricted,
         "words": worklist_words,
+        "not_asked": NOT_ASKED,
         "seen_as": _seen_as,
     }
 

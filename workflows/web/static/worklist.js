@@ -150,7 +150,7 @@ const KEYS = {
   "?": () => document.getElementById("keys").showModal(),
   "[": () => list.querySelector('[data-page^="before"]')?.click(),
   "]": () => list.querySelector('[data-page^="after"]')?.click(),
-  ...Object.fromEntries([1, 2, 3, 4].map((n) => [n, () => document.querySelectorAll(".tab")[n - 1]?.click()])),
+  ...Object.fromEntries([1, 2, 3, 4, 5].map((n) => [n, () => document.querySelectorAll(".tab")[n - 1]?.click()])),
 };
 
 document.addEventListener("keydown", (event) => {

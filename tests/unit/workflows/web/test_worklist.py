@@ -86,6 +86,7 @@ def test_an_empty_node_says_so(client_of: Client) -> None:
         ("mine", "Nothing of yours"),
         ("reviewed", "Nothing is reviewed"),
         ("attention", "Nothing needs"),
+        ("not-asked", "Every study is asked."),
     ):
         assert told in client.get(f"/worklist?tab={tab}").text
     assert "No study matches." in rows_of(client, q="nobody")
@@ -286,17 +287,19 @@ def test_readers_share_one_answer_and_each_is_told_only_of_others(node: Node) ->
     changes.close()
 
 
-def test_what_needs_attention_is_told_without_commands_and_leads_who_may_to_operate(
+def test_what_nothing_asks_is_told_without_rules_and_red_and_leads_who_may_to_operate(
     client_of: Client, node: Node
 ) -> None:
     uid = receive(node, 1)
     with Session(node.repository._engine) as session, session.begin():
         session.execute(update(StudyRow).values(state=StudyState.UNMATCHED, reason="ct: no code of SCT 818981001"))
     refresh(node.repository, node.folder)
-    told = {role: rows_of(client_of(role), tab=["attention"]) for role in Role}
+    told = {role: rows_of(client_of(role), tab=["not-asked"]) for role in Role}
+    assert Studies(rows_of(client_of(Role.VIEWER), tab=["attention"])).uids == []
     for role, html in told.items():
         assert Studies(html).uids == [uid]
         assert "No protocol asks for any of its series." in html and "administrator" in html
+        assert 'class="why"' not in html and '<span class="state calm">not asked</span>' in html
         assert "medseg-node" not in html and "SCT" not in html
         assert (f'href="/operate?action=reread&amp;study={uid}"' in html) == (role is Role.ADMINISTRATOR)
     pages = {
@@ -314,5 +317,5 @@ def test_a_search_says_in_which_list_it_looked_and_where_else_it_finds(client_of
     refresh(node.repository, node.folder)
     html = rows_of(client_of(Role.VIEWER), "PHANTOM")
     assert "Searched in To review only." in html
-    assert 'Found also: <a href="/worklist?tab=attention">Needs attention 1</a>' in html
+    assert 'Found also: <a href="/worklist?tab=not-asked">Not asked 1</a>' in html
     assert "Searched in" not in rows_of(client_of(Role.VIEWER))
