@@ -15,7 +15,7 @@ PYTEST := OMP_NUM_THREADS=1 $(VENV)/bin/pytest
 DEMO_CT := $(VENV)/demo/totalsegmentator-2.18.0.tar.gz
 
 .DEFAULT_GOAL := help
-.PHONY: help demo fast test check lint documents corpus bench gpu fuzz soak install services web-assets clean
+.PHONY: help demo fast test code check lint documents corpus bench gpu fuzz soak install services web-assets clean
 
 help:  ## what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,8 +26,10 @@ demo: $(VENV)/.node $(DEMO_CT)  ## send real studies through a whole node on thi
 fast: $(VENV)/.dev  ## the tests that need nothing but the checkout, in about three minutes on two cores
 	$(PYTEST) -n 2 --dist worksteal -m "$(HERMETIC)" tests/unit $(addprefix --ignore ,tests/unit/docs $(MODEL))
 
-test: $(VENV)/.dev $(DEMO_CT) services $(VENDOR)/niivue.js documents fast  ## install what the other tests need, then run all of them
-	$(PYTEST) -n 2 -m "not ($(HERMETIC))" tests/unit
+test: documents code  ## install what the other tests need, then run all of them
+
+code: $(VENV)/.dev $(DEMO_CT) services $(VENDOR)/niivue.js fast
+	$(PYTEST) -n 2 --dist worksteal -m "not ($(HERMETIC))" tests/unit
 	$(VENV)/bin/pytest -m "not soak" tests/integration tests/e2e
 
 check: lint documents  ## style, types, who imports whom, and that the documents are true
@@ -46,12 +48,14 @@ bench: $(VENV)/.dev services $(VENDOR)/niivue.js  ## measure, C-STORE beside Ort
 	$(VENV)/bin/python -m tests.bench.delivery
 	$(VENV)/bin/python -m tests.bench.state
 	$(VENV)/bin/python -m tests.bench.worklist
+	$(VENV)/bin/python -m tests.bench.replay
 	$(VENV)/bin/python tests/bench/medseg_r.py
 	$(VENV)/bin/python tests/bench/masks.py
 	$(VENV)/bin/python -m tests.bench.volumes
 	$(VENV)/bin/python -m tests.bench.results
 	$(VENV)/bin/python -m tests.bench.showing --browser
 	$(VENV)/bin/python -m tests.bench.planes
+	$(VENV)/bin/python -m tests.bench.rules
 
 gpu: $(VENV)/.dev  ## eight minutes on a GPU: answers beside the CPU's, speed, the ladder where memory is short, training
 	test -f runs/gpu/images.npz || $(VENV)/bin/python -m tests.bench.gpu pack

@@ -14,6 +14,8 @@ import pytest
 import structlog
 
 CHECKOUT = Path(__file__).resolve().parents[1]
+SILENCED = ("pynetdicom", "pydicom", "py.warnings")
+"""Loggers that `workflows.logs` silences."""
 
 
 def _load_services() -> None:
@@ -43,7 +45,11 @@ def _own_logging() -> Iterator[None]:
     """A test that sets logging up, as every command does, leaves it to the next as it was."""
     before, root = structlog.get_config(), logging.getLogger()
     handlers, level = list(root.handlers), root.level
+    levels = {name: logging.getLogger(name).level for name in SILENCED}
     yield
+    logging.captureWarnings(False)
+    for name, was in levels.items():
+        logging.getLogger(name).setLevel(was)
     structlog.configure(**before)
     root.handlers[:] = handlers
     root.setLevel(level)

@@ -29,11 +29,13 @@ from dicom_node.commissioning.body import make_body
 from dicom_node.identifiers import derived_uid
 from dicom_node.results.codes import LABELS
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
+from tests import rule_pictures
 from tests.answers import unseen
+from tests.rules import of_modality
 from tests.scene import read_study, scene_node
 from tests.unit.workflows.web.drawing_page import OpenDoor, chromium, serving
 from workflows.bootstrap import Node
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
 from workflows.state.agreeing import CaseKind
 from workflows.state.agreement_tables import AgreementReviewRow, AgreementRow
 from workflows.state.reviewing import FindingVerdict, VerdictKind
@@ -58,7 +60,7 @@ _ORGANS = (
     ProtocolQuestion("aorta", "How wide is the aorta?", (LABELS["aorta"],)),
     ProtocolQuestion("kidneys", "Is a kidney seen?", (LABELS["kidney left"], LABELS["kidney right"])),
 )
-PROTOCOL = ReadingProtocol("abdominal-ct", "3", "Abdomen", Selector(("CT",)), _ORGANS)
+PROTOCOL = ReadingProtocol("abdominal-ct", "3", "Abdomen", _ORGANS, series=of_modality("CT"))
 
 
 @dataclass
@@ -313,3 +315,4 @@ def take(source: Path, images: Path) -> None:
 
 if __name__ == "__main__":
     take(Path(sys.argv[1]), Path(sys.argv[2]))
+    rule_pictures.take(Path(sys.argv[2]))

@@ -29,8 +29,9 @@ from dicom_node.storage.part10 import data_set_offset
 from dicom_node.storage.placing import InspectedSource
 from inference.interface import Answer, Predictor, PredictorDescription, Progress, Question, SeenTarget, SliceStack
 from tests.answers import unseen
+from tests.rules import of_modality
 from workflows.bootstrap import Node
-from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol, Selector
+from workflows.protocols.schema import ProtocolQuestion, ReadingProtocol
 from workflows.settings import Settings
 from workflows.state.states import StudyState
 from workflows.state.views import Selection
@@ -39,13 +40,13 @@ from workflows.steps.plan import plan_study
 from workflows.steps.predict import predict_job
 from workflows.steps.receive import index_entries
 
-__all__ = ["QUESTIONS", "Boxes", "make_scene", "read_study", "scene_node"]
+__all__ = ["QUESTIONS", "Boxes", "answer_study", "make_scene", "read_study", "receive_study", "scene_node"]
 
 QUESTIONS = (
     ProtocolQuestion("organs", "Where are liver and spleen?", (LABELS["liver"], LABELS["spleen"])),
     ProtocolQuestion("kidneys", "Is a kidney seen?", (LABELS["kidney left"], LABELS["kidney right"])),
 )
-_PROTOCOL = ReadingProtocol("abdominal-ct", "3", "Abdomen", Selector(("CT", "DX", "CR")), QUESTIONS)
+_PROTOCOL = ReadingProtocol("abdominal-ct", "3", "Abdomen", QUESTIONS, series=of_modality("CT", "DX", "CR"))
 
 
 class Boxes(Predictor):
@@ -140,16 +141,28 @@ def read_study(
     """Receive the files of one study, plan it, and answer it."""
     predictor = predictor or Boxes()
     waker = RecordingWaker()
-    planner = replace(node.planner(), protocols=tuple(protocols), model=predictor.description, commissioning=False)
-    inference = replace(node.inference(), predictor_for=lambda _wanted: predictor)
-    index_entries([InspectedSource(node.store.inspect(_received(path))) for path in files], node.receiver)
-    while study_uid not in node.repository.complete_quiet_studies():
-        time.sleep(0.01)  # until the quiet period is over
+    planner = replace(node.planner(protocols), model=predictor.description, commissioning=False)
+    receive_study(node, study_uid, files)
     plan_study(study_uid, node.repository, node.folder, planner, waker)
     (view,) = node.repository.study_views(Selection(study_uid=study_uid))
     assert view.study.state is not StudyState.UNMATCHED, view.study.reason
+    answer_study(node, study_uid, predictor)
+
+
+def receive_study(node: Node, study_uid: str, files: Sequence[Path]) -> None:
+    """Receive the files of one study, and wait until it is complete."""
+    index_entries([InspectedSource(node.store.inspect(_received(path))) for path in files], node.receiver)
+    while study_uid not in node.repository.complete_quiet_studies():
+        time.sleep(0.01)  # until the quiet period is over
+
+
+def answer_study(node: Node, study_uid: str, predictor: Predictor | None = None) -> None:
+    """Answer the jobs of a study that is planned."""
+    answering = predictor or Boxes()
+    inference = replace(node.inference(), predictor_for=lambda _wanted: answering)
+    (view,) = node.repository.study_views(Selection(study_uid=study_uid))
     for job in view.jobs:
-        predict_job(job.job.job_key, node.repository, node.folder, inference, waker)
+        predict_job(job.job.job_key, node.repository, node.folder, inference, RecordingWaker())
 
 
 def _received(path: Path) -> ReceivedInstance:

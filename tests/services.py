@@ -10,6 +10,7 @@ import contextlib
 import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import socket
@@ -45,6 +46,9 @@ __all__ = [
 ]
 
 _START_S = 60.0
+_PORTS = range(20000, 32000)
+_RANGES = 8
+_CHANCE = random.SystemRandom()
 _RABBITMQ_BIN = Path("/usr/lib/rabbitmq/bin")
 _ORTHANC_PLUGINS = Path("/usr/share/orthanc/plugins")
 
@@ -58,11 +62,17 @@ def missing(what: str, package: str) -> NoReturn:
 
 
 def free_port() -> int:
-    """A TCP port on loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port on loopback that nobody listens on.
+
+    Below those that connections go out from, and for each process of the tests from a range of its own: between
+    this answer and its use nobody else gets it.
+    """
+    number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % _RANGES
+    while True:
+        port = _CHANCE.randrange(_PORTS.start + number, _PORTS.stop, _RANGES)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def await_true(condition: Callable[[], Any], what: str, timeout_s: float = 30.0, pause_s: float = 0.05) -> Any:
@@ -468,15 +478,15 @@ class Postgres:
     def url(self) -> str:
         return self._url("postgres")
 
-    def fresh_url(self) -> str:
-        """URL of an empty database."""
+    def fresh_url(self, template: str = "template1") -> str:
+        """URL of a database of one's own: empty, or as `template` is, which nobody is connected to."""
         import psycopg
 
         name = f"test_{uuid.uuid4().hex[:12]}"
         with psycopg.connect(
             host=self.host, port=self.port, user="medseg", dbname="postgres", autocommit=True
         ) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')  # type: ignore[arg-type]
+            connection.execute(f'CREATE DATABASE "{name}" TEMPLATE "{template}"')  # type: ignore[arg-type]
         return self._url(name)
 
     def _url(self, database: str) -> str:

@@ -140,7 +140,7 @@ class _Study:
     def _verdicts(self, asked: bool) -> Iterator[Verdict]:
         for series_uid in self.series:
             if asked:
-                yield Verdict(True, f"{self.protocol.name} 1", series_uid, "series description says 'abdomen'")
+                yield Verdict(True, self.protocol.name, series_uid, "series description says 'abdomen'", "1")
             for name, reason in (
                 ("cardiac-mr", "modality is CT, the protocol takes MR"),
                 ("chest-radiograph", "modality is CT, the protocol takes CR, DX"),

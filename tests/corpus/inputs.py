@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,12 +76,12 @@ def data_inputs(shared: Path) -> Iterator[Input]:
     yield from _inputs(shared / "data/dicom", shared)
 
 
-def case_inputs(shared: Path, work: Path) -> Iterator[Input]:
-    """Every series of ../shared/cases; what scripts make of them comes to `work`."""
+def case_inputs(shared: Path, work: Path, only: Collection[str] = ()) -> Iterator[Input]:
+    """Every series of ../shared/cases; what scripts make of them comes to `work`. `only`: of these cases, if any."""
     checkout = Path(__file__).resolve().parents[2]
     environment = {**os.environ, "PYTHONPATH": str(checkout)}
     for case in sorted(path for path in (shared / "cases").iterdir() if path.is_dir()):
-        if case.name in _WITHOUT_FILES:
+        if case.name in _WITHOUT_FILES or (only and case.name not in only):
             continue
         if not (case / "make.py").exists():
             yield from _inputs(case, shared)

@@ -24,10 +24,11 @@ pytestmark = pytest.mark.service("chromium")
 PASSWORD = "a horse in the corridor"
 TABS = ("review", "mine", "reviewed", "attention")
 FOR_ALL = (*(f"/worklist?tab={tab}" for tab in TABS), "/account", "/nothing-is-here")
+RULES = ("/rules", "/rules/abdominal-ct", "/rules/test", "/rules/change")
 PAGES = {
     Role.VIEWER: FOR_ALL,
     Role.REVIEWER: (*FOR_ALL, "/agreement"),
-    Role.ADMINISTRATOR: (*FOR_ALL, "/agreement", "/operate", "/audit", "/users"),
+    Role.ADMINISTRATOR: (*FOR_ALL, "/agreement", "/operate", "/audit", "/users", *RULES),
 }
 
 
@@ -66,6 +67,9 @@ def test_every_page_is_whole(chromium: Browser, place: tuple[str, str], role: Ro
     page.wait_for_url("**/worklist*")
     for path in (*PAGES[role], f"/studies/{study_uid}"):
         page.goto(address + path)
+        if path == "/rules/test":
+            page.goto(f"{address}{path}?study={study_uid}")
+            expect(page.locator(".matrix")).to_be_visible()
         if path.startswith("/studies"):
             expect(page.locator("#stage")).to_have_attribute("data-drawn", re.compile(r"\d+"))
             expect(page.locator(".what time")).to_have_text(re.compile(r"^\d{1,2} [A-Z][a-z]{2} \d{4}$"))

@@ -275,7 +275,7 @@ class TestShipped:
         study_uid = shipped.send(abdomen)
         results = shipped.await_delivered(study_uid, MODEL_PATIENCE_S)
         status = shipped.node.status(study_uid)
-        assert (status["protocol"], status["generation"]) == ("abdominal-ct 1", 1)
+        assert (status["protocol"], status["generation"]) == ("abdominal-ct 2", 1)
         assert "SR" in results
         require_valid(results, pydicom.dcmread(abdomen[0]), [job["question"] for job in status["jobs"]])
         assert all("research use only" in dataset.SeriesDescription for dataset in results.values())
