@@ -41,7 +41,7 @@ def run_worker(node: Node, role: str, stop: threading.Event) -> None:
     waker = CeleryWaker(app)
     answering = Answering(node, waker) if role == "inference" else None
     if answering is None:
-        _send_what_waited(node)
+        _send_what_waited(node, alive)
     lanes = io_lanes(node, waker) if answering is None else [_answering_lane(node, answering)]
 
     def ring(queue: str) -> None:
@@ -63,10 +63,10 @@ def run_worker(node: Node, role: str, stop: threading.Event) -> None:
             answering.close()
 
 
-def _send_what_waited(node: Node) -> None:
+def _send_what_waited(node: Node, alive: Liveness) -> None:
     """What waited for an archive is due. Where that cannot be done now, the lanes do it as each is tried again."""
     try:
-        name_archives(node.repository, node.sender())
+        name_archives(node.repository, node.sender(), alive.beat)
     except Exception as error:
         log.exception("not_named", reason=defect(error))
 

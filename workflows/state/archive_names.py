@@ -27,13 +27,21 @@ _TO_BE_SENT = (JobState.PLANNED, JobState.PREDICTING, JobState.DELIVERING)
 class ArchiveNames(Retractions):
     """Transactions that give a name to what has none, and wake what waited for an archive that is configured again."""
 
-    def studies_without_archive(self) -> list[str]:
-        """Studies of which something is recorded, or is to be made, for an archive without a name."""
+    def studies_without_archive(self, *, sent_too: bool) -> list[str]:
+        """Studies of which something is recorded, or is to be made, for an archive without a name.
+
+        `sent_too`: as in `name_archive`; else those alone of which something is still to be sent.
+        """
         sent = select(JobRow.study_uid).join(DeliveryRow, DeliveryRow.job_key == JobRow.job_key)
+        sent = sent.where(DeliveryRow.archive == "")
         taken_back = select(RetractionRow.study_uid).where(RetractionRow.archive == "")
         waiting = select(JobRow.study_uid, JobRow.destinations).where(JobRow.state.in_(_TO_BE_SENT))
+        if not sent_too:
+            sent = sent.where(DeliveryRow.state == DeliveryState.PENDING)
         with self._reading() as session:
-            found = [*session.scalars(sent.where(DeliveryRow.archive == "")), *session.scalars(taken_back)]
+            found = list(session.scalars(sent))
+            if sent_too:
+                found += session.scalars(taken_back)
             found += [uid for uid, wanted in session.execute(waiting) if _is_without_archive(wanted)]
         return list(dict.fromkeys(found))
 

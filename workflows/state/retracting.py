@@ -159,7 +159,7 @@ def bring_back(session: Session, job: JobRow) -> bool:
             return True
     ours = [row for row in rows if (row[0].profile, row[0].kind) in wanted.get(row[1].archive, ())]
     for _, delivery, retraction in ours:
-        if retraction.state is RetractionState.DONE:
+        if retraction.state is RetractionState.DONE or retraction.attempts:  # it may be gone
             delivery.state, delivery.delivered_at = DeliveryState.PENDING, None
             delivery.committed_at = delivery.seen_at = delivery.confirm_at = None
         session.delete(retraction)

@@ -51,14 +51,18 @@ class Retractions(Transactions):
         """
         with self._writing() as session:
             session.get(StudyRow, study_uid, with_for_update=True)
-            self._drop_held(session, study_uid, archive)
+            self._drop_held(session, study_uid, archive, own=1)
             of_study = (RetractionRow.study_uid == study_uid, RetractionRow.archive == archive)
             wanted = select(RetractionRow.sop_instance_uid).where(RetractionRow.state == RetractionState.WANTED)
             return set(session.scalars(wanted.where(*of_study)))
 
-    @staticmethod
-    def _drop_held(session: Session, study_uid: str, archive: str) -> None:
-        """What is current is not taken back, whoever wanted it and under whatever name the archive has it."""
+    def _drop_held(self, session: Session, study_uid: str, archive: str, *, own: int = 0) -> None:
+        """What is current is not taken back, whoever wanted it and under whatever name the archive has it.
+
+        `own`: attempts that have done nothing yet. An earlier one may have ended after the archive had deleted it: then
+        it is sent again, the same bytes.
+        """
+        study = session.get_one(StudyRow, study_uid)
         rows = session.execute(
             select(RetractionRow, ResultObjectRow, JobRow)
             .join(ResultObjectRow, ResultObjectRow.sop_instance_uid == RetractionRow.sop_instance_uid)
@@ -68,6 +72,8 @@ class Retractions(Transactions):
         ).all()
         for retraction, result, job in rows:
             if is_held(job, result):
+                if retraction.attempts > own:
+                    self._send_what_was_deleted(session, study, result.sop_instance_uid, self._clock())
                 session.delete(retraction)
         session.flush()
 

@@ -101,7 +101,9 @@ def _of_verdict(
 
 
 def _was_not_assessed(missed: Missed, job: Job) -> bool:
-    """Whether the answer says that it could not look for what was missed: then it has missed nothing."""
+    """Whether the answer says that it did not look for what was missed: then it has missed nothing."""
+    if job.answers[missed.answer].not_asked:
+        return True
     part = job.answers[missed.answer].part
     said = {one.label for answer in job.answers if answer.part == part for one in answer.not_assessed}
     return missed.label in said

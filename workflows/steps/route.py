@@ -8,12 +8,15 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import structlog
+
 from dicom_node.errors import UnparseableInstance
 from dicom_node.network.archive import ArchiveAddress, open_archive
 from dicom_node.network.commitment import CommitmentAnswer, request_commitment
 from dicom_node.network.orthanc import delete_instances
 from dicom_node.network.storage_scu import SendOutcome, Timeouts, send
 from dicom_node.network.stow import store
+from workflows.errors import DatabaseUnavailable, defect
 from workflows.settings import Supersede
 from workflows.state.records import ResultObject
 from workflows.state.repository import Repository
@@ -21,6 +24,7 @@ from workflows.state.retrying import Backoff, spread_s
 
 __all__ = ["Route", "Sender", "name_archives", "no_route", "require_intact"]
 
+log = structlog.get_logger()
 
 _RESTART = "and restart the node: then it is sent at once"
 _SHORT = Timeouts(connection_s=5, acse_s=10, dimse_s=30, network_s=30)
@@ -120,12 +124,23 @@ def require_intact(path: Path, result: ResultObject) -> None:
             raise UnparseableInstance(f"{path} is not what was saved: it is made again")
 
 
-def name_archives(repository: Repository, sender: Sender) -> None:
-    """When a node starts: what waited for an archive that is configured now goes there at once, by its name."""
-    if sender.default:
-        for study_uid in repository.studies_without_archive():
-            repository.name_archive(study_uid, sender.default, sent_too=len(sender.routes) == 1)
+def name_archives(repository: Repository, sender: Sender, beat: Callable[[], object] = lambda: None) -> None:
+    """When a node starts: what waited for an archive that is configured now goes there at once, by its name.
+
+    `beat`: called for each study, so that nobody takes a long list for a process that stands still. A study with which
+    it fails is tried again at the next start.
+    """
+    sent_too = len(sender.routes) == 1
+    for study_uid in repository.studies_without_archive(sent_too=sent_too) if sender.default else ():
+        beat()
+        try:
+            repository.name_archive(study_uid, sender.default, sent_too=sent_too)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            log.exception("study_not_named", study_uid=study_uid, reason=defect(error))
     for archive in sender.routes:
+        beat()
         repository.archive_is_back(archive, no_route(archive))
 
 

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import structlog
 
-from workflows.errors import ProtocolErrors, ProtocolMistake
+from workflows.errors import DatabaseUnavailable, ProtocolErrors, ProtocolMistake, SettingsError, defect
 from workflows.protocols.checking import CheckedRules
 from workflows.protocols.rule_files import RuleFiles, read_rule_files
 from workflows.protocols.schema import ReadingProtocol
@@ -65,21 +65,37 @@ class RulesInService:
         self._lock = threading.Lock()
         self._taken: _Taken | None = None
         self._seen: tuple[str, float] | None = None  # another digest than that in service, and when it was seen first
+        self._failed = ""  # why the last look failed
         self._refused = ""  # digest of the edit that stands refused
 
     def protocols(self) -> tuple[ReadingProtocol, ...]:
         """What is in service now, after a look at the folder.
 
-        Raises ProtocolErrors where nothing can be put into service, and DatabaseUnavailable.
+        Raises ProtocolErrors where nothing can be put into service, SettingsError where the files cannot be checked at
+        a start, and DatabaseUnavailable.
         """
         with self._lock:
             if self._taken is None:
-                self._taken = self._begin()
+                self._taken = self._first()
             else:
-                self._look(self._taken)
+                self._look_or_go_on(self._taken)
             return self._taken.protocols
 
     # --- While the process runs ---------------------------------------------------------------------------------------
+
+    def _look_or_go_on(self, taken: _Taken) -> None:
+        """A look that fails, such as one that finds no room for a copy, stops no planning: what is in service stays."""
+        try:
+            self._look(taken)
+        except DatabaseUnavailable:
+            raise
+        except Exception as error:
+            told = defect(error)
+            if told != self._failed:
+                log.exception("protocols_not_looked_at", reason=told, directory=str(self.directory))
+            self._failed = told
+        else:
+            self._failed = ""
 
     def _look(self, taken: _Taken) -> None:
         found, now = read_rule_files(self.directory), self._clock()
@@ -123,6 +139,13 @@ class RulesInService:
         self._refused = found.digest
 
     # --- At its start -------------------------------------------------------------------------------------------------
+
+    def _first(self) -> _Taken:
+        """What is in service from the start on. Studies wait while this host has no room for a copy of the files."""
+        try:
+            return self._begin()
+        except OSError as error:
+            raise SettingsError(f"the protocols in {self.directory} cannot be checked: {error}") from error
 
     def _begin(self) -> _Taken:
         stored = self._repository().protocols_in_service()

@@ -268,3 +268,22 @@ def test_where_several_are_configured_only_what_is_still_to_be_sent_gets_a_name(
     read_again(node)
     settle(node)
     assert deleted == [] and len(archive.objects) == 4
+
+
+def test_a_study_that_cannot_be_named_costs_the_others_nothing(
+    steps: Steps, archive: Archive, phantom: Phantom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answered(steps, phantom)
+    name_one, beats = steps.repository.name_archive, list[int]()
+
+    def broken_for_one(study_uid: str, archive: str, *, sent_too: bool) -> None:
+        if study_uid == "1.2.0":
+            raise RuntimeError
+        name_one(study_uid, archive, sent_too=sent_too)
+
+    monkeypatch.setattr(steps.repository, "studies_without_archive", lambda *, sent_too: ["1.2.0", STUDY])
+    monkeypatch.setattr(steps.repository, "name_archive", broken_for_one)
+    route = Deleting(ArchiveAddress(archive.peer), "MEDSEG", supersede=Supersede.KOS, deleted=[])
+    name_archives(steps.repository, Sender("io", {"pacs": route}, "pacs"), lambda: beats.append(1))
+    assert set().union(*recorded(steps).values()) == {"pacs PENDING"}
+    assert len(beats) == 3

@@ -10,7 +10,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from tests.unit.workflows.planned import job_planned_with
-from workflows.errors import ProtocolErrors
+from workflows.errors import ProtocolErrors, SettingsError
 from workflows.protocols.checking import check_rules
 from workflows.state.engine import open_engine, upgrade_schema
 from workflows.state.repository import Repository
@@ -131,6 +131,24 @@ def test_a_protocol_that_goes_is_told(folder: Folder) -> None:
         assert folder.seen_twice(rules) == ["abdomen 1"]
     (gone,) = events(logs, "protocols_gone")
     assert gone["names"] == ["other"]
+
+
+def test_a_look_that_fails_leaves_what_is_in_service(folder: Folder, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.write(abdomen=rule())
+    rules = folder.process()
+    assert named(rules) == ["abdomen 1"]
+
+    def no_room(*_arguments: object, **_named: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    folder.write(abdomen=rule("2"))
+    with monkeypatch.context() as full, capture_logs() as logs:
+        full.setattr("workflows.protocols.rule_files.tempfile.TemporaryDirectory", no_room)
+        assert folder.seen_twice(rules) == named(rules) == ["abdomen 1"]
+        with pytest.raises(SettingsError, match="No space left"):
+            folder.process().protocols()
+    assert len(events(logs, "protocols_not_looked_at")) == 1
+    assert folder.seen_twice(rules) == ["abdomen 2"]
 
 
 def test_what_is_being_written_is_not_taken_before_two_looks_found_the_same(folder: Folder) -> None:
