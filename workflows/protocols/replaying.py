@@ -75,12 +75,6 @@ class Difference:
         """Series that both ask, but other questions."""
         return sum(protocol.otherwise for protocol in self.protocols)
 
-    def of_protocol(self, name: str) -> tuple[int, int, int]:
-        """How many series are added, removed, and the same, of one protocol."""
-        same = next((protocol.same for protocol in self.protocols if protocol.name == name), 0)
-        added, removed = (sum(one.protocol == name for one in some) for some in (self.added, self.removed))
-        return added, removed, same
-
     def by_study(self) -> tuple[StudyChanges, ...]:
         """The studies that change: first those of which other series are asked."""
         return by_study((*self.added, *self.removed, *self.other_questions))
